@@ -41,6 +41,9 @@ pub struct MemberLayout {
     pub table: TableId,
     /// Name of the member table.
     pub name: String,
+    /// The group that the existence of a row belongs to, index into [`Layout::groups`]: that of
+    /// the number of rows.
+    pub existence: usize,
     /// One column per number of a row, in order.
     pub columns: Vec<Column>,
 }

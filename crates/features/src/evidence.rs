@@ -191,22 +191,19 @@ impl<'a> Scene<'a> {
         words::ago(time_ms, self.as_of)
     }
 
-    /// The name of an entity of any cell: the label of a root, else the key, unless the key is an
-    /// address.
+    /// The name of an entity of any cell: the label where its table has one, else the key, unless
+    /// the key is an address.
     pub(crate) fn called(&self, entity: EntityId) -> String {
         let entity = self.graph.survivor(entity);
         let directory = self.graph.directory();
         let node = directory
             .place(entity)
             .map(|place| &self.graph.cell(place.cell).nodes[place.node as usize]);
-        let label = node
-            .filter(|n| n.table == self.catalog.root().id)
-            .and_then(|n| {
-                let labels = self.catalog.root().fields.iter().filter(|f| f.label);
-                labels
-                    .filter_map(|f| words::value(n.value(f.id).text()?))
-                    .next()
-            });
+        let label = node.and_then(|node| {
+            let fields = self.catalog.table_at(node.table).fields.iter();
+            let mut labels = fields.filter(|field| field.label);
+            labels.find_map(|field| words::value(node.value(field.id).text()?))
+        });
         label
             .or_else(|| words::value(directory.key(entity)))
             .unwrap_or_else(|| "someone".into())

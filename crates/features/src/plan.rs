@@ -237,12 +237,18 @@ impl CellPlan {
     }
 }
 
-/// Numbers the explanation groups of all columns, in order of their codes.
-fn lay_out(root: Vec<UnplacedColumn>, members: Vec<(&Table, Vec<UnplacedColumn>)>) -> Layout {
+/// Numbers the explanation groups of all columns and rows, in order of their codes.
+fn lay_out(
+    catalog: &Catalog,
+    root: Vec<UnplacedColumn>,
+    members: Vec<(&Table, Vec<UnplacedColumn>)>,
+) -> Layout {
+    let of_table = |table: &Table| groups::of_members(catalog, table.id);
     let codes: BTreeSet<String> = root
         .iter()
         .chain(members.iter().flat_map(|(_, columns)| columns))
         .map(|c| c.group.clone())
+        .chain(members.iter().map(|(table, _)| of_table(table)))
         .collect();
     let groups: Vec<Group> = codes
         .iter()
@@ -251,11 +257,13 @@ fn lay_out(root: Vec<UnplacedColumn>, members: Vec<(&Table, Vec<UnplacedColumn>)
             label: groups::label(code),
         })
         .collect();
+    let index = |group: &str| {
+        let mut codes = codes.iter();
+        let at = codes.position(|code| code == group);
+        at.expect("codes were collected from these columns and tables")
+    };
     let place = |column: UnplacedColumn| Column {
-        group: codes
-            .iter()
-            .position(|code| *code == column.group)
-            .expect("codes were collected from these columns"),
+        group: index(&column.group),
         name: column.name,
         absent: column.absent,
     };
@@ -266,6 +274,7 @@ fn lay_out(root: Vec<UnplacedColumn>, members: Vec<(&Table, Vec<UnplacedColumn>)
             .map(|(table, columns)| MemberLayout {
                 table: table.id,
                 name: table.name.clone(),
+                existence: index(&of_table(table)),
                 columns: columns.into_iter().map(place).collect(),
             })
             .collect(),
@@ -296,7 +305,7 @@ impl FeaturePlan {
             member_columns.push((table, own));
         }
 
-        let layout = lay_out(columns, member_columns);
+        let layout = lay_out(&catalog, columns, member_columns);
         let hash = plan_hash(&layout, &meaning(&catalog), options, &spec);
         Self {
             layout,

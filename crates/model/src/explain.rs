@@ -1,14 +1,21 @@
 //! Explanations of scores: Shapley values over the layout's groups of columns.
 //!
 //! A coalition's value is the calibrated logit of the row with the columns of all other groups
-//! replaced by what stands for their absence. Exact over all coalitions up to ten groups that
-//! differ from their absence; above, sampled from permutations in antithetic pairs. Both are
-//! complete: base + Σ contributions = logit. A group that is as if absent contributes exactly 0.
+//! replaced by what stands for their absence, and the member rows taken out that only they bring.
+//! So the empty coalition is worth the same for every row of a task. Exact over all
+//! coalitions up to ten groups that differ from their absence; above, sampled from permutations in
+//! antithetic pairs. Both are complete: base + Σ contributions = logit. A group that is as if
+//! absent contributes exactly 0.
 //!
 //! Decision: docs/decisions/0019-shapley-values-over-groups.md
 
 pub(crate) mod coalitions;
 pub(crate) mod deletion;
+mod differences;
+mod parts;
+mod presence;
+#[cfg(test)]
+mod properties;
 mod tree_game;
 
 use leadpulse_features::{Contribution, Explanation, FeatureBatch};
@@ -21,8 +28,8 @@ use crate::fit::Fitted;
 use crate::network::TowerTarget;
 
 /// Up to this many groups the value of every coalition is computed.
-// 2^8 rows took .9 ms in the prototype, and each further group doubles them. Whether 12 groups can
-// be exact is open: docs/decisions/0019-shapley-values-over-groups.md.
+// Each further group doubles the time, and 12 take up to ten times what is sampled:
+// docs/decisions/0019-shapley-values-over-groups.md.
 const EXACT_GROUPS: usize = 10;
 /// Above, this many permutations are drawn, half of them the reverses of the others.
 // Antithetic pairs: what an order gives to the early groups its reverse gives to the late ones

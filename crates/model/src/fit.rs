@@ -10,6 +10,7 @@ pub(crate) mod calibrate;
 mod ensemble;
 mod error;
 mod jobs;
+mod levels;
 pub(crate) mod metrics;
 mod options;
 mod rows;
@@ -117,8 +118,8 @@ pub(crate) fn target_of(layout: &Layout, entity: TableId) -> TowerTarget {
 /// Epochs and candidates are chosen by the validation log loss after Platt's parameters are
 /// refitted (squared error for a regression). With `refit`, examples up to the newest known
 /// outcome, validation's included, the chosen candidate is then trained again on them, each member
-/// for as many epochs as it was best after; calibration keeps the shape it had for the members
-/// which had not seen validation.
+/// for as many epochs as it was best after; calibration stays that of the members which had not
+/// seen validation.
 ///
 /// # Errors
 /// Where there is nothing to learn, or examples, task and options do not fit together.

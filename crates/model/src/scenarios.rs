@@ -527,8 +527,10 @@ fn a_refit_trains_on_what_validation_held_back() {
             .metrics
             .get("refit_rows")
             .and_then(serde_json::Value::as_u64);
+        let calibration = fitted.tasks()[0].calibration.clone();
         (
             rows,
+            calibration,
             fitted
                 .into_bundle(
                     FeaturePlan::for_layout(layout.clone()),
@@ -541,7 +543,9 @@ fn a_refit_trains_on_what_validation_held_back() {
     };
     let (without, with) = (run(None), run(Some(&set(&many))));
     assert_eq!((without.0, with.0), (None, Some(2000)));
-    assert_ne!(without.1, with.1);
+    assert_ne!(without.2, with.2);
+    // Nothing of the calibration comes from members that were fitted on validation.
+    assert_eq!(without.1, with.1);
 }
 
 #[test]
@@ -585,6 +589,8 @@ fn a_new_head_refits_too() {
     let logits = |fitted: &Fitted, index| fitted.logits(&few.feature_batch(&[0, 1, 2]), index);
     assert_ne!(logits(&without, 1), logits(&with, 1));
     assert_eq!(logits(&without, 0), logits(&with, 0));
+    let calibration = |fitted: &Fitted| fitted.tasks()[1].calibration.clone();
+    assert_eq!(calibration(&without), calibration(&with));
 }
 
 #[test]

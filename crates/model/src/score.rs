@@ -4,7 +4,8 @@
 //! Cells are scored in chunks of one fixed size. A cell's members are padded to a number of slots
 //! that the cell alone decides, and cells with different numbers are never in one chunk, so every
 //! tensor a cell meets has a shape of its own making. Within a shape no operation of the network
-//! mixes cells. Trees read one cell at a time. Calibrated logits are rounded to the grid of [`leadpulse_features::on_grid`].
+//! mixes cells. Trees read one cell at a time. Calibrated logits are rounded to the grid of
+//! [`leadpulse_features::on_grid`].
 
 use burn::tensor::Device;
 use leadpulse_features::{FeatureBatch, MemberBlock, on_grid};

@@ -48,6 +48,7 @@ pub fn layout(root: usize, members: &[usize]) -> Layout {
             .map(|(i, width)| MemberLayout {
                 table: TableId(i as u16 + 1),
                 name: format!("member{i}"),
+                existence: 5 - i % 2,
                 columns: columns(&format!("member{i}"), *width),
             })
             .collect(),
@@ -214,8 +215,8 @@ fn random_forest(
     Forest::new(outputs, -1.0, columns, trees)
 }
 
-/// Two networks with random parameters and random trees beside them: a hazard task on the root, and a window task on each member
-/// table.
+/// Two networks with random parameters and random trees beside them: a hazard task on the root, and
+/// a window task on each member table.
 pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
     let mut definitions = vec![task("root", ROOT, Head::hazard(vec![10, 100, 1000]))];
     definitions.extend(

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use leadpulse_features::{Evidence, Explanation, Group};
+use leadpulse_features::{Evidence, Explanation, Group, LOGIT_STEPS};
 use leadpulse_schema::units::AsOf;
 
 use crate::score::{Driver, Score};
@@ -87,6 +87,15 @@ impl Explained {
         })
     }
 
+    /// True for a logit that base and contributions do not sum to: the explanation is of another
+    /// state, even at the same moment.
+    pub fn is_of_another(&self, logit: f64) -> bool {
+        let sum = self.base_logit + self.contributions.iter().sum::<f64>();
+        // What was left out of the contributions, and the grid that logits are rounded to.
+        let left_out = NEGLIGIBLE_LOGIT * self.contributions.len() as f64;
+        (sum - logit).abs() > left_out + 1.0 / LOGIT_STEPS
+    }
+
     /// Code of the strongest positive group.
     pub fn top_group(&self) -> Option<&str> {
         self.drivers
@@ -121,8 +130,8 @@ fn phrase(driver: &Driver) -> String {
     }
 }
 
-/// Drivers of a score, strongest first. Negligible contributions are left out; the positive shares
-/// sum to exactly 100 percent. All three arguments have an entry for each group, in the layout's
+/// Drivers of a score, strongest first. Negligible contributions are left out; the sizes of the
+/// shares sum to exactly 100 percent. All three arguments have an entry for each group, in the layout's
 /// order.
 pub fn drivers(contributions: &[f64], evidence: &[Evidence], groups: &[Group]) -> Vec<Driver> {
     let mut order: Vec<(usize, f64)> = contributions.iter().copied().enumerate().collect();
@@ -148,18 +157,17 @@ pub fn drivers(contributions: &[f64], evidence: &[Evidence], groups: &[Group]) -
         .collect()
 }
 
-/// Percentages of the positive contributions, which sum to 100; 0 for the others.
+/// Percentages of all contributions, each with the sign of its own; their sizes sum to 100. All 0
+/// where nothing contributes.
 ///
 /// Rounded by largest remainder: each share rounded alone could sum to 99 or 101.
 fn shares(contributions: &[f64]) -> Vec<i32> {
-    let total: f64 = contributions.iter().filter(|x| **x > 0.0).sum();
+    let total: f64 = contributions.iter().map(|x| x.abs()).sum();
     if total <= 0.0 {
         return vec![0; contributions.len()];
     }
-    let exact: Vec<f64> = contributions
-        .iter()
-        .map(|x| 100.0 * x.max(0.0) / total)
-        .collect();
+    let sizes = contributions.iter().map(|x| 100.0 * x.abs() / total);
+    let exact: Vec<f64> = sizes.collect();
     let mut rounded: Vec<i32> = exact.iter().map(|x| x.floor() as i32).collect();
     let mut order: Vec<usize> = (0..exact.len()).collect();
     order.sort_by(|a, b| {
@@ -171,6 +179,11 @@ fn shares(contributions: &[f64]) -> Vec<i32> {
     for index in order.into_iter().take(missing as usize) {
         rounded[index] += 1;
     }
+    for (share, contribution) in rounded.iter_mut().zip(contributions) {
+        if *contribution < 0.0 {
+            *share = -*share;
+        }
+    }
     rounded
 }
 
@@ -181,11 +194,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positive_shares_sum_to_a_hundred() {
+    fn sizes_of_shares_sum_to_a_hundred() {
         for (contributions, expected) in [
             (vec![1.0, 1.0, 1.0], vec![34, 33, 33]),
-            (vec![0.3, -2.0, 0.1], vec![75, 0, 25]),
-            (vec![-1.0, -2.0], vec![0, 0]),
+            (vec![0.3, -0.5, 0.2], vec![30, -50, 20]),
+            (vec![-1.0, -2.0], vec![-33, -67]),
+            (vec![0.0, -0.0], vec![0, 0]),
             (vec![0.002, 1.0, 0.5, 0.25], vec![0, 57, 29, 14]),
         ] {
             assert_eq!(shares(&contributions), expected, "{contributions:?}");
@@ -256,6 +270,19 @@ mod tests {
             [("usage".to_owned(), 700.0), ("intent".into(), -100.0)]
         );
         assert_eq!(second.change_drivers[0].value.as_deref(), Some("3 people"));
+    }
+
+    #[test]
+    fn an_explanation_is_of_one_logit() {
+        let explained = explained(None, AsOf::from_ms(1), [0.5, 0.2, -0.3]);
+        for (logit, expected) in [
+            (-0.6, false),
+            (-0.6 + 1e-6, false),
+            (-0.5999, true),
+            (0.4, true),
+        ] {
+            assert_eq!(explained.is_of_another(logit), expected, "{logit}");
+        }
     }
 
     #[test]

@@ -332,7 +332,7 @@ fn driver(index: usize, rank: usize) -> Driver {
         group: label.to_lowercase(),
         label: label.into(),
         contribution: sign * 1.4 / (rank as f64 + 1.0),
-        share: if sign > 0.0 { 25 } else { 0 },
+        share: if sign > 0.0 { 25 } else { -25 },
         value: None,
         evidence: vec![evidence.into()],
         event_ids: vec![],

@@ -159,11 +159,7 @@ fn show(told: &PastScore, policy: &Policy) {
     }
     say!("logit       {logit:+.3}, of which {base_logit:+.3} before anything below");
     for driver in &told.drivers {
-        let share = if driver.contribution > 0.0 {
-            format!("{} %", driver.share)
-        } else {
-            String::new()
-        };
+        let share = format!("{} %", driver.share);
         let value = driver
             .value
             .as_ref()

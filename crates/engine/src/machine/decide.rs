@@ -124,8 +124,9 @@ impl Machine {
         decisions
     }
 
-    /// Explains every alert and, as far as the budget goes, band crossings, then scores within a
-    /// band that were never explained.
+    /// Explains every alert, every score whose last explanation is of this moment and of another
+    /// state, and, as far as the budget goes, band crossings, then scores within a band that were
+    /// never explained.
     fn explain_wanted(
         &mut self,
         assessed: &[Assessed],
@@ -164,7 +165,10 @@ impl Machine {
             if item.logit.is_err() {
                 continue;
             }
-            if !decision.alerts.is_empty() {
+            // A record names the moment of its explanation. Two states of one moment, as late rows
+            // make them, cannot be told apart by it.
+            let outdated = decision.emit.is_some() && self.is_outdated(item);
+            if !decision.alerts.is_empty() || outdated {
                 due.push(index);
             } else if decision.emit == Some(EmitReason::Crossing) {
                 crossings.push(index);
@@ -178,6 +182,14 @@ impl Machine {
             due,
             optional: crossings,
         }
+    }
+
+    /// True for an explanation of this moment whose base and contributions are not the logit.
+    fn is_outdated(&self, item: &Assessed) -> bool {
+        let tracked = self.state.tracked.get(&(item.task, item.entity));
+        let explained = tracked.and_then(|tracked| tracked.explained.as_deref());
+        let of_now = explained.filter(|explained| explained.as_of == self.state.as_of);
+        of_now.is_some_and(|explained| item.logit.is_ok_and(|z| explained.is_of_another(z)))
     }
 
     fn is_explained(&self, item: &Assessed) -> bool {

@@ -240,6 +240,66 @@ fn a_record_says_what_changed_since_the_explanation_before() {
     );
 }
 
+/// Asserts that base and contributions of each record are the logit of the moment that the record
+/// names: that of the record itself, or of an earlier one. Returns the number of records with an
+/// explanation.
+fn assert_sums(records: &[Json]) -> usize {
+    let mut logits: BTreeMap<(String, String, i64), Vec<f64>> = BTreeMap::new();
+    let mut explained = 0;
+    for record in records {
+        let text = |field: &str| record[field].as_str().unwrap().to_owned();
+        let key = |at: &str| {
+            (
+                text("task"),
+                text("entity_id"),
+                record[at].as_i64().unwrap(),
+            )
+        };
+        if let Some(logit) = record["logit"].as_f64() {
+            logits.entry(key("as_of")).or_default().push(logit);
+        }
+        if record["drivers_as_of"].is_null() {
+            continue;
+        }
+        explained += 1;
+        let sum: f64 = contributions(&record["drivers"]).values().sum();
+        let sum = record["base_logit"].as_f64().unwrap() + sum;
+        let last = logits.get(&key("drivers_as_of")).and_then(|all| all.last());
+        let last = last.expect("the explained moment has a record");
+        assert!((sum - last).abs() < 1e-4, "{sum} for {last}: {record}");
+    }
+    explained
+}
+
+#[test]
+fn every_record_sums_to_the_logit_of_the_moment_it_names() {
+    let mut bench =
+        Bench::new(r#"{"bands":[{"name":"warm","enter":0.5}],"emit_step":{"logit":0.05}}"#);
+    bench.account(T0, "Prospect");
+    let mut records = vec![bench.score()];
+    bench.active(T0 + HOUR_MS);
+    records.push(bench.score());
+    // Late: the moment stays, the score moves within its band.
+    bench.active(T0 + HOUR_MS - 1);
+    records.push(bench.score());
+    assert_eq!(records[1]["as_of"], records[2]["as_of"]);
+    assert_ne!(records[1]["logit"], records[2]["logit"]);
+    assert_eq!(records[1]["band"], records[2]["band"]);
+    bench.active(T0 + 2 * HOUR_MS);
+    records.push(bench.score());
+    assert_eq!(assert_sums(&records), 3);
+}
+
+#[test]
+fn the_records_of_a_market_sum_to_their_logits() {
+    let mut rig = Rig::new(&[task("buys", EVERY_MOVE, Filter::Everyone)], by_name);
+    Market::new(17).send(&rig, 600);
+    rig.options.max_records = 25;
+    rig.run_to_end();
+    let explained = assert_sums(&rig.committed(Output::Scores));
+    assert!(explained > 50, "{explained} records with an explanation");
+}
+
 #[test]
 fn rules_say_what_to_do() {
     let mut bench = Bench::new(

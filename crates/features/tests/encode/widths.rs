@@ -105,6 +105,26 @@ fn every_declared_value(catalog: &Catalog) -> Vec<RowBatch> {
 }
 
 #[test]
+fn the_shipped_crm_has_at_most_twelve_groups() {
+    let catalog = shipped();
+    let rows = every_declared_value(&catalog);
+    let layout = layout(&catalog, seen(&catalog, &rows));
+    let codes: Vec<&str> = layout.groups.iter().map(|g| g.code.as_str()).collect();
+    assert!(codes.len() <= 12, "{} groups: {codes:?}", codes.len());
+    let existence = layout.members.iter();
+    let existence: Vec<(&str, &str)> = existence
+        .map(|m| (m.name.as_str(), codes[m.existence]))
+        .collect();
+    let people = "committee";
+    let expected = [
+        ("contacts", people),
+        ("leads", people),
+        ("opportunities", "opportunities"),
+    ];
+    assert_eq!(existence, expected);
+}
+
+#[test]
 fn the_shipped_crm_has_few_columns() {
     let catalog = shipped();
     let rows = every_declared_value(&catalog);

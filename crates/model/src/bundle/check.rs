@@ -7,17 +7,11 @@ use leadpulse_features::Layout;
 use super::manifest::Golden;
 use super::{BundleError, GOLDEN_TOLERANCE};
 use crate::explain::coalitions::MOST_GROUPS;
-use crate::fit::{Fitted, target_of};
-use crate::network::TrunkConfig;
+use crate::fit::{Fitted, FittedTask, target_of};
+use crate::network::{TowerConfig, TrunkConfig};
 
 /// Refuses an ensemble that must not score.
 pub(super) fn check(fitted: &Fitted, layout: &Layout) -> Result<(), BundleError> {
-    let mismatch = |what, reason: &str| {
-        Err(BundleError::Mismatch {
-            what,
-            reason: reason.into(),
-        })
-    };
     if fitted.layout != *layout {
         return mismatch(
             "network and feature plan",
@@ -43,39 +37,7 @@ pub(super) fn check(fitted: &Fitted, layout: &Layout) -> Result<(), BundleError>
         );
     }
     for (task, tower) in fitted.tasks.iter().zip(&fitted.config.towers) {
-        let head = &task.definition.head;
-        if tower.outputs != head.outputs()
-            || head.fault().is_some()
-            || tower.target != target_of(layout, task.definition.entity)
-        {
-            return mismatch(
-                "network and tasks",
-                &format!(
-                    "the tower of task `{}` is not the one its head needs",
-                    task.definition.name
-                ),
-            );
-        }
-        if let Some(trees) = &task.trees {
-            let fault = trees.forest.fault(layout, tower.target, tower.outputs);
-            let weight_fault = || {
-                let sound = trees.weight > 0.0 && trees.weight <= 1.0;
-                (!sound).then(|| format!("their weight is {}", trees.weight))
-            };
-            if let Some(fault) = fault.or_else(weight_fault) {
-                let name = &task.definition.name;
-                return mismatch(
-                    "trees and task",
-                    &format!("in those of task `{name}` {fault}"),
-                );
-            }
-        }
-        if !task.calibration.is_sound() {
-            return mismatch(
-                "calibration and task",
-                &format!("that of task `{}` does not rise", task.definition.name),
-            );
-        }
+        check_task(task, tower, layout)?;
     }
     if !fitted.normaliser.is_finite() {
         return Err(BundleError::NotFinite {
@@ -92,6 +54,51 @@ pub(super) fn check(fitted: &Fitted, layout: &Layout) -> Result<(), BundleError>
         }
     }
     Ok(())
+}
+
+fn mismatch(what: &'static str, reason: &str) -> Result<(), BundleError> {
+    Err(BundleError::Mismatch {
+        what,
+        reason: reason.into(),
+    })
+}
+
+/// Refuses a task whose tower, trees or calibration must not score.
+fn check_task(task: &FittedTask, tower: &TowerConfig, layout: &Layout) -> Result<(), BundleError> {
+    let name = &task.definition.name;
+    let head = &task.definition.head;
+    if tower.outputs != head.outputs()
+        || head.fault().is_some()
+        || tower.target != target_of(layout, task.definition.entity)
+    {
+        return mismatch(
+            "network and tasks",
+            &format!("the tower of task `{name}` is not the one its head needs"),
+        );
+    }
+    if let Some(fault) = tree_fault(task, tower, layout) {
+        return mismatch(
+            "trees and task",
+            &format!("in those of task `{name}` {fault}"),
+        );
+    }
+    if !task.calibration.is_sound() {
+        return mismatch(
+            "calibration and task",
+            &format!("that of task `{name}` does not rise"),
+        );
+    }
+    Ok(())
+}
+
+/// The fault of a task's trees, if it has one.
+fn tree_fault(task: &FittedTask, tower: &TowerConfig, layout: &Layout) -> Option<String> {
+    let trees = task.trees.as_ref()?;
+    let is_sound = trees.weight > 0.0 && trees.weight <= 1.0;
+    if !is_sound {
+        return Some(format!("their weight is {}", trees.weight));
+    }
+    trees.forest.fault(layout, tower.target, tower.outputs)
 }
 
 struct FiniteSweep {

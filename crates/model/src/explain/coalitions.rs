@@ -1,29 +1,26 @@
 //! Values of coalitions: the logits of a cell in which only some groups of columns are present.
 //!
-//! A group that is absent has its columns at what stands for absence. Every layer that reads
-//! columns is linear, so what each group adds to absence is projected once per network, and the
-//! first layer of a coalition S is a sum of projections:
-//!
-//! ```text
-//! W x_S + b = (W absent + b) + Σ_{g ∈ S} W (x − absent)_g
-//! ```
-//!
-//! The members of a table see only the groups that change one of its rows, so coalitions that do
-//! not differ in those share h1 and its pools. From there on everything is as in
-//! [`crate::network`]. Members are summed in another order than when scoring: values agree to
-//! rounding, not bit for bit.
+//! A group that is absent has its columns at what stands for absence ([`super::differences`]), and
+//! a member row exists by its groups ([`super::presence`]). A row's embedding h1 is computed once
+//! for the coalitions that the row cannot tell apart, the pools of h1 once for those that its table
+//! cannot ([`super::parts`]). From there on everything is as in [`crate::network`]. Sums have
+//! another order than when scoring: values agree to rounding, not bit for bit.
 
 use std::ops::Range;
 
 use burn::nn::Linear;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
-use leadpulse_features::{Column, FeatureBatch};
+use leadpulse_features::{Column, FeatureBatch, Layout};
 
-use crate::examples::normalise::Scales;
+use crate::examples::normalise::{Normaliser, Scales};
+use crate::explain::differences::Differences;
+use crate::explain::parts::TableParts;
+use crate::explain::presence::Presence;
 use crate::explain::tree_game::TreeGame;
 use crate::fit::Fitted;
 use crate::network::tower::Tower;
+use crate::network::trunk::MemberEncoder;
 use crate::network::{Network, TowerConfig, TowerTarget, pool_rows};
 use crate::trees::columns::GridCell;
 
@@ -35,143 +32,108 @@ pub(crate) const MOST_GROUPS: usize = 64;
 /// A set of players, a bit each.
 pub(crate) type Coalition = u64;
 
-/// The rows of one kind in a cell: what they are without any player, and what each player adds.
-struct Differences {
-    rows: usize,
-    width: usize,
-    /// The players that change one of these rows, ascending.
-    players: Vec<u32>,
-    /// `[1 + players · rows, width]`: absence, then player by player what it adds to each row.
-    values: Vec<f32>,
-}
-
 /// One row of output of one cell, whose groups can be taken out.
 pub(crate) struct Game<'a> {
     fitted: &'a Fitted,
     task: usize,
-    row: usize,
     /// Per group of the layout the player that it is; none where it is as if absent.
     players: Vec<Option<u32>>,
     root: Differences,
-    members: Vec<Differences>,
-    /// The row to explain, where it is a member that is there.
-    own: Option<Differences>,
-    /// Per member table the number of rows that the cell is pooled over: the first ones.
-    attended: Vec<usize>,
-    trees: Option<TreeGame<'a>>,
+    /// Per member table the rows that the cell is pooled over, then the asked row if it is none of
+    /// them.
+    members: Vec<Vec<Differences>>,
+    pub(super) presence: Presence,
+    /// Table and row of a member task.
+    asked: Option<(usize, usize)>,
+    trees: Option<TreeGame>,
 }
 
-/// Coalitions as some players tell them apart.
-struct Parts {
-    distinct: Vec<Coalition>,
-    /// Per coalition its index in `distinct`.
-    of: Vec<usize>,
+/// The normalised rows of one member table.
+struct TableRows<'c> {
+    rows: Vec<&'c [f32]>,
+    /// Number of rows that the cell is pooled over: the first ones.
+    attended: usize,
+    /// The asked row.
+    asked: Option<usize>,
 }
 
-impl Parts {
-    fn new(coalitions: &[Coalition], players: &[u32]) -> Self {
-        let seen: Coalition = players.iter().map(|player| 1 << player).sum();
-        let mut distinct: Vec<Coalition> = coalitions.iter().map(|c| c & seen).collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let of = coalitions
-            .iter()
-            .map(|c| {
-                distinct
-                    .binary_search(&(c & seen))
-                    .expect("it was collected from these")
-            })
-            .collect();
-        Self { distinct, of }
-    }
-}
-
-impl Differences {
-    fn new(
-        columns: &[Column],
-        scales: &Scales,
-        rows: &[&[f32]],
-        player_of: &[Option<u32>],
-    ) -> Self {
-        let changes = |row: &[f32]| {
-            let changed = columns
-                .iter()
-                .zip(&scales.absent)
-                .zip(row)
-                .filter(|((_, absent), x)| *absent != *x);
-            changed
-                .map(|((column, _), _)| {
-                    player_of[column.group].expect("a group with a change is a player")
-                })
-                .collect::<Vec<u32>>()
-        };
-        let mut players: Vec<u32> = rows.iter().flat_map(|row| changes(row)).collect();
-        players.sort_unstable();
-        players.dedup();
-        let width = columns.len();
-        let mut values = vec![0.0; (1 + rows.len() * players.len()) * width];
-        values[..width].copy_from_slice(&scales.absent);
-        let places: Vec<Option<usize>> = columns
-            .iter()
-            .map(|c| player_of[c.group].and_then(|player| players.binary_search(&player).ok()))
-            .collect();
-        for (r, row) in rows.iter().enumerate() {
-            for (i, place) in places.iter().enumerate() {
-                if let Some(place) = place {
-                    values[(1 + place * rows.len() + r) * width + i] = row[i] - scales.absent[i];
-                }
-            }
-        }
-        Self {
-            rows: rows.len(),
-            width,
-            players,
-            values,
-        }
-    }
-
-    fn tensor(&self) -> Tensor<2> {
-        tensor(self.values.clone(), self.width)
-    }
-
-    /// `[coalitions, 1 + players]`: 1, and 1 for each of these players that is in it.
-    fn joined(&self, coalitions: &[Coalition]) -> Tensor<2> {
-        let mut joined = Vec::with_capacity(coalitions.len() * (1 + self.players.len()));
-        for coalition in coalitions {
-            joined.push(1.0);
-            joined.extend(
-                self.players
-                    .iter()
-                    .map(|player| f32::from((coalition >> player & 1) as u8)),
-            );
-        }
-        tensor(joined, 1 + self.players.len())
-    }
-
-    /// The factor of [`Self::joined`] that gives the first layer of all rows, `[1 + players, rows ·
-    /// outputs]`. `projected` are the values through the weights of `layer`.
-    fn terms(&self, projected: Tensor<2>, layer: &Linear) -> Tensor<2> {
-        let [_, outputs] = projected.dims();
-        let mut projected = host(projected);
-        let added = projected.split_off(outputs);
-        if let Some(bias) = &layer.bias {
-            projected
-                .iter_mut()
-                .zip(host(bias.val()))
-                .for_each(|(x, b)| *x += b);
-        }
-        let mut terms = projected.repeat(self.rows);
-        terms.extend(added);
-        tensor(terms, self.rows * outputs)
-    }
-}
-
-/// Members of one table in each distinct part of the coalitions.
-struct EmbeddedCoalitions {
-    /// h1: `[distinct, rows, hidden]`.
+/// The embedded members of one table in each part of the coalitions.
+struct EmbeddedCoalitions<'p> {
+    table: &'p TableParts,
+    /// h1 of each state of each row: `[states, hidden]`.
     h1: Vec<f32>,
-    /// The part of the context that their pools add: `[distinct, hidden]`.
+    /// The part of the context that the pools add: `[parts, hidden]`.
     context: Vec<f32>,
+}
+
+impl EmbeddedCoalitions<'_> {
+    fn h1(&self, state: usize, hidden: usize) -> &[f32] {
+        &self.h1[state * hidden..(state + 1) * hidden]
+    }
+
+    fn pool(&self, part: usize, context: &[f32], pools: &mut [f32]) {
+        let rows = self.table.pooled[part].iter();
+        let rows = rows.map(|state| self.h1(*state, context.len()));
+        pool_rows(rows, context, pools);
+    }
+}
+
+impl<'c> TableRows<'c> {
+    /// The rows of each table of one normalised cell; `row` is the output row.
+    fn of_cell(cell: &'c FeatureBatch, target: TowerTarget, row: usize) -> Vec<Self> {
+        let blocks = cell.members.iter().enumerate();
+        let tables = blocks.map(|(t, block)| {
+            let attended = block.attended[0] as usize;
+            let is_there = block.mask.get(row).is_some_and(|mask| *mask != 0.0);
+            let asked = (target == TowerTarget::Member(t) && is_there).then_some(row);
+            // A row beyond those that the cell is pooled over touches no row but itself.
+            let own = asked.filter(|row| *row >= attended);
+            let rows = (0..attended).chain(own);
+            let width = block.width;
+            Self {
+                rows: rows
+                    .map(|at| &block.values[at * width..(at + 1) * width])
+                    .collect(),
+                attended,
+                asked: asked.map(|row| row.min(attended)),
+            }
+        });
+        tables.collect()
+    }
+}
+
+/// Per group of the layout the player that it is: groups that differ from their absence, and those
+/// of tables with rows.
+fn players(
+    layout: &Layout,
+    normaliser: &Normaliser,
+    root: &[f32],
+    tables: &[TableRows<'_>],
+    trees: Option<&TreeGame>,
+) -> Vec<Option<u32>> {
+    let mut present = vec![false; layout.groups.len()];
+    let mut mark = |columns: &[Column], scales: &Scales, row: &[f32]| {
+        for ((column, absent), x) in columns.iter().zip(&scales.absent).zip(row) {
+            present[column.group] |= x != absent;
+        }
+    };
+    mark(&layout.root, &normaliser.root, root);
+    let members = layout.members.iter().zip(&normaliser.members);
+    for (table, (member, scales)) in tables.iter().zip(members.clone()) {
+        for row in &table.rows {
+            mark(&member.columns, scales, row);
+        }
+    }
+    for (table, (member, _)) in tables.iter().zip(members) {
+        present[member.existence] |= table.attended > 0;
+    }
+    // A difference may be in one member's view only: networks clip, trees have a grid.
+    for group in trees.iter().flat_map(|trees| trees.groups()) {
+        present[group] = true;
+    }
+    let mut next = 0..;
+    let number = |present: bool| if present { next.next() } else { None };
+    present.into_iter().map(number).collect()
 }
 
 impl<'a> Game<'a> {
@@ -181,71 +143,31 @@ impl<'a> Game<'a> {
         let trees = TreeGame::new(fitted, &GridCell::new(raw, 0), task, row);
         let mut cell = raw.clone();
         normaliser.apply(&mut cell);
-        let target = fitted.config.towers[task].target;
-        let mut attended = Vec::new();
-        let mut members: Vec<Vec<&[f32]>> = Vec::new();
-        for (t, block) in cell.members.iter().enumerate() {
-            let pooled = block.attended[0] as usize;
-            // A row beyond those that the cell is pooled over touches no row but itself.
-            let own = (target == TowerTarget::Member(t) && row >= pooled).then_some(row);
-            let is_there = |row: &usize| block.mask.get(*row).is_some_and(|mask| *mask != 0.0);
-            let rows = (0..pooled).chain(own.filter(is_there));
-            let width = block.width;
-            members.push(
-                rows.map(|at| &block.values[at * width..(at + 1) * width])
-                    .collect(),
-            );
-            attended.push(pooled);
-        }
-        let row = match target {
-            TowerTarget::Member(table) => row.min(attended[table]),
-            TowerTarget::Root => row,
-        };
-        let mut present = vec![false; layout.groups.len()];
-        let mut mark = |columns: &[Column], scales: &Scales, row: &[f32]| {
-            for ((column, absent), x) in columns.iter().zip(&scales.absent).zip(row) {
-                present[column.group] |= x != absent;
-            }
-        };
-        mark(&layout.root, &normaliser.root, &cell.root);
-        for ((rows, member), scales) in members.iter().zip(&layout.members).zip(&normaliser.members)
+        let tables = TableRows::of_cell(&cell, fitted.config.towers[task].target, row);
+        let players = players(layout, normaliser, &cell.root, &tables, trees.as_ref());
+        let root = Differences::new(&layout.root, &normaliser.root, &cell.root, &players);
+        let mut members = Vec::with_capacity(tables.len());
+        let mut brought_by = Vec::with_capacity(tables.len());
+        for ((table, member), scales) in tables.iter().zip(&layout.members).zip(&normaliser.members)
         {
-            rows.iter()
-                .for_each(|row| mark(&member.columns, scales, row));
+            let rows = table.rows.iter();
+            let rows = rows.map(|row| Differences::new(&member.columns, scales, row, &players));
+            let rows: Vec<Differences> = rows.collect();
+            let existence = players[member.existence].map_or(0, |player| 1 << player);
+            let attended = rows[..table.attended].iter();
+            brought_by.push(attended.map(|row| existence | row.changed()).collect());
+            members.push(rows);
         }
-        // A difference may be in one member's view only: networks clip, trees have a grid.
-        for group in trees.iter().flat_map(TreeGame::groups) {
-            present[group] = true;
-        }
-        let mut next = 0..;
-        let players: Vec<Option<u32>> = present
-            .iter()
-            .map(|present| if *present { next.next() } else { None })
-            .collect();
-        let root = Differences::new(&layout.root, &normaliser.root, &[&cell.root], &players);
-        let own = match target {
-            TowerTarget::Member(table) => members[table].get(row).map(|own| {
-                let (columns, scales) =
-                    (&layout.members[table].columns, &normaliser.members[table]);
-                Differences::new(columns, scales, &[own], &players)
-            }),
-            TowerTarget::Root => None,
-        };
-        let members = members.iter().zip(&layout.members).zip(&normaliser.members);
-        let members = members
-            .map(|((rows, member), scales)| {
-                Differences::new(&member.columns, scales, rows, &players)
-            })
-            .collect();
+        let mut asked = tables.iter().enumerate();
+        let asked = asked.find_map(|(t, table)| Some((t, table.asked?)));
         Self {
             fitted,
             task,
-            row,
             players,
             root,
             members,
-            own,
-            attended,
+            presence: Presence { brought_by },
+            asked,
             trees,
         }
     }
@@ -264,20 +186,23 @@ impl<'a> Game<'a> {
     pub fn logits(&self, coalitions: &[Coalition]) -> Vec<f64> {
         let task = &self.fitted.tasks[self.task];
         let head = &task.definition.head;
-        let parts: Vec<Parts> = self
-            .members
-            .iter()
-            .map(|member| Parts::new(coalitions, &member.players))
-            .collect();
+        let members = self.members.iter().enumerate();
+        let tables = members.map(|(t, rows)| {
+            let asked = self.asked.filter(|(table, _)| *table == t);
+            let asked = asked.map(|(_, row)| row);
+            TableParts::new(coalitions, rows, &self.presence, t, asked)
+        });
+        let tables: Vec<TableParts> = tables.collect();
         let mut sums = vec![0.0; coalitions.len()];
         for network in &self.fitted.networks {
-            let outputs = self.outputs(network, coalitions, &parts);
+            let outputs = self.outputs(network, coalitions, &tables);
             sums.iter_mut()
                 .zip(outputs.chunks_exact(head.outputs()))
                 .for_each(|(sum, outputs)| *sum += head.logit(outputs));
         }
         let trees = self.trees.as_ref();
-        let trees = trees.map(|trees| trees.logits(coalitions, &self.players, head));
+        let trees =
+            trees.map(|trees| trees.logits(coalitions, &self.players, &self.presence, head));
         let networks = self.fitted.networks.len() as f64;
         let rows = sums.into_iter().enumerate();
         rows.map(|(row, sum)| {
@@ -287,168 +212,157 @@ impl<'a> Game<'a> {
     }
 
     /// One network's outputs: `[coalitions, outputs]`.
-    fn outputs(&self, network: &Network, coalitions: &[Coalition], parts: &[Parts]) -> Vec<f32> {
+    fn outputs(
+        &self,
+        network: &Network,
+        coalitions: &[Coalition],
+        tables: &[TableParts],
+    ) -> Vec<f32> {
         let (trunk, tower) = (&network.trunk, &network.towers[self.task]);
-        let hidden = self.fitted.config.trunk.member_hidden;
-        let pools = 3 * hidden;
-        let (root, joined) = (self.root.tensor(), self.root.joined(coalitions));
-        let through = |linear: &Linear, weights: Tensor<2>| {
-            let terms = self.root.terms(root.clone().matmul(weights), linear);
-            host(joined.clone().matmul(terms))
-        };
+        let pools = 3 * self.fitted.config.trunk.member_hidden;
+        let joined = self.root.joined(coalitions);
+        let through =
+            |layer: &Linear, weights: Tensor<2>| host(self.root.through(&joined, weights, layer));
         let projected = through(&tower.project, tower.project.weight.val());
-        let direct = tower
-            .direct
-            .as_ref()
-            .map(|direct| through(direct, direct.weight.val()));
-        let (embedded, root_context) = match &trunk.context {
-            None => (Vec::new(), Vec::new()),
-            Some(context) => {
-                let embedded: Vec<EmbeddedCoalitions> = (0..self.members.len())
-                    .map(|t| {
-                        self.embed(
-                            t,
-                            &trunk.encoders[t].first,
-                            &trunk.encoders[t].second,
-                            context,
-                            &parts[t].distinct,
-                        )
-                    })
-                    .collect();
-                let from = pools * self.members.len();
-                (
-                    embedded,
-                    through(context, weights(context, from..from + self.root.width)),
-                )
+        let (mut embedded, mut contexts) = (Vec::new(), Vec::new());
+        if let Some(context) = &trunk.context {
+            for (t, (table, encoder)) in tables.iter().zip(&trunk.encoders).enumerate() {
+                let weights = weights(context, t * pools..(t + 1) * pools);
+                embedded.push(self.embed(t, encoder, weights, table));
             }
-        };
-        let own = self.own_rows(tower, coalitions);
-        let (pooled, read) = (
-            pools * embedded.len(),
-            projected.len() / coalitions.len().max(1),
-        );
-        let row_width = TowerConfig::row_width(&self.fitted.config.trunk);
-        let mut outputs = Vec::new();
-        for start in (0..coalitions.len()).step_by(ROWS) {
-            let chunk = start..coalitions.len().min(start + ROWS);
-            let mut z = vec![0.0; chunk.len() * (pooled + read)];
-            // h2 of the target, where it is a member, and what the tower reads of its own row; a
-            // row that is not there is 0, as padding is.
-            let mut targets = vec![0.0; chunk.len() * row_width];
-            let mut context = Vec::new();
-            for (i, c) in chunk.clone().enumerate() {
-                let z = &mut z[i * (pooled + read)..(i + 1) * (pooled + read)];
-                if !embedded.is_empty() {
-                    let row = &mut targets[i * row_width..(i + 1) * row_width];
-                    let (h2, read) = row.split_at_mut(hidden);
-                    if let Some(own) = &own {
-                        read.copy_from_slice(&own[c * read.len()..(c + 1) * read.len()]);
-                    }
-                    let mut target = (self.member_target(tower.target)).map(|table| (table, h2));
-                    context.clear();
-                    context.extend_from_slice(&root_context[c * hidden..(c + 1) * hidden]);
-                    self.pool_members(&embedded, parts, c, &mut context, z, &mut target);
-                }
-                z[pooled..]
-                    .iter_mut()
-                    .zip(&projected[c * read..])
-                    .for_each(|(z, x)| *z = x.max(0.0));
-            }
-            let targets = matches!(tower.target, TowerTarget::Member(_))
-                .then(|| tensor(targets, row_width).unsqueeze_dim(1));
-            outputs.extend(host(tower.read(tensor(z, pooled + read), targets, None)));
+            let from = pools * self.members.len();
+            let [to, _] = context.weight.dims();
+            contexts = through(context, weights(context, from..to));
         }
-        if let Some(direct) = direct {
+        let own = self.own_rows(tower, coalitions);
+        let mut outputs = self.read(tower, &projected, &embedded, &contexts, own.as_deref());
+        if let Some(direct) = &tower.direct {
+            let direct = through(direct, direct.weight.val());
             outputs.iter_mut().zip(direct).for_each(|(x, y)| *x += y);
         }
         outputs
     }
 
-    /// What the tower reads of the row to explain, `[coalitions, 32]`; none where there is no such
+    /// The row to explain as the tower reads it, `[coalitions, 32]`; none where there is no such
     /// row.
     fn own_rows(&self, tower: &Tower, coalitions: &[Coalition]) -> Option<Vec<f32>> {
-        let (row, layer) = (self.own.as_ref()?, tower.own.as_ref()?);
-        let terms = row.terms(row.tensor().matmul(layer.weight.val()), layer);
-        Some(host(relu(row.joined(coalitions).matmul(terms))))
+        let ((table, row), layer) = (self.asked?, tower.own.as_ref()?);
+        let row = &self.members[table][row];
+        let joined = row.joined(coalitions);
+        Some(host(relu(row.through(&joined, layer.weight.val(), layer))))
     }
 
-    /// The member table of the row to explain, if the row is a member that is there.
-    fn member_target(&self, target: TowerTarget) -> Option<usize> {
-        match target {
-            TowerTarget::Member(table) if self.row < self.members[table].rows => Some(table),
-            _ => None,
+    /// The tower's outputs, without its direct part.
+    ///
+    /// # Shapes
+    /// - `projected`: the root as the tower reads it, `[coalitions, read]`
+    /// - `contexts`: the root's part of the context, `[coalitions, hidden]`; empty without members
+    /// - `own`: as from [`Self::own_rows`]
+    /// - output: `[coalitions, outputs]`
+    fn read(
+        &self,
+        tower: &Tower,
+        projected: &[f32],
+        embedded: &[EmbeddedCoalitions<'_>],
+        contexts: &[f32],
+        own: Option<&[f32]>,
+    ) -> Vec<f32> {
+        let hidden = self.fitted.config.trunk.member_hidden;
+        let [_, read] = tower.project.weight.dims();
+        let (pooled, coalitions) = (3 * hidden * embedded.len(), projected.len() / read);
+        let row_width = TowerConfig::row_width(&self.fitted.config.trunk);
+        let mut outputs = Vec::new();
+        for start in (0..coalitions).step_by(ROWS) {
+            let chunk = start..coalitions.min(start + ROWS);
+            let mut z = vec![0.0; chunk.len() * (pooled + read)];
+            // h2 of the target, where it is a member, and what the tower reads of its own row; a
+            // row that is not there is 0, as padding is.
+            let mut targets = vec![0.0; chunk.len() * row_width];
+            let rows = z.chunks_exact_mut(pooled + read);
+            for ((c, z), target) in chunk.zip(rows).zip(targets.chunks_exact_mut(row_width)) {
+                if !embedded.is_empty() {
+                    let (h2, rest) = target.split_at_mut(hidden);
+                    if let Some(own) = own {
+                        rest.copy_from_slice(&own[c * rest.len()..(c + 1) * rest.len()]);
+                    }
+                    let mut context = contexts[c * hidden..(c + 1) * hidden].to_vec();
+                    self.pool_members(embedded, c, &mut context, z, h2);
+                }
+                let projected = &projected[c * read..(c + 1) * read];
+                for (z, x) in z[pooled..].iter_mut().zip(projected) {
+                    *z = x.max(0.0);
+                }
+            }
+            let targets = matches!(tower.target, TowerTarget::Member(_))
+                .then(|| tensor(targets, row_width).unsqueeze_dim(1));
+            outputs.extend(host(tower.read(tensor(z, pooled + read), targets, None)));
         }
+        outputs
     }
 
     /// Adds the members' parts to the context of coalition `c`, pools the members into `z`, and
-    /// writes h2 of the row to explain, if it is a member, to the target.
+    /// writes h2 of the asked row to `target`.
     fn pool_members(
         &self,
-        embedded: &[EmbeddedCoalitions],
-        parts: &[Parts],
+        embedded: &[EmbeddedCoalitions<'_>],
         c: usize,
         context: &mut [f32],
         z: &mut [f32],
-        target: &mut Option<(usize, &mut [f32])>,
+        target: &mut [f32],
     ) {
         let hidden = context.len();
-        let pools = 3 * hidden;
-        for (table, parts) in embedded.iter().zip(parts) {
-            let part = parts.of[c];
-            let added = &table.context[part * hidden..(part + 1) * hidden];
+        for members in embedded {
+            let part = members.table.parts.of[c];
+            let added = &members.context[part * hidden..(part + 1) * hidden];
             for (x, y) in context.iter_mut().zip(added) {
                 *x += y;
             }
         }
-        for (t, (table, parts)) in embedded.iter().zip(parts).enumerate() {
-            let (part, size) = (parts.of[c], self.members[t].rows * hidden);
-            let h1 = &table.h1[part * size..(part + 1) * size];
-            let pooled = &h1[..self.attended[t] * hidden];
-            pool_rows(pooled, context, &mut z[t * pools..(t + 1) * pools]);
-            if let Some((_, h2)) = target.as_mut().filter(|(table, _)| *table == t) {
-                let h1 = &h1[self.row * hidden..(self.row + 1) * hidden];
-                for ((to, x), y) in h2.iter_mut().zip(h1).zip(context.iter()) {
-                    *to = (x + y).max(0.0);
-                }
+        for (members, z) in embedded.iter().zip(z.chunks_exact_mut(3 * hidden)) {
+            members.pool(members.table.parts.of[c], context, z);
+        }
+        if let Some((table, _)) = self.asked {
+            let members = &embedded[table];
+            let state = members.table.asked[members.table.parts.of[c]];
+            let h1 = members.h1(state, hidden);
+            for ((to, x), y) in target.iter_mut().zip(h1).zip(context.iter()) {
+                *to = (x + y).max(0.0);
             }
         }
     }
 
-    /// The members of table `t` in these coalitions.
-    fn embed(
+    /// The members of table `t` in the parts of some coalitions.
+    ///
+    /// # Shapes
+    /// - `context`: weights of the context that meet the table's pools, `[3 · hidden, hidden]`
+    fn embed<'p>(
         &self,
         t: usize,
-        first: &Linear,
-        second: &Linear,
-        context: &Linear,
-        coalitions: &[Coalition],
-    ) -> EmbeddedCoalitions {
+        encoder: &MemberEncoder,
+        context: Tensor<2>,
+        table: &'p TableParts,
+    ) -> EmbeddedCoalitions<'p> {
         let hidden = self.fitted.config.trunk.member_hidden;
-        let member = &self.members[t];
-        if member.rows == 0 {
-            return EmbeddedCoalitions {
-                h1: Vec::new(),
-                context: vec![0.0; coalitions.len() * hidden],
-            };
+        let mut first = Vec::new();
+        for (row, states) in self.members[t].iter().zip(&table.rows) {
+            let joined = row.joined(&states.distinct);
+            let weights = encoder.first.weight.val();
+            first.extend(host(row.through(&joined, weights, &encoder.first)));
         }
-        let terms = member.terms(member.tensor().matmul(first.weight.val()), first);
-        let mut h1 = Vec::with_capacity(coalitions.len() * member.rows * hidden);
-        for some in coalitions.chunks((ROWS / member.rows).max(1)) {
-            let x = relu(member.joined(some).matmul(terms.clone()))
-                .reshape([some.len() * member.rows, hidden]);
-            h1.extend(host(relu(second.forward(x))));
-        }
-        let mut pools = vec![0.0; coalitions.len() * 3 * hidden];
+        let second = |x: Tensor<2>| relu(encoder.second.forward(relu(x)));
+        let mut embedded = EmbeddedCoalitions {
+            table,
+            h1: by_rows(&first, hidden, second),
+            context: Vec::new(),
+        };
+        let parts = table.parts.distinct.len();
+        let mut pools = vec![0.0; parts * 3 * hidden];
         let nothing = vec![0.0; hidden];
-        for (h1, pools) in h1
-            .chunks_exact(member.rows * hidden)
-            .zip(pools.chunks_exact_mut(3 * hidden))
-        {
-            pool_rows(&h1[..self.attended[t] * hidden], &nothing, pools);
+        for (part, pools) in pools.chunks_exact_mut(3 * hidden).enumerate() {
+            embedded.pool(part, &nothing, pools);
         }
-        let weights = weights(context, t * 3 * hidden..(t + 1) * 3 * hidden);
-        let context = by_rows(&pools, 3 * hidden, |x| x.matmul(weights.clone()));
-        EmbeddedCoalitions { h1, context }
+        embedded.context = by_rows(&pools, 3 * hidden, |x| x.matmul(context.clone()));
+        embedded
     }
 }
 
@@ -467,7 +381,7 @@ fn by_rows(values: &[f32], width: usize, of: impl Fn(Tensor<2>) -> Tensor<2>) ->
         .collect()
 }
 
-fn tensor(values: Vec<f32>, width: usize) -> Tensor<2> {
+pub(super) fn tensor(values: Vec<f32>, width: usize) -> Tensor<2> {
     let rows = values.len() / width.max(1);
     Tensor::from_data(TensorData::new(values, [rows, width]), &Device::flex())
 }
@@ -488,8 +402,9 @@ mod tests {
     use super::*;
     use crate::testing::{OwnedCell, batch_of_owned, layout, random_cell, untrained};
 
-    /// The definition: the columns of every group outside of the coalition are replaced, and the
-    /// raw cell is scored.
+    /// The definition: rows that do not exist are taken out, the columns of every group outside of
+    /// the coalition are replaced, and the raw cell is scored. An asked row that does not exist
+    /// stays beyond the rows that the cell is pooled over.
     fn by_masking(game: &Game<'_>, cell: &FeatureBatch, row: usize, coalition: Coalition) -> f64 {
         let (layout, normaliser) = (&game.fitted.layout, &game.fitted.normaliser);
         let mut cell = cell.clone();
@@ -504,27 +419,37 @@ mod tests {
             }
         };
         mask(&mut cell.root, &layout.root, &normaliser.root);
-        for ((block, member), scales) in cell
-            .members
-            .iter_mut()
-            .zip(&layout.members)
-            .zip(&normaliser.members)
-        {
-            let MemberBlock {
-                values,
-                mask: there,
-                width,
-                ..
-            } = block;
-            for (row, _) in values
-                .chunks_exact_mut(*width)
-                .zip(there)
-                .filter(|(_, there)| **there != 0.0)
-            {
-                mask(row, &member.columns, scales);
+        let mut asked = row;
+        for (table, block) in cell.members.iter_mut().enumerate() {
+            let (columns, scales) = (&layout.members[table].columns, &normaliser.members[table]);
+            let mut kept: Vec<usize> = game.presence.rows(table, coalition).collect();
+            let attended = kept.len() as u32;
+            if game.asked.is_some_and(|(asked, _)| asked == table) {
+                asked = kept
+                    .iter()
+                    .position(|kept| *kept == row)
+                    .unwrap_or_else(|| {
+                        kept.push(row);
+                        kept.len() - 1
+                    });
             }
+            let mut values = Vec::new();
+            for row in &kept {
+                let start = values.len();
+                values.extend_from_slice(&block.values[row * block.width..(row + 1) * block.width]);
+                mask(&mut values[start..], columns, scales);
+            }
+            *block = MemberBlock {
+                slots: kept.len(),
+                width: block.width,
+                values,
+                mask: vec![1.0; kept.len()],
+                entities: Vec::new(),
+                attended: vec![attended],
+                folded: vec![0],
+            };
         }
-        game.fitted.chunk_logits(cell, 1, game.task)[row]
+        game.fitted.chunk_logits(cell, 1, game.task)[asked]
     }
 
     proptest! {
@@ -555,12 +480,17 @@ mod tests {
                     let everyone: Coalition = (1 << game.players()) - 1;
                     // All, none, each alone, each left out, and some that repeat.
                     let mut coalitions = vec![everyone, 0];
-                    coalitions.extend((0..game.players()).flat_map(|player| [1 << player, everyone ^ (1 << player)]));
+                    for player in 0..game.players() {
+                        coalitions.extend([1 << player, everyone ^ (1 << player)]);
+                    }
                     coalitions.extend((0..150).map(|_| rng.random_range(0..=everyone)));
                     let values = game.logits(&coalitions);
                     for (coalition, value) in coalitions.iter().zip(values) {
                         let expected = by_masking(&game, &raw, row, *coalition);
-                        prop_assert!((value - expected).abs() < 1e-4, "task {task}, row {row}, {coalition:b}: {value} for {expected}");
+                        prop_assert!(
+                            (value - expected).abs() < 1e-4,
+                            "task {task}, row {row}, {coalition:b}: {value} for {expected}"
+                        );
                     }
                 }
             }

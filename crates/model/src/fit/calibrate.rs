@@ -12,7 +12,6 @@
 //!
 //! Decision: docs/decisions/0018-cross-entropy-then-calibration.md
 
-use leadpulse_features::probability;
 use leadpulse_graph::EntityId;
 use leadpulse_schema::units::logit;
 use serde::{Deserialize, Serialize};
@@ -58,6 +57,8 @@ pub(crate) struct OutcomeRow {
     pub outcome: bool,
     pub weight: f64,
     pub entity: EntityId,
+    /// Moment of the prediction, milliseconds.
+    pub anchor_ms: i64,
 }
 
 impl Calibration {
@@ -95,49 +96,20 @@ impl Calibration {
         }
     }
 
-    /// The same shape for other logits, moved along the axis until the mean probability over the
-    /// evidence is its outcome rate.
-    ///
-    /// For members trained again on what calibration was learnt from: their slope on those rows
-    /// would flatter them, their level not.
-    pub(crate) fn recentred(&self, evidence: &[OutcomeRow]) -> Self {
-        let weight: f64 = evidence.iter().map(|e| e.weight).sum();
-        let rate = evidence
-            .iter()
-            .map(|e| e.weight * f64::from(u8::from(e.outcome)))
-            .sum::<f64>()
-            / weight;
-        let mean = |offset: f64| {
-            evidence
-                .iter()
-                .map(|e| e.weight * probability(self.apply(e.logit + offset)))
-                .sum::<f64>()
-                / weight
-        };
-        // By bisection: the mean rises with the offset. Ten logits are more than any level is off,
-        // and 60 halvings leave less than the 1e-9 that is kept.
-        let (mut low, mut high) = (-10.0, 10.0);
-        for _ in 0..60 {
-            let middle = 0.5 * (low + high);
-            if mean(middle) < rate {
-                low = middle
-            } else {
-                high = middle
-            }
-        }
-        let offset = 0.5 * (low + high);
+    /// The same map with so much added to its logits; a regression's stays.
+    pub(crate) fn lifted(&self, added: f64) -> Self {
         match self {
             Self::Identity => Self::Identity,
             Self::Platt { slope, intercept } => Self::Platt {
                 slope: *slope,
-                intercept: printable(intercept + slope * offset),
+                intercept: printable(intercept + added),
             },
-            Self::Isotonic { knots } => Self::Isotonic {
-                knots: knots
-                    .iter()
-                    .map(|(x, y)| (printable(x - offset), *y))
-                    .collect(),
-            },
+            Self::Isotonic { knots } => {
+                let knots = knots.iter().map(|(x, y)| (*x, printable(y + added)));
+                Self::Isotonic {
+                    knots: knots.collect(),
+                }
+            }
         }
     }
 
@@ -172,7 +144,7 @@ fn interpolate(knots: &[(f64, f64)], x: f64) -> f64 {
 }
 
 /// Entities per row: what one row counts as evidence.
-fn evidence_per_row(rows: &[OutcomeRow]) -> f64 {
+pub(super) fn evidence_per_row(rows: &[OutcomeRow]) -> f64 {
     let entities: BTreeSet<EntityId> = rows.iter().map(|r| r.entity).collect();
     let weight: f64 = rows.iter().map(|r| r.weight).sum();
     entities.len() as f64 / weight.max(f64::MIN_POSITIVE)
@@ -331,6 +303,7 @@ mod tests {
                     outcome,
                     weight: 1.0,
                     entity: EntityId(i),
+                    anchor_ms: 0,
                 }
             })
             .collect()
@@ -347,29 +320,17 @@ mod tests {
     }
 
     #[test]
-    fn recentring_restores_the_level_and_keeps_the_shape() {
-        let evidence = |shift: f64| -> Vec<OutcomeRow> {
-            (0..1000)
-                .map(|i| {
-                    let logit = f64::from(i % 100) / 25.0 - 2.0;
-                    let outcome = f64::from(i / 100) + 0.5 < 10.0 * probability(logit);
-                    OutcomeRow {
-                        logit: logit + shift,
-                        outcome,
-                        weight: 1.0,
-                        entity: EntityId(i as u32),
-                    }
-                })
-                .collect()
-        };
-        let fitted = Calibration::fit_platt(&evidence(0.0));
-        let moved = fitted.recentred(&evidence(1.5));
-        for logit in [-2.0, 0.0, 1.0] {
-            assert!(
-                (fitted.apply(logit) - moved.apply(logit + 1.5)).abs() < 0.02,
-                "{fitted:?} {moved:?}"
-            );
+    fn a_lifted_map_is_higher_by_as_much_everywhere() {
+        let platt = Calibration::fit_platt(&rows(500, |z| 0.6 * z));
+        let isotonic = isotonic(&rows(5000, |z| z)).unwrap();
+        for map in [platt, isotonic] {
+            for logit in [-5.0, -2.0, 0.0, 3.0] {
+                let moved = map.lifted(0.7).apply(logit) - map.apply(logit);
+                assert!((moved - 0.7).abs() < 1e-8, "{map:?}");
+            }
+            assert!(map.lifted(0.7).is_sound());
         }
+        assert_eq!(Calibration::Identity.lifted(0.7), Calibration::Identity);
     }
 
     #[test]
@@ -411,6 +372,7 @@ mod tests {
                         outcome: (logit > 0.0) != reversed,
                         weight: 1.0,
                         entity: EntityId(i as u32),
+                        anchor_ms: 0,
                     }
                 })
                 .collect();
@@ -438,6 +400,7 @@ mod tests {
             .into_iter()
             .map(|r| OutcomeRow {
                 entity: EntityId(r.entity.0 % 900),
+                anchor_ms: 0,
                 ..r
             })
             .collect();

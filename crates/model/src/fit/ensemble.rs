@@ -69,36 +69,30 @@ impl Ensemble {
         })
     }
 
-    /// As many trees, grown again on the trainer's examples, and the ensemble's logits of the
-    /// labelled rows with them and `networks`.
+    /// As many trees, grown again on the trainer's examples.
     ///
     /// # Errors
     /// When they cannot be grown.
     pub fn grow_again(
         &self,
         trainer: &Trainer<'_>,
-        networks: Vec<f64>,
         runner: &mut JobRunner<'_>,
-    ) -> Result<(Option<TreeMember>, Vec<f64>), FitError> {
+    ) -> Result<Option<TreeMember>, FitError> {
         let Ok((grown, weight)) = &self.trees else {
-            return Ok((None, networks));
+            return Ok(None);
         };
         let left_out = left_out(trainer, runner.candidates);
-        let grower = Grower::new(trainer, &left_out);
-        let forest =
-            grower
-                .grow_again(grown.forest.rounds())
-                .map_err(|reason| FitError::Trees {
-                    task: trainer.task.to_owned(),
-                    reason,
-                })?;
-        let logits = mixed_rows(*weight, &networks, &grower.logits(&forest));
+        let forest = Grower::new(trainer, &left_out)
+            .grow_again(grown.forest.rounds())
+            .map_err(|reason| FitError::Trees {
+                task: trainer.task.to_owned(),
+                reason,
+            })?;
         runner.grown(forest.rounds(), f64::NAN);
-        let member = TreeMember {
+        Ok(Some(TreeMember {
             weight: *weight,
             forest,
-        };
-        Ok((Some(member), logits))
+        }))
     }
 
     /// The members for the manifest: weight, size, and their metrics on validation, each calibrated
@@ -114,7 +108,10 @@ impl Ensemble {
         let weight = self.trees.as_ref().map_or(0.0, |(_, weight)| *weight);
         let (loss, validation) = judged(&self.networks);
         let nets = json!({
-            "networks": networks, "weight": 1.0 - weight, "validation_loss": loss, "validation": validation,
+            "networks": networks,
+            "weight": 1.0 - weight,
+            "validation_loss": loss,
+            "validation": validation,
         });
         let trees = match &self.trees {
             Err(reason) => json!({ "weight": 0.0, "left_out": reason }),

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::calibrate::Calibration;
 use super::ensemble::Ensemble;
 use super::jobs::{Job, JobRunner};
+use super::levels::Levels;
 use super::metrics::{BinaryMetrics, RegressionMetrics};
 use super::options::{check_options, distinct_candidates};
 use super::rows::{
@@ -52,7 +53,10 @@ struct Selection {
     chosen: usize,
 }
 
-/// Fits one task: trains candidates, keeps the best on validation, calibrates, and refits.
+/// Fits one task: trains candidates, keeps the best on validation, calibrates, and refits. Slope
+/// and level stay those of the members that had not seen validation: rows that members were fitted
+/// on flatter both.
+// Decision: docs/decisions/0050-the-level-comes-from-rows-that-no-member-saw.md
 pub(super) fn fit_task(
     sets: Sets<'_>,
     mut task: TaskDefinition,
@@ -83,36 +87,33 @@ pub(super) fn fit_task(
     let candidates = distinct_candidates(options, examples.layout());
     let ensemble = base.frozen.map_or(options.ensemble, <[Network]>::len);
     let selecting = selecting_members(options, &candidates, ensemble);
-    let selection_jobs = candidates.len() * selecting + ensemble - selecting;
-    let tree_jobs = usize::from(options.trees.rounds > 0);
-    let units = selection_jobs + tree_jobs + sets.refit.map_or(0, |_| ensemble + tree_jobs);
+    let grown = usize::from(options.trees.rounds > 0);
+    let judging_jobs = candidates.len() * selecting + ensemble - selecting + grown;
+    let units = judging_jobs + sets.refit.map_or(0, |_| ensemble + grown);
     let mut runner = JobRunner::new(&candidates, units, progress);
     let (selection, mut members) = select(&trainer, &mut runner, selecting, ensemble)?;
 
     let judged = Ensemble::grow(&trainer, mean_logits(&members), &mut runner);
     let mut trees = judged.trees();
     let logits = judged.logits();
-    let mut calibration = calibrate(&trainer, &logits);
+    let (calibration, levels) = calibrate_by_period(&trainer, &logits, task.horizon_ms);
     let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &selection);
     metrics.insert("members".into(), judged.members(&trainer, members.len()));
+    metrics.extend(levels.map(|levels| ("level".to_owned(), json!(levels))));
     let validation = judged_rows(&trainer, &logits, &calibration);
     let regularisation = candidates[selection.chosen].clone();
     let (candidate, validation_loss) = (selection.chosen, selection.losses[selection.chosen]);
     tracing::info!(task = task.name, candidate, validation_loss, "fitted");
-    let tower = trainer.tower(&regularisation);
     if let Some(refit) = sets.refit {
         check_rows(&task, trainer.target, refit, "refit")?;
         let refit = &*weighted(refit, options.weighting);
         let trainer = trainer.on(refit);
         metrics.insert("refit_rows".into(), json!(trainer.usable.len()));
         members = train_again(&trainer, &mut runner, selection.chosen, &members)?;
-        let logits;
-        (trees, logits) = judged.grow_again(&trainer, mean_logits(&members), &mut runner)?;
-        if trainer.head.is_binary() {
-            calibration = calibration.recentred(&trainer.evidence(&logits));
-        }
+        trees = judged.grow_again(&trainer, &mut runner)?;
     }
     Ok(TaskFit {
+        tower: trainer.tower(&regularisation),
         task: FittedTask {
             definition: task,
             regularisation,
@@ -122,7 +123,6 @@ pub(super) fn fit_task(
             quality: None,
             validation,
         },
-        tower,
         members,
     })
 }
@@ -134,6 +134,20 @@ pub(super) fn calibrate(trainer: &Trainer<'_>, logits: &[f64]) -> Calibration {
     } else {
         Calibration::Identity
     }
+}
+
+/// [`calibrate`] with the level that predicts best from period to period, and how it was chosen;
+/// `None` for a regression.
+fn calibrate_by_period(
+    trainer: &Trainer<'_>,
+    logits: &[f64],
+    horizon_ms: i64,
+) -> (Calibration, Option<Levels>) {
+    if !trainer.head.is_binary() {
+        return (Calibration::Identity, None);
+    }
+    let (calibration, levels) = Calibration::fit_by_period(&trainer.evidence(logits), horizon_ms);
+    (calibration, Some(levels))
 }
 
 /// The members of each candidate that are trained in order to choose: all where nothing is chosen.
@@ -277,7 +291,13 @@ fn metrics(
         .iter()
         .zip(&selection.losses)
         .enumerate()
-        .map(|(i, (c, loss))| json!({ "regularisation": c, "validation_loss": loss, "chosen": i == selection.chosen }))
+        .map(|(i, (c, loss))| {
+            json!({
+                "regularisation": c,
+                "validation_loss": loss,
+                "chosen": i == selection.chosen,
+            })
+        })
         .collect();
     Map::from_iter([
         (

@@ -436,6 +436,7 @@ impl Trainer<'_> {
             outcome: l.label > 0.5,
             weight: l.weight,
             entity: l.entity,
+            anchor_ms: self.validation.examples()[l.index].anchor_ms,
         })
         .collect()
     }

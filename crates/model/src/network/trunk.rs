@@ -216,14 +216,19 @@ fn pool(h: Tensor<3>, mask: &Tensor<3>) -> Tensor<2> {
 /// [`pool`] of relu(row + context) for the rows of one cell, without padding.
 ///
 /// # Shapes
-/// - `rows`: `[rows, hidden]`, `context`: `[hidden]`, `pools`: `[3 · hidden]`
-pub(crate) fn pool_rows(rows: &[f32], context: &[f32], pools: &mut [f32]) {
+/// - `rows`: `[hidden]` each, `context`: `[hidden]`, `pools`: `[3 · hidden]`
+pub(crate) fn pool_rows<'r>(
+    rows: impl Iterator<Item = &'r [f32]>,
+    context: &[f32],
+    pools: &mut [f32],
+) {
     let hidden = context.len();
     let (sum, rest) = pools.split_at_mut(hidden);
     let (max, mean) = rest.split_at_mut(hidden);
     sum.fill(0.0);
     max.fill(0.0);
-    for row in rows.chunks_exact(hidden) {
+    let mut count = 0.0f32;
+    for row in rows {
         for (((sum, max), x), c) in sum.iter_mut().zip(max.iter_mut()).zip(row).zip(context) {
             let x = x + c;
             // Comparisons, because f32::max handles NaN, which is slow and cannot occur here.
@@ -231,8 +236,9 @@ pub(crate) fn pool_rows(rows: &[f32], context: &[f32], pools: &mut [f32]) {
             *sum += x;
             *max = if x > *max { x } else { *max };
         }
+        count += 1.0;
     }
-    let count = (rows.len() / hidden).max(1) as f32;
+    let count = count.max(1.0);
     for (sum, mean) in sum.iter_mut().zip(mean) {
         *mean = *sum / count;
         *sum /= SUM_DIVISOR;

@@ -52,6 +52,34 @@ impl DecisionTree {
         }
     }
 
+    /// The tree without the splits that lie outside of the ranges of their numbers.
+    fn within(&self, ranges: &[(i64, i64)]) -> Self {
+        let mut nodes = Vec::new();
+        self.copy(0, ranges, &mut nodes);
+        Self { nodes }
+    }
+
+    /// Appends the node `at` and what follows it, and returns where it was put.
+    fn copy(&self, mut at: usize, ranges: &[(i64, i64)], to: &mut Vec<TreeNode>) -> u32 {
+        while let TreeNode::Split(column, cut, left, right) = self.nodes[at] {
+            let (low, high) = ranges[column as usize];
+            if high <= cut {
+                at = left as usize;
+            } else if low > cut {
+                at = right as usize;
+            } else {
+                let place = to.len();
+                to.push(self.nodes[at]);
+                let left = self.copy(left as usize, ranges, to);
+                let right = self.copy(right as usize, ranges, to);
+                to[place] = TreeNode::Split(column, cut, left, right);
+                return place as u32;
+            }
+        }
+        to.push(self.nodes[at]);
+        to.len() as u32 - 1
+    }
+
     fn reads(&self, column: usize) -> bool {
         let reads =
             |node: &TreeNode| matches!(node, TreeNode::Split(c, ..) if *c as usize == column);
@@ -130,7 +158,18 @@ impl Forest {
 
     /// The forest of the first trees, without the columns that only the others read.
     pub fn first(&self, rounds: usize) -> Self {
-        let mut trees = self.trees[..rounds].to_vec();
+        self.of_trees(self.trees[..rounds].to_vec())
+    }
+
+    /// The forest for numbers within ranges, both ends included, a range per column: without the
+    /// splits that lie outside of them, and without the columns that no other split reads.
+    /// Outputs of such numbers stay the same.
+    pub fn within(&self, ranges: &[(i64, i64)]) -> Self {
+        self.of_trees(self.trees.iter().map(|tree| tree.within(ranges)).collect())
+    }
+
+    /// The same forest with other trees over its columns, and the columns that they read.
+    fn of_trees(&self, mut trees: Vec<DecisionTree>) -> Self {
         let mut columns = Vec::new();
         let mut places = vec![None; self.columns.len()];
         for node in trees.iter_mut().flat_map(|tree| &mut tree.nodes) {
@@ -244,6 +283,20 @@ mod tests {
         assert_eq!(rounds, [(0, 0.25), (1, -0.75), (2, -0.25)]);
         let first = forest().first(1);
         assert_eq!(first.outputs(&mut [0, 0]), [-0.75; 3]);
+    }
+
+    #[test]
+    fn a_forest_within_ranges_gives_the_same_outputs_there() {
+        let always = (i64::MIN, i64::MAX);
+        let narrow = forest().within(&[(100, 2048), always]);
+        assert_eq!(narrow.columns(), []);
+        assert_eq!(narrow.outputs(&mut []), [-0.25; 3]);
+        let narrow = forest().within(&[(2049, 5000), always]);
+        assert_eq!(narrow.columns(), [TreeColumn::Bucket]);
+        assert_eq!(narrow.outputs(&mut [0]), [2.75, 3.75, 3.75]);
+        let same = forest().within(&[(2048, 2049), always]);
+        assert_eq!(same.trees, forest().trees);
+        assert_eq!(same.columns(), forest().columns());
     }
 
     #[test]
