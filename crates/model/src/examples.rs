@@ -153,6 +153,19 @@ impl ExampleSet {
         Inputs::packed(batch, device)
     }
 
+    /// The normalised root rows of some examples, one after the other, and for a task on a member
+    /// table the rows of the members that they are about.
+    pub(crate) fn asked_rows(
+        &self,
+        indices: &[usize],
+        normaliser: &Normaliser,
+        target: TowerTarget,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let examples = indices.iter().map(|index| &self.examples[*index]);
+        let cells = examples.map(|example| (example.row, example.slot));
+        self.cells.asked_rows(cells, normaliser, target)
+    }
+
     /// Number of rows of member table `table` in example `index`.
     pub(crate) fn members_of(&self, index: usize, table: usize) -> usize {
         self.cells.members_of(self.examples[index].row, table)

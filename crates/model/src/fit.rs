@@ -7,6 +7,7 @@
 
 pub(crate) mod average;
 pub(crate) mod calibrate;
+pub(crate) mod embedded;
 mod ensemble;
 mod error;
 mod jobs;

@@ -39,7 +39,7 @@ pub use tower::{TowerConfig, TowerTarget};
 pub use trunk::TrunkConfig;
 pub(crate) use trunk::pool_rows;
 
-use tower::Tower;
+use tower::{Tower, TowerInputs};
 use trunk::Trunk;
 
 use crate::examples::normalise::Dropped;
@@ -123,7 +123,8 @@ impl Pair {
             dropout.as_deref_mut()
         };
         let embedded = self.trunk.forward(inputs, trunk_dropout);
-        self.tower.forward(inputs, &embedded, columns, dropout)
+        let read = TowerInputs::new(inputs, &embedded, self.tower.target);
+        self.tower.forward(read, columns, dropout)
     }
 }
 
@@ -135,7 +136,10 @@ impl Network {
     /// - output: `[cells, rows, outputs]`, with one row per cell for a task on the root, and one
     ///   per slot for a task on a member table
     pub fn forward(&self, inputs: &Inputs, task: usize) -> Tensor<3> {
-        self.towers[task].forward(inputs, &self.trunk.forward(inputs, None), None, None)
+        let tower = &self.towers[task];
+        let embedded = self.trunk.forward(inputs, None);
+        let read = TowerInputs::new(inputs, &embedded, tower.target);
+        tower.forward(read, None, None)
     }
 }
 

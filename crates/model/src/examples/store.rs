@@ -250,6 +250,42 @@ impl CellStore {
         }
     }
 
+    /// The normalised root rows of some cells, one after the other, and for a task on a member
+    /// table the row in the slot given beside each cell.
+    pub(crate) fn asked_rows(
+        &self,
+        cells: impl Iterator<Item = (CellRow, usize)>,
+        normaliser: &Normaliser,
+        target: TowerTarget,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let dense = Dense::new(self.layout.root.len(), Some(&normaliser.root));
+        let asked = match target {
+            TowerTarget::Root => None,
+            TowerTarget::Member(table) => {
+                let width = self.layout.members[table].columns.len();
+                Some((table, Dense::new(width, Some(&normaliser.members[table]))))
+            }
+        };
+        let write = |dense: &Dense<'_>, reader: &mut CellReader<'_>, to: &mut Vec<f32>| {
+            let start = to.len();
+            to.extend_from_slice(&dense.zeros);
+            dense.write(reader, &mut to[start..]);
+        };
+        let (mut root, mut own) = (Vec::new(), Vec::new());
+        for (cell, slot) in cells {
+            let mut reader = self.reader(cell);
+            let tables = self.layout.members.iter();
+            let counts: Vec<usize> = tables.map(|_| reader.rows().all).collect();
+            write(&dense, &mut reader, &mut root);
+            if let Some((table, dense)) = &asked {
+                let before = counts[..*table].iter().sum::<usize>() + slot;
+                (0..before).for_each(|_| reader.row(|_, _| {}));
+                write(dense, &mut reader, &mut own);
+            }
+        }
+        (root, own)
+    }
+
     fn reader(&self, row: CellRow) -> CellReader<'_> {
         let (block, start) = self.places[row.0 as usize];
         CellReader {

@@ -6,6 +6,7 @@ use leadpulse_features::probability;
 use serde_json::{Map, Value, json};
 
 use super::calibrate::Calibration;
+use super::embedded::EmbeddedSets;
 use super::ensemble::Ensemble;
 use super::jobs::{Job, JobRunner};
 use super::levels::Levels;
@@ -80,6 +81,9 @@ pub(super) fn fit_task(
         target: target_of(examples.layout(), task.entity),
         trunk: base.trunk,
         frozen: base.frozen,
+        embedded: base.frozen.and_then(|networks| {
+            EmbeddedSets::new(networks.len(), base.trunk, [examples, sets.validation])
+        }),
         options,
     };
     check_outcomes(&task, &trainer)?;
@@ -229,6 +233,9 @@ impl<'a> Trainer<'a> {
             usable,
             targets,
             labelled: self.labelled.clone(),
+            embedded: self.frozen.and_then(|networks| {
+                EmbeddedSets::new(networks.len(), self.trunk, [examples, self.validation])
+            }),
             ..*self
         }
     }

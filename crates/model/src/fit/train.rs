@@ -8,6 +8,7 @@
 //! parameters.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Module;
@@ -24,6 +25,7 @@ use crate::examples::ExampleSet;
 use crate::examples::normalise::{Dropped, Normaliser};
 use crate::fit::average::Average;
 use crate::fit::calibrate::{Calibration, OutcomeRow};
+use crate::fit::embedded::{EmbeddedSet, EmbeddedSets, FrozenView};
 use crate::fit::{FitOptions, Regularisation};
 use crate::network::head::Head;
 use crate::network::trunk::Trunk;
@@ -110,6 +112,8 @@ pub(crate) struct Trainer<'a> {
     pub trunk: &'a TrunkConfig,
     /// Trunks that do not change, one per member; none for a new network.
     pub frozen: Option<&'a [Network]>,
+    /// Their outputs; none for new networks, and where they would take too much memory.
+    pub embedded: Option<EmbeddedSets>,
     pub options: &'a FitOptions,
 }
 
@@ -259,6 +263,7 @@ impl Trainer<'_> {
         let (mut rng, mut dropout) = self.randomness(regularisation, member);
         let frozen = self.frozen.map(|networks| &networks[member].trunk);
         let view = self.view(regularisation, &training_device);
+        let frozen_view = self.frozen_view(member);
         let mut pair = self.start(regularisation, &view, frozen, &mut rng);
         let mut optimiser = AdamWConfig::new()
             .with_weight_decay(regularisation.weight_decay as f32)
@@ -276,10 +281,19 @@ impl Trainer<'_> {
                 order.shuffle(&mut rng);
             }
             let rows = schedule.rows(step, &order);
-            let inputs = self
-                .examples
-                .batch(rows, &view.normaliser, self.target, &training_device);
-            let outputs = pair.forward(&inputs, view.columns.as_ref(), Some(&mut dropout));
+            let (columns, dropout) = (view.columns.as_ref(), Some(&mut dropout));
+            let outputs = match &frozen_view {
+                Some(frozen) => {
+                    let inputs = frozen.inputs(rows, &training_device);
+                    pair.tower.forward(inputs, columns, dropout)
+                }
+                None => {
+                    let inputs =
+                        self.examples
+                            .batch(rows, &view.normaliser, self.target, &training_device);
+                    pair.forward(&inputs, columns, dropout)
+                }
+            };
             let loss = self.loss(rows, outputs, &training_device);
             let gradients = GradientsParams::from_grads(loss.backward(), &pair);
             let rate = regularisation.learning_rate * cosine(step as f64 / schedule.steps as f64);
@@ -298,10 +312,10 @@ impl Trainer<'_> {
                     report(epochs_done, losses.take(), f64::NAN);
                 }
                 if step + 1 == last_step {
-                    return Ok(self.trained(average.of(pair.valid()), epochs));
+                    return Ok(self.trained(average.of(pair.valid()), member, epochs));
                 }
             } else if schedule.evaluates(step) {
-                let trained = self.trained(average.of(pair.valid()), epochs_done);
+                let trained = self.trained(average.of(pair.valid()), member, epochs_done);
                 let loss = self.validation_loss(&trained.logits);
                 report(epochs_done, losses.take(), loss);
                 if !loss.is_finite() {
@@ -375,8 +389,24 @@ impl Trainer<'_> {
         }
     }
 
-    fn trained(&self, pair: Pair, epochs: f64) -> Trained {
-        let logits = self.validation_logits(&pair);
+    /// The training examples as a head on the frozen trunk of a member reads them.
+    fn frozen_view(&self, member: usize) -> Option<FrozenView<'_>> {
+        let place = &self.embedded.as_ref()?.training[member];
+        Some(self.frozen_view_of(place, self.examples, member))
+    }
+
+    fn frozen_view_of<'s>(
+        &'s self,
+        place: &'s OnceLock<EmbeddedSet>,
+        set: &'s ExampleSet,
+        member: usize,
+    ) -> FrozenView<'s> {
+        let trunk = &self.frozen.expect("only frozen trunks are kept")[member].trunk;
+        FrozenView::new(place, trunk, set, self.normaliser, self.target)
+    }
+
+    fn trained(&self, pair: Pair, member: usize, epochs: f64) -> Trained {
+        let logits = self.validation_logits(&pair, member);
         Trained {
             pair,
             logits,
@@ -465,7 +495,7 @@ impl Trainer<'_> {
     /// The outputs of each example's own row: `[examples, outputs]`.
     fn target_rows(&self, rows: &[usize], outputs: Tensor<3>, device: &Device) -> Tensor<2> {
         let [cells, slots, _] = outputs.dims();
-        if self.target == TowerTarget::Root {
+        if slots == 1 {
             return outputs.squeeze_dim(1);
         }
         let mut chosen = vec![0.0f32; cells * slots];
@@ -477,24 +507,36 @@ impl Trainer<'_> {
             .squeeze_dim(1)
     }
 
-    fn validation_logits(&self, pair: &Pair) -> Vec<f64> {
+    fn validation_logits(&self, pair: &Pair, member: usize) -> Vec<f64> {
         let device = Device::flex();
+        let frozen = self.embedded.as_ref().map(|embedded| {
+            let place = &embedded.validation[member];
+            self.frozen_view_of(place, self.validation, member)
+        });
         let mut logits = Vec::with_capacity(self.labelled.len());
         for chunk in self.labelled.chunks(EVALUATION_BATCH) {
             let rows: Vec<usize> = chunk.iter().map(|l| l.index).collect();
-            let inputs: Inputs =
-                self.validation
-                    .batch(&rows, self.normaliser, self.target, &device);
-            let outputs = pair.forward(&inputs, None, None);
+            let outputs = match &frozen {
+                Some(frozen) => {
+                    let inputs = frozen.inputs(&rows, &device);
+                    pair.tower.forward(inputs, None, None)
+                }
+                None => {
+                    let inputs: Inputs =
+                        self.validation
+                            .batch(&rows, self.normaliser, self.target, &device);
+                    pair.forward(&inputs, None, None)
+                }
+            };
             let [_, slots, width] = outputs.dims();
             let outputs = outputs
                 .try_into_vec_as::<f32>()
                 .expect("outputs are f32 in host memory");
             logits.extend(rows.iter().enumerate().map(|(cell, row)| {
-                let slot = if self.target == TowerTarget::Root {
-                    0
-                } else {
-                    self.validation.examples()[*row].slot
+                // One row a cell is the row that was asked for.
+                let slot = match slots {
+                    1 => 0,
+                    _ => self.validation.examples()[*row].slot,
                 };
                 let start = (cell * slots + slot) * width;
                 self.head.logit(&outputs[start..start + width])

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dropout::{Dropout, read};
 use super::init::Initialiser;
-use super::inputs::Inputs;
+use super::inputs::{Inputs, MemberInputs};
 use super::trunk::{EmbeddedCells, TrunkConfig, embed_rows};
 use crate::examples::normalise::Dropped;
 
@@ -110,6 +110,33 @@ pub(crate) struct TowerColumns {
     pub own: Option<Tensor<2>>,
 }
 
+/// What a tower reads of some cells.
+pub(crate) struct TowerInputs {
+    /// `[cells, root width]`
+    pub root: Tensor<2>,
+    /// Pools of all member tables; side by side they are `[cells, pools]`.
+    pub pools: Vec<Tensor<2>>,
+    /// For a task on a member table h2 of the rows to score, `[cells, rows, member hidden]`, and
+    /// those rows.
+    pub member: Option<(Tensor<3>, MemberInputs)>,
+}
+
+impl TowerInputs {
+    /// All rows of some cells.
+    pub fn new(inputs: &Inputs, embedded: &EmbeddedCells, target: TowerTarget) -> Self {
+        Self {
+            root: inputs.root.clone(),
+            pools: embedded.pools.clone(),
+            member: match target {
+                TowerTarget::Root => None,
+                TowerTarget::Member(table) => {
+                    Some((embedded.rows[table].clone(), inputs.members[table].clone()))
+                }
+            },
+        }
+    }
+}
+
 impl Tower {
     /// The outputs of the task.
     ///
@@ -118,29 +145,23 @@ impl Tower {
     ///   per slot for a task on a member table
     pub fn forward(
         &self,
-        inputs: &Inputs,
-        embedded: &EmbeddedCells,
+        inputs: TowerInputs,
         columns: Option<&TowerColumns>,
         mut dropout: Option<&mut Dropout>,
     ) -> Tensor<3> {
-        let mut root = inputs.root.clone();
+        let mut root = inputs.root;
         if let Some(columns) = columns {
             root = root * columns.root.clone();
         }
-        let mut parts = embedded.pools.clone();
+        let mut parts = inputs.pools;
         parts.push(relu(
             self.project.forward(read(&root, dropout.as_deref_mut())),
         ));
-        let members = match (self.target, &self.own) {
-            (TowerTarget::Member(table), Some(own)) => {
+        let members = match (&self.own, inputs.member) {
+            (Some(own), Some((embedded, rows))) => {
                 let columns = columns.and_then(|columns| columns.own.as_ref());
-                let row = embed_rows(
-                    &[own],
-                    &inputs.members[table],
-                    columns,
-                    dropout.as_deref_mut(),
-                );
-                Some(Tensor::cat(vec![embedded.rows[table].clone(), row], 2))
+                let row = embed_rows(&[own], &rows, columns, dropout.as_deref_mut());
+                Some(Tensor::cat(vec![embedded, row], 2))
             }
             _ => None,
         };

@@ -46,7 +46,7 @@ impl TrunkConfig {
     }
 
     /// Width of the three pools of all member tables.
-    pub(super) fn pools(&self) -> usize {
+    pub(crate) fn pools(&self) -> usize {
         3 * self.member_hidden * self.member_widths.len()
     }
 
