@@ -857,12 +857,12 @@ fn refusals_say_what_differs() {
     let manifest = fs::read_to_string(dir.join("manifest.json")).unwrap();
     fs::write(
         dir.join("manifest.json"),
-        manifest.replace("\"format\": 2", "\"format\": 3"),
+        manifest.replace("\"format\": 3", "\"format\": 4"),
     )
     .unwrap();
     assert!(matches!(
         Bundle::load(&dir, plan_of(&layout), table),
-        Err(BundleError::Format { found: 3, .. })
+        Err(BundleError::Format { found: 4, .. })
     ));
 }
 
