@@ -169,8 +169,12 @@ pub struct RootSketch([u64; 8]);
 
 impl RootSketch {
     fn add(&mut self, root: EntityId) {
-        // The upper bits of a multiple of the golden ratio: neighbours lie apart.
-        let place = root.0.wrapping_mul(0x9E37_79B9) >> 23;
+        // Counting by collisions needs places as chance would give them. Multiples of a constant
+        // spread numbers that follow each other too evenly; this is the end of MurmurHash3.
+        let mut hash = root.0;
+        hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+        hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
+        let place = (hash ^ (hash >> 16)) % 512;
         self.0[place as usize / 64] |= 1 << (place % 64);
     }
 
