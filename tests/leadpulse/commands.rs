@@ -633,7 +633,7 @@ fn explanations_have_the_scores_of_a_backtest() {
         assert_eq!(
             drivers
                 .iter()
-                .map(|driver| driver["share"].as_i64().unwrap())
+                .map(|driver| driver["share"].as_i64().unwrap().abs())
                 .sum::<i64>(),
             100,
             "{one}"

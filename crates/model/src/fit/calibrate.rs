@@ -12,6 +12,7 @@
 //!
 //! Decision: docs/decisions/0018-cross-entropy-then-calibration.md
 
+use leadpulse_features::probability;
 use leadpulse_graph::EntityId;
 use leadpulse_schema::units::logit;
 use serde::{Deserialize, Serialize};
@@ -110,6 +111,46 @@ impl Calibration {
                     knots: knots.collect(),
                 }
             }
+        }
+    }
+
+    /// The same shape for members that were trained again: moved along the axis of their logits
+    /// until the mean probability over some rows is what the members before had there. Outcomes
+    /// are not looked at.
+    pub(crate) fn aligned(&self, before: &[OutcomeRow], again: &[f64]) -> Self {
+        let weight: f64 = before.iter().map(|row| row.weight).sum();
+        let mean = |logits: &mut dyn Iterator<Item = f64>| {
+            let rows = before.iter().zip(logits);
+            let sum: f64 = rows
+                .map(|(row, z)| row.weight * probability(self.apply(z)))
+                .sum();
+            sum / weight
+        };
+        let wanted = mean(&mut before.iter().map(|row| row.logit));
+        // By bisection: the mean rises with the offset. Ten logits are more than any level is off,
+        // and 60 halvings leave less than the 1e-9 that is kept.
+        let (mut low, mut high) = (-10.0, 10.0);
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            if mean(&mut again.iter().map(|z| z + middle)) < wanted {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        let offset = 0.5 * (low + high);
+        match self {
+            Self::Identity => Self::Identity,
+            Self::Platt { slope, intercept } => Self::Platt {
+                slope: *slope,
+                intercept: printable(intercept + slope * offset),
+            },
+            Self::Isotonic { knots } => Self::Isotonic {
+                knots: knots
+                    .iter()
+                    .map(|(x, y)| (printable(x - offset), *y))
+                    .collect(),
+            },
         }
     }
 
@@ -317,6 +358,22 @@ mod tests {
         BinaryMetrics::of(&p, &rows.iter().map(|r| r.outcome).collect::<Vec<_>>())
             .unwrap()
             .ece
+    }
+
+    #[test]
+    fn members_trained_again_keep_the_mean_probability() {
+        let before = rows(2000, |z| 0.6 * z - 0.5);
+        for map in [Calibration::fit_platt(&before), isotonic(&before).unwrap()] {
+            let again: Vec<f64> = before.iter().map(|row| row.logit - 0.8).collect();
+            let moved = map.aligned(&before, &again);
+            for logit in [-2.0, -0.5, 1.0] {
+                assert!(
+                    (moved.apply(logit - 0.8) - map.apply(logit)).abs() < 1e-6,
+                    "{map:?}"
+                );
+            }
+            assert!(moved.is_sound());
+        }
     }
 
     #[test]

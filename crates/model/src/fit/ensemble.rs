@@ -69,30 +69,36 @@ impl Ensemble {
         })
     }
 
-    /// As many trees, grown again on the trainer's examples.
+    /// As many trees, grown again on the trainer's examples, and the ensemble's logits of the
+    /// labelled rows with them and `networks`.
     ///
     /// # Errors
     /// When they cannot be grown.
     pub fn grow_again(
         &self,
         trainer: &Trainer<'_>,
+        networks: Vec<f64>,
         runner: &mut JobRunner<'_>,
-    ) -> Result<Option<TreeMember>, FitError> {
+    ) -> Result<(Option<TreeMember>, Vec<f64>), FitError> {
         let Ok((grown, weight)) = &self.trees else {
-            return Ok(None);
+            return Ok((None, networks));
         };
         let left_out = left_out(trainer, runner.candidates);
-        let forest = Grower::new(trainer, &left_out)
-            .grow_again(grown.forest.rounds())
-            .map_err(|reason| FitError::Trees {
-                task: trainer.task.to_owned(),
-                reason,
-            })?;
+        let grower = Grower::new(trainer, &left_out);
+        let forest =
+            grower
+                .grow_again(grown.forest.rounds())
+                .map_err(|reason| FitError::Trees {
+                    task: trainer.task.to_owned(),
+                    reason,
+                })?;
+        let logits = mixed_rows(*weight, &networks, &grower.logits(&forest));
         runner.grown(forest.rounds(), f64::NAN);
-        Ok(Some(TreeMember {
+        let member = TreeMember {
             weight: *weight,
             forest,
-        }))
+        };
+        Ok((Some(member), logits))
     }
 
     /// The members for the manifest: weight, size, and their metrics on validation, each calibrated

@@ -55,7 +55,7 @@ struct Selection {
 }
 
 /// Fits one task: trains candidates, keeps the best on validation, calibrates, and refits. Slope
-/// and level stay those of the members that had not seen validation: rows that members were fitted
+/// and level come from the members that had not seen validation: rows that members were fitted
 /// on flatter both.
 // Decision: docs/decisions/0050-the-level-comes-from-rows-that-no-member-saw.md
 pub(super) fn fit_task(
@@ -100,7 +100,7 @@ pub(super) fn fit_task(
     let judged = Ensemble::grow(&trainer, mean_logits(&members), &mut runner);
     let mut trees = judged.trees();
     let logits = judged.logits();
-    let (calibration, levels) = calibrate_by_period(&trainer, &logits, task.horizon_ms);
+    let (mut calibration, levels) = calibrate_by_period(&trainer, &logits, task.horizon_ms);
     let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &selection);
     metrics.insert("members".into(), judged.members(&trainer, members.len()));
     metrics.extend(levels.map(|levels| ("level".to_owned(), json!(levels))));
@@ -114,7 +114,11 @@ pub(super) fn fit_task(
         let trainer = trainer.on(refit);
         metrics.insert("refit_rows".into(), json!(trainer.usable.len()));
         members = train_again(&trainer, &mut runner, selection.chosen, &members)?;
-        trees = judged.grow_again(&trainer, &mut runner)?;
+        let again;
+        (trees, again) = judged.grow_again(&trainer, mean_logits(&members), &mut runner)?;
+        if trainer.head.is_binary() {
+            calibration = calibration.aligned(&trainer.evidence(&logits), &again);
+        }
     }
     Ok(TaskFit {
         tower: trainer.tower(&regularisation),

@@ -129,6 +129,16 @@ impl<'a> Grower<'a> {
         forest(self.trainer.head.outputs(), &booster, &columns, &table)
     }
 
+    /// The forest's logits of the labelled validation rows.
+    pub fn logits(&self, forest: &Forest) -> Vec<f64> {
+        let trainer = self.trainer;
+        let mut logits = Vec::with_capacity(trainer.labelled.len());
+        self.for_each_labelled(forest, |numbers| {
+            logits.push(trainer.head.logit(&forest.outputs(numbers)));
+        });
+        logits
+    }
+
     /// Hands the numbers of each labelled validation row to `each`.
     fn for_each_labelled(&self, forest: &Forest, mut each: impl FnMut(&mut [i64])) {
         let trainer = self.trainer;
