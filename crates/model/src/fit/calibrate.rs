@@ -16,6 +16,8 @@ use leadpulse_features::probability;
 use leadpulse_graph::EntityId;
 use leadpulse_schema::units::logit;
 use serde::{Deserialize, Serialize};
+
+use crate::network::head::softplus;
 use std::collections::BTreeSet;
 
 /// Distinct positive entities from which isotonic regression is used.
@@ -127,18 +129,7 @@ impl Calibration {
             sum / weight
         };
         let wanted = mean(&mut before.iter().map(|row| row.logit));
-        // By bisection: the mean rises with the offset. Ten logits are more than any level is off,
-        // and 60 halvings leave less than the 1e-9 that is kept.
-        let (mut low, mut high) = (-10.0, 10.0);
-        for _ in 0..60 {
-            let middle = 0.5 * (low + high);
-            if mean(&mut again.iter().map(|z| z + middle)) < wanted {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        let offset = 0.5 * (low + high);
+        let offset = zero_of_rising(|offset| mean(&mut again.iter().map(|z| z + offset)) - wanted);
         match self {
             Self::Identity => Self::Identity,
             Self::Platt { slope, intercept } => Self::Platt {
@@ -184,6 +175,26 @@ fn interpolate(knots: &[(f64, f64)], x: f64) -> f64 {
     }
 }
 
+/// The negative log likelihood of an outcome under the probability of a logit.
+pub(super) fn log_loss(logit: f64, outcome: bool) -> f64 {
+    softplus(logit) - f64::from(u8::from(outcome)) * logit
+}
+
+/// The offset of a logit at which a rising function is 0, by bisection. Ten logits are more than
+/// any level is off, and 60 halvings leave less than the 1e-9 that is kept.
+pub(super) fn zero_of_rising(f: impl Fn(f64) -> f64) -> f64 {
+    let (mut low, mut high) = (-10.0, 10.0);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if f(middle) < 0.0 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    0.5 * (low + high)
+}
+
 /// Entities per row: what one row counts as evidence.
 pub(super) fn evidence_per_row(rows: &[OutcomeRow]) -> f64 {
     let entities: BTreeSet<EntityId> = rows.iter().map(|r| r.entity).collect();
@@ -200,8 +211,7 @@ fn platt(rows: &[OutcomeRow]) -> (f64, f64) {
             .iter()
             .map(|r| {
                 let z = a * r.logit + b;
-                let likelihood = z.max(0.0) + (-z.abs()).exp().ln_1p() - f64::from(r.outcome) * z;
-                unit * r.weight * likelihood
+                unit * r.weight * log_loss(z, r.outcome)
             })
             .sum();
         data + SLOPE_PRECISION / 2.0 * (a - 1.0).powi(2)

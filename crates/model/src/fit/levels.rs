@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use leadpulse_features::probability;
 
-use super::calibrate::{Calibration, OutcomeRow, evidence_per_row};
+use super::calibrate::{Calibration, OutcomeRow, evidence_per_row, log_loss, zero_of_rising};
 
 /// Weight of the pull of a level towards 0, in entities: a prior of standard deviation 1.
 // It keeps the level of a period without outcomes of one kind finite.
@@ -107,25 +107,13 @@ fn periods(rows: &[OutcomeRow], horizon_ms: i64) -> Vec<Vec<OutcomeRow>> {
 /// The number that moves calibrated logits onto the outcomes of some rows, with a pull towards 0.
 fn level(map: &Calibration, rows: &[OutcomeRow]) -> f64 {
     let unit = evidence_per_row(rows);
-    let slope = |offset: f64| {
+    zero_of_rising(|offset| {
         let errors = rows.iter().map(|row| {
             let predicted = probability(map.apply(row.logit) + offset);
             row.weight * (predicted - f64::from(u8::from(row.outcome)))
         });
         unit * errors.sum::<f64>() + LEVEL_PRECISION * offset
-    };
-    // By bisection: the slope rises with the offset. The prior leaves no level beyond 10, and 60
-    // halvings leave less than the 1e-9 that is kept.
-    let (mut low, mut high) = (-10.0, 10.0);
-    for _ in 0..60 {
-        let middle = 0.5 * (low + high);
-        if slope(middle) < 0.0 {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    0.5 * (low + high)
+    })
 }
 
 /// Mean log loss of each rule over the periods from the third: each is predicted by a map and
@@ -155,9 +143,7 @@ fn losses(periods: &[Vec<OutcomeRow>]) -> Vec<(LevelRule, f64)> {
 
 /// Weighted negative log likelihood of one row.
 fn loss(map: &Calibration, row: &OutcomeRow) -> f64 {
-    let z = map.apply(row.logit);
-    let likelihood = z.max(0.0) + (-z.abs()).exp().ln_1p() - f64::from(u8::from(row.outcome)) * z;
-    row.weight * likelihood
+    row.weight * log_loss(map.apply(row.logit), row.outcome)
 }
 
 /// Standard deviation of some numbers, at least two.

@@ -24,7 +24,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::examples::ExampleSet;
 use crate::examples::normalise::{Dropped, Normaliser};
 use crate::fit::average::Average;
-use crate::fit::calibrate::{Calibration, OutcomeRow};
+use crate::fit::calibrate::{Calibration, OutcomeRow, log_loss};
 use crate::fit::embedded::{EmbeddedSet, EmbeddedSets, FrozenView};
 use crate::fit::{FitOptions, Regularisation};
 use crate::network::head::Head;
@@ -436,8 +436,7 @@ impl Trainer<'_> {
                 / weight;
         }
         let platt = Calibration::fit_platt(&self.evidence(logits));
-        let loss = |z: f64, y: f64| z.max(0.0) + (-z.abs()).exp().ln_1p() - y * z;
-        rows.map(|(z, l)| l.weight * loss(platt.apply(*z), l.label))
+        rows.map(|(z, l)| l.weight * log_loss(platt.apply(*z), l.label > 0.5))
             .sum::<f64>()
             / weight
     }

@@ -168,7 +168,8 @@ impl Head {
     }
 }
 
-fn softplus(z: f64) -> f64 {
+/// `log(1 + exp(z))`, for any z. Less `z` where the outcome is yes, it is the log loss of a logit.
+pub(crate) fn softplus(z: f64) -> f64 {
     z.max(0.0) + (-z.abs()).exp().ln_1p()
 }
 
