@@ -49,7 +49,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use leadpulse_model::FitOptions;
 use leadpulse_project::{Anchors, TaskPlan};
 use leadpulse_sim::{MarketOptions, World};
@@ -198,7 +198,7 @@ fn main() -> Result<()> {
 impl Arguments {
     fn setup(&self, world: World, seed: u64, task: &TaskPlan, fit: &FitOptions) -> Setup {
         let models = if self.models.is_empty() {
-            Model::ALL.to_vec()
+            Model::value_variants().to_vec()
         } else {
             self.models.clone()
         };

@@ -225,7 +225,7 @@ impl Members {
         let tasks = models
             .iter()
             .map(|model| ScorerTask {
-                name: model.code().into(),
+                name: model.code(),
                 ..bundle.tasks()[0].clone()
             })
             .collect();

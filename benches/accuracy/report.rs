@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use clap::ValueEnum;
 use leadpulse_model::BinaryMetrics;
 use leadpulse_sim::World;
 
@@ -69,7 +70,7 @@ pub fn world(world: World, outcomes: &[Outcome]) -> String {
 }
 
 fn present(outcomes: &[Outcome]) -> impl Iterator<Item = Model> {
-    Model::ALL.into_iter().filter(|model| {
+    Model::value_variants().iter().copied().filter(|model| {
         outcomes
             .iter()
             .all(|outcome| outcome.judged.contains_key(model))

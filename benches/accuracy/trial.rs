@@ -44,18 +44,6 @@ pub enum Model {
 }
 
 impl Model {
-    pub const ALL: [Model; 9] = [
-        Model::Recency,
-        Model::Rules,
-        Model::Icp,
-        Model::Flat,
-        Model::Relational,
-        Model::Own,
-        Model::Net,
-        Model::Ensemble,
-        Model::Bayes,
-    ];
-
     /// True for models that give calibrated probabilities. Members of the ensemble are calibrated
     /// together only.
     pub fn is_probability(self) -> bool {
@@ -66,18 +54,9 @@ impl Model {
     }
 
     /// The name on the command line.
-    pub fn code(self) -> &'static str {
-        match self {
-            Model::Recency => "recency",
-            Model::Rules => "rules",
-            Model::Icp => "icp",
-            Model::Flat => "flat",
-            Model::Relational => "relational",
-            Model::Own => "own",
-            Model::Net => "net",
-            Model::Ensemble => "ensemble",
-            Model::Bayes => "bayes",
-        }
+    pub fn code(self) -> String {
+        let value = self.to_possible_value().expect("no model is hidden");
+        value.get_name().to_owned()
     }
 }
 
@@ -401,8 +380,9 @@ fn judge(
     outcome.rows_without_deal = without.len();
     outcome.positives_without_deal = won_without.iter().filter(|won| **won).count();
     let weeks: Vec<(i64, u32)> = weekly.iter().map(|row| rows.rows[*row]).collect();
-    let models: Vec<Model> = Model::ALL
-        .into_iter()
+    let models: Vec<Model> = Model::value_variants()
+        .iter()
+        .copied()
         .filter(|model| scores.contains_key(model))
         .collect();
     for model in &models {
