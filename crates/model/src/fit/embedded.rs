@@ -14,7 +14,9 @@ use crate::examples::normalise::Normaliser;
 use crate::examples::store::CellRow;
 use crate::network::tower::TowerInputs;
 use crate::network::trunk::Trunk;
-use crate::network::{MemberInputs, MemberValues, TowerTarget, TrunkConfig};
+use crate::network::{
+    Dropout, MemberInputs, MemberValues, Pair, TowerColumns, TowerTarget, TrunkConfig,
+};
 
 /// Memory that the outputs of all trunks of a fit may take; larger fits compute them in every step.
 const MOST_BYTES: usize = 1 << 30;
@@ -57,33 +59,60 @@ impl EmbeddedSets {
     }
 }
 
-/// Examples as a head on a frozen trunk reads them.
-pub(super) struct FrozenView<'a> {
+/// Examples as the networks of a fit read them: whole, or with the kept outputs of a frozen trunk.
+pub(super) struct ExampleReader<'a> {
     set: &'a ExampleSet,
     normaliser: &'a Normaliser,
     target: TowerTarget,
-    embedded: &'a EmbeddedSet,
+    kept: Option<&'a EmbeddedSet>,
 }
 
-impl<'a> FrozenView<'a> {
-    /// The examples of a set; `place` keeps the outputs of the trunk.
+impl<'a> ExampleReader<'a> {
+    /// The examples of a set; `kept` is the place of a trunk's outputs, and the trunk.
     pub fn new(
-        place: &'a OnceLock<EmbeddedSet>,
-        trunk: &Trunk,
         set: &'a ExampleSet,
         normaliser: &'a Normaliser,
         target: TowerTarget,
+        kept: Option<(&'a OnceLock<EmbeddedSet>, &Trunk)>,
     ) -> Self {
+        let kept = kept.map(|(place, trunk)| {
+            place.get_or_init(|| EmbeddedSet::new(trunk, set, normaliser, target))
+        });
         Self {
             set,
             normaliser,
             target,
-            embedded: place.get_or_init(|| EmbeddedSet::new(trunk, set, normaliser, target)),
+            kept,
         }
     }
 
-    /// What a tower reads of some examples: one row each, the root or the member that it is about.
-    pub fn inputs(&self, examples: &[usize], device: &Device) -> TowerInputs {
+    /// The outputs of a network for some examples.
+    ///
+    /// # Shapes
+    /// - output: as of [`Pair::forward`]; with kept outputs `[examples, 1, outputs]`
+    pub fn outputs(
+        &self,
+        pair: &Pair,
+        examples: &[usize],
+        device: &Device,
+        columns: Option<&TowerColumns>,
+        dropout: Option<&mut Dropout>,
+    ) -> Tensor<3> {
+        match self.kept {
+            Some(kept) => {
+                let inputs = self.inputs(kept, examples, device);
+                pair.tower.forward(inputs, columns, dropout)
+            }
+            None => {
+                let set = self.set;
+                let inputs = set.batch(examples, self.normaliser, self.target, device);
+                pair.forward(&inputs, columns, dropout)
+            }
+        }
+    }
+
+    /// Some examples as a tower reads them: one row each, the root or the member that it is about.
+    fn inputs(&self, kept: &EmbeddedSet, examples: &[usize], device: &Device) -> TowerInputs {
         let count = examples.len();
         let tensor = |values: Vec<f32>| {
             let width = values.len() / count.max(1);
@@ -96,7 +125,7 @@ impl<'a> FrozenView<'a> {
             pools,
             cell_of,
             rows,
-        } = self.embedded;
+        } = kept;
         let gather = |from: &[f32], width: usize, at: &dyn Fn(usize) -> usize| {
             let of = |example: &usize| from[at(*example) * width..][..width].iter().copied();
             examples.iter().flat_map(of).collect::<Vec<f32>>()
@@ -220,15 +249,15 @@ mod tests {
                 set.push(example);
             }
             let (network, place) = (&fitted.networks[0], OnceLock::new());
-            let view = FrozenView::new(
-                &place,
-                &network.trunk,
-                &set,
-                &fitted.normaliser,
-                tower.target,
-            );
+            let kept = Some((&place, &network.trunk));
+            let reader = ExampleReader::new(&set, &fitted.normaliser, tower.target, kept);
+            let kept = reader.kept.expect("a trunk was given");
             let (device, asked) = (Device::flex(), [59, 3, 17, 3, 44, 0]);
-            let kept = host(network.towers[task].forward(view.inputs(&asked, &device), None, None));
+            let kept = host(network.towers[task].forward(
+                reader.inputs(kept, &asked, &device),
+                None,
+                None,
+            ));
             let inputs = set.batch(&asked, &fitted.normaliser, tower.target, &device);
             let embedded = network.trunk.forward(&inputs, None);
             let whole = TowerInputs::new(&inputs, &embedded, tower.target);

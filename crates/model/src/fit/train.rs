@@ -25,13 +25,11 @@ use crate::examples::ExampleSet;
 use crate::examples::normalise::{Dropped, Normaliser};
 use crate::fit::average::Average;
 use crate::fit::calibrate::{Calibration, OutcomeRow, log_loss};
-use crate::fit::embedded::{EmbeddedSet, EmbeddedSets, FrozenView};
+use crate::fit::embedded::{EmbeddedSet, EmbeddedSets, ExampleReader};
 use crate::fit::{FitOptions, Regularisation};
 use crate::network::head::Head;
 use crate::network::trunk::Trunk;
-use crate::network::{
-    Dropout, Inputs, Network, Pair, TowerColumns, TowerConfig, TowerTarget, TrunkConfig,
-};
+use crate::network::{Dropout, Network, Pair, TowerColumns, TowerConfig, TowerTarget, TrunkConfig};
 
 /// Evaluations on validation per epoch.
 const EVALUATIONS_PER_EPOCH: usize = 2;
@@ -263,7 +261,8 @@ impl Trainer<'_> {
         let (mut rng, mut dropout) = self.randomness(regularisation, member);
         let frozen = self.frozen.map(|networks| &networks[member].trunk);
         let view = self.view(regularisation, &training_device);
-        let frozen_view = self.frozen_view(member);
+        let kept = self.embedded.as_ref().map(|kept| &kept.training[member]);
+        let reader = self.reader(self.examples, &view.normaliser, kept, member);
         let mut pair = self.start(regularisation, &view, frozen, &mut rng);
         let mut optimiser = AdamWConfig::new()
             .with_weight_decay(regularisation.weight_decay as f32)
@@ -282,18 +281,7 @@ impl Trainer<'_> {
             }
             let rows = schedule.rows(step, &order);
             let (columns, dropout) = (view.columns.as_ref(), Some(&mut dropout));
-            let outputs = match &frozen_view {
-                Some(frozen) => {
-                    let inputs = frozen.inputs(rows, &training_device);
-                    pair.tower.forward(inputs, columns, dropout)
-                }
-                None => {
-                    let inputs =
-                        self.examples
-                            .batch(rows, &view.normaliser, self.target, &training_device);
-                    pair.forward(&inputs, columns, dropout)
-                }
-            };
+            let outputs = reader.outputs(&pair, rows, &training_device, columns, dropout);
             let loss = self.loss(rows, outputs, &training_device);
             let gradients = GradientsParams::from_grads(loss.backward(), &pair);
             let rate = regularisation.learning_rate * cosine(step as f64 / schedule.steps as f64);
@@ -389,20 +377,17 @@ impl Trainer<'_> {
         }
     }
 
-    /// The training examples as a head on the frozen trunk of a member reads them.
-    fn frozen_view(&self, member: usize) -> Option<FrozenView<'_>> {
-        let place = &self.embedded.as_ref()?.training[member];
-        Some(self.frozen_view_of(place, self.examples, member))
-    }
-
-    fn frozen_view_of<'s>(
+    /// Reads a set for the network of a member; `kept` is the place of its trunk's outputs.
+    fn reader<'s>(
         &'s self,
-        place: &'s OnceLock<EmbeddedSet>,
         set: &'s ExampleSet,
+        normaliser: &'s Normaliser,
+        kept: Option<&'s OnceLock<EmbeddedSet>>,
         member: usize,
-    ) -> FrozenView<'s> {
-        let trunk = &self.frozen.expect("only frozen trunks are kept")[member].trunk;
-        FrozenView::new(place, trunk, set, self.normaliser, self.target)
+    ) -> ExampleReader<'s> {
+        let trunk = || &self.frozen.expect("only frozen trunks are kept")[member].trunk;
+        let kept = kept.map(|place| (place, trunk()));
+        ExampleReader::new(set, normaliser, self.target, kept)
     }
 
     fn trained(&self, pair: Pair, member: usize, epochs: f64) -> Trained {
@@ -508,25 +493,12 @@ impl Trainer<'_> {
 
     fn validation_logits(&self, pair: &Pair, member: usize) -> Vec<f64> {
         let device = Device::flex();
-        let frozen = self.embedded.as_ref().map(|embedded| {
-            let place = &embedded.validation[member];
-            self.frozen_view_of(place, self.validation, member)
-        });
+        let kept = self.embedded.as_ref().map(|kept| &kept.validation[member]);
+        let reader = self.reader(self.validation, self.normaliser, kept, member);
         let mut logits = Vec::with_capacity(self.labelled.len());
         for chunk in self.labelled.chunks(EVALUATION_BATCH) {
             let rows: Vec<usize> = chunk.iter().map(|l| l.index).collect();
-            let outputs = match &frozen {
-                Some(frozen) => {
-                    let inputs = frozen.inputs(&rows, &device);
-                    pair.tower.forward(inputs, None, None)
-                }
-                None => {
-                    let inputs: Inputs =
-                        self.validation
-                            .batch(&rows, self.normaliser, self.target, &device);
-                    pair.forward(&inputs, None, None)
-                }
-            };
+            let outputs = reader.outputs(pair, &rows, &device, None, None);
             let [_, slots, width] = outputs.dims();
             let outputs = outputs
                 .try_into_vec_as::<f32>()
