@@ -184,18 +184,10 @@ impl ActionTable {
             for group in &options.when.top_group {
                 known_name(place("top_group"), group, known.groups.iter())?;
             }
-            for field in options.when.min_distinct.keys() {
-                known_name(place("min_distinct"), field, known.categories.iter())?;
-            }
+            check_fields(&options.when, known, place)?;
             let mut high_enough = BTreeMap::new();
             for (field, least) in &options.when.highest {
-                known_name(place("highest"), field, known.ordered.keys())?;
                 let orders = &known.ordered[field];
-                known_name(
-                    place(&format!("highest.{field}")),
-                    least,
-                    orders.iter().flatten(),
-                )?;
                 let from = |order: &Vec<String>| {
                     order
                         .iter()
@@ -235,7 +227,19 @@ impl ActionTable {
 
 impl Rule {
     fn fits(&self, now: &Situation<'_>) -> bool {
-        let when = &self.when;
+        let reaches = |(field, values): (&String, &BTreeSet<String>)| {
+            let highest = now.highest.get(field);
+            highest.is_some_and(|value| values.contains(value))
+        };
+        self.when.holds(now) && self.high_enough.iter().all(reaches)
+    }
+}
+
+impl ActionWhen {
+    /// True if all conditions hold but those on ordered fields, which the caller judges by their
+    /// order.
+    pub(crate) fn holds(&self, now: &Situation<'_>) -> bool {
+        let when = self;
         let among = |names: &[String], name: Option<&str>| {
             names.is_empty() || name.is_some_and(|name| names.iter().any(|n| n == name))
         };
@@ -260,11 +264,6 @@ impl Rule {
                 .min_distinct
                 .iter()
                 .all(|(field, least)| distinct(field) >= *least)
-            && self.high_enough.iter().all(|(field, values)| {
-                now.highest
-                    .get(field)
-                    .is_some_and(|value| values.contains(value))
-            })
             && when.silent_days.is_none_or(|days| {
                 now.silent_ms
                     .is_none_or(|silent| silent >= i64::from(days) * DAY_MS)
@@ -286,20 +285,47 @@ pub(crate) fn check(actions: &[ActionOptions], bands: &[&str]) -> Result<(), Pol
         }
         let place =
             |condition: &str| format!("actions[{index}] (\"{}\").when.{condition}", action.code);
-        for band in &action.when.band {
-            known_name(place("band"), band, bands)?;
+        check_when(&action.when, bands, place)?;
+    }
+    Ok(())
+}
+
+/// Checks the conditions of a rule that need neither data nor bundle. `place` names a key.
+pub(crate) fn check_when(
+    when: &ActionWhen,
+    bands: &[&str],
+    place: impl Fn(&str) -> String,
+) -> Result<(), PolicyError> {
+    for band in &when.band {
+        known_name(place("band"), band, bands)?;
+    }
+    for (condition, value) in [
+        ("min_probability", when.min_probability),
+        ("max_probability", when.max_probability),
+    ] {
+        if let Some(value) = value.filter(|value| !(0.0..=1.0).contains(value)) {
+            return Err(PolicyError::ActionProbability {
+                place: place(condition),
+                value,
+            });
         }
-        for (condition, value) in [
-            ("min_probability", action.when.min_probability),
-            ("max_probability", action.when.max_probability),
-        ] {
-            if let Some(value) = value.filter(|value| !(0.0..=1.0).contains(value)) {
-                return Err(PolicyError::ActionProbability {
-                    place: place(condition),
-                    value,
-                });
-            }
-        }
+    }
+    Ok(())
+}
+
+/// Checks the fields of people that the conditions of a rule name. `place` names a key.
+pub(crate) fn check_fields(
+    when: &ActionWhen,
+    known: &Vocabulary,
+    place: impl Fn(&str) -> String,
+) -> Result<(), PolicyError> {
+    for field in when.min_distinct.keys() {
+        known_name(place("min_distinct"), field, known.categories.iter())?;
+    }
+    for (field, least) in &when.highest {
+        known_name(place("highest"), field, known.ordered.keys())?;
+        let values = known.ordered[field].iter().flatten();
+        known_name(place(&format!("highest.{field}")), least, values)?;
     }
     Ok(())
 }

@@ -1,23 +1,36 @@
-//! Alert types, and the decision whether one fires.
+//! Alert types: each is a trigger in a file below this module.
 //!
-//! Each type is a file below this module with one [`AlertRule`]. A new type is such a file, a
-//! variant of [`AlertType`] with its places in [`AlertType::ALL`] and [`AlertType::rule`], and a
-//! mention in the `type` field of `schemas/outputs/alert.avsc`. A rule says that something
-//! happened. Holding it back (mute, cooldown, first score) is the same for all types, below.
+//! A trigger reads one observation and says on which side of its condition the entity is. Waiting,
+//! confirming, holding back and firing are the same for all, in [`crate::Policy::fold`]. A new
+//! type is such a file, a variant of [`AlertType`] with its places in [`AlertType::ALL`] and
+//! [`AlertType::trigger`], its words in `records`, and a mention in `schemas/outputs/alert.avsc`.
 
+mod champion_moved;
+mod committee_formed;
+mod draft;
+mod engagement_spike;
+mod going_dark;
 mod id;
+mod new_executive;
+mod peer_wave;
+mod re_engaged_after_loss;
+pub(crate) mod rules;
 mod threshold_down;
 mod threshold_up;
+mod usage_limit;
+mod usage_spike;
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use draft::{AlertDraft, AlertKey, AlertLife, ScoreChange, Severity, SuppressReason};
 pub use id::alert_id;
+pub use rules::AlertRuleOptions;
 
-use crate::signal::{Continuity, Signal};
-use crate::state::{EntityState, Fired};
+use crate::facts::AlertFacts;
+use crate::thresholds::Thresholds;
+use rules::AlertRule;
 
 /// The kind of thing that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,22 +40,66 @@ pub enum AlertType {
     ThresholdUp,
     /// The probability fell below a threshold that it had been over.
     ThresholdDown,
+    /// A person of high rank became active.
+    NewExecutive,
+    /// Several people of different departments, or the like, became active.
+    CommitteeFormed,
+    /// The account does much more than is usual for it.
+    EngagementSpike,
+    /// The account uses the product much more than is usual for it.
+    UsageSpike,
+    /// A limit of the product was reached.
+    UsageLimit,
+    /// An account that was active has stopped.
+    GoingDark,
+    /// A person who was active at another account became active at this one.
+    ChampionMoved,
+    /// An account with a lost deal became active again.
+    ReEngagedAfterLoss,
+    /// Several accounts like this one closed.
+    PeerWave,
 }
 
 impl AlertType {
     /// All types, in the order in which rules are asked and alerts are returned.
-    pub(crate) const ALL: [AlertType; 2] = [AlertType::ThresholdUp, AlertType::ThresholdDown];
+    pub const ALL: [AlertType; 11] = [
+        AlertType::ThresholdUp,
+        AlertType::ThresholdDown,
+        AlertType::NewExecutive,
+        AlertType::CommitteeFormed,
+        AlertType::EngagementSpike,
+        AlertType::UsageSpike,
+        AlertType::UsageLimit,
+        AlertType::GoingDark,
+        AlertType::ChampionMoved,
+        AlertType::ReEngagedAfterLoss,
+        AlertType::PeerWave,
+    ];
 
-    fn rule(self) -> AlertRule {
+    pub(crate) fn trigger(self) -> Trigger {
         match self {
-            AlertType::ThresholdUp => threshold_up::RULE,
-            AlertType::ThresholdDown => threshold_down::RULE,
+            AlertType::ThresholdUp => threshold_up::TRIGGER,
+            AlertType::ThresholdDown => threshold_down::TRIGGER,
+            AlertType::NewExecutive => new_executive::TRIGGER,
+            AlertType::CommitteeFormed => committee_formed::TRIGGER,
+            AlertType::EngagementSpike => engagement_spike::TRIGGER,
+            AlertType::UsageSpike => usage_spike::TRIGGER,
+            AlertType::UsageLimit => usage_limit::TRIGGER,
+            AlertType::GoingDark => going_dark::TRIGGER,
+            AlertType::ChampionMoved => champion_moved::TRIGGER,
+            AlertType::ReEngagedAfterLoss => re_engaged_after_loss::TRIGGER,
+            AlertType::PeerWave => peer_wave::TRIGGER,
         }
     }
 
-    /// The name in records, metrics and alert ids.
+    /// The name in configuration, records, metrics and alert ids.
     pub fn name(self) -> &'static str {
-        self.rule().name
+        self.trigger().name
+    }
+
+    /// True for bad news, which is never the most urgent.
+    pub fn is_fall(self) -> bool {
+        self.trigger().is_fall
     }
 }
 
@@ -52,173 +109,82 @@ impl fmt::Display for AlertType {
     }
 }
 
-/// An alert type's name and condition.
-struct AlertRule {
-    name: &'static str,
-    /// The alert that a signal raises, if it raises one. Pure: equal signals raise equal alerts.
-    raised: fn(&Signal<'_>) -> Option<Raised>,
-}
-
-/// The particulars of a raised alert that depend on its type.
-struct Raised {
-    threshold: f64,
-    severity: Severity,
-}
-
-/// The urgency of an alert: P1 is the most urgent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Severity {
-    /// Act now.
-    P1,
-    /// Act today.
-    P2,
-    /// Good to know.
-    P3,
-}
-
-impl Severity {
-    /// The name in records and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Severity::P1 => "P1",
-            Severity::P2 => "P2",
-            Severity::P3 => "P3",
-        }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// The reason for which a raised alert does not fire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SuppressReason {
-    /// The entity had an alert of this type less than the cooldown ago.
-    Cooldown,
-    /// The observation was marked as muted, as after a bundle swap.
-    Muted,
-    /// No score came before this one; see [`crate::PolicyOptions::alert_on_first`].
-    FirstScore,
-    /// The entity left the task's population, which is not a fall of its score.
-    Ineligible,
-    /// Thresholds were changed since the entity's last score.
-    Reconfigured,
-}
-
-impl SuppressReason {
-    /// The name in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            SuppressReason::Cooldown => "cooldown",
-            SuppressReason::Muted => "muted",
-            SuppressReason::FirstScore => "first_score",
-            SuppressReason::Ineligible => "ineligible",
-            SuppressReason::Reconfigured => "reconfigured",
-        }
-    }
-}
-
-/// An alert that fires, as far as the policy knows it. The engine adds the entity and the reasons.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AlertDraft {
-    /// The kind of thing that happened.
-    pub alert_type: AlertType,
-    /// The severity of the band entered (up) or left (down).
+/// An alert type's name, condition and defaults.
+pub(crate) struct Trigger {
+    pub name: &'static str,
+    /// Urgency before velocity, value and people count; thresholds take their band's.
     pub severity: Severity,
-    /// The number of alerts of this type the entity has had, this one included.
-    pub ordinal: u64,
-    /// The probability crossed: where the threshold is entered (up) or left (down).
-    pub threshold: f64,
-    /// The band before the crossing; `None` below all bands.
-    pub previous_band: Option<Arc<str>>,
-    /// The band after the crossing; `None` below all bands.
-    pub band: Option<Arc<str>>,
+    /// True for bad news: it fires when the condition ends, and needs nobody's activity.
+    pub is_fall: bool,
+    /// True if the alert fires when the condition is left, instead of met.
+    pub fires_on_leaving: bool,
+    /// Numbers of the condition; `None` for one that the trigger has no use for.
+    pub limits: Limits,
+    /// The side of the condition that the entity is on. Pure: equal views give equal readings.
+    pub reading: fn(&View<'_>) -> Reading,
+    /// The next moment at which time alone changes the reading, milliseconds.
+    pub due_ms: fn(&View<'_>) -> Option<i64>,
 }
 
-/// The outcome of all rules on one signal.
-#[derive(Debug, Default)]
-pub(crate) struct RaisedAlerts {
-    pub fired: Vec<AlertDraft>,
-    pub suppressed: Vec<(AlertType, SuppressReason)>,
+/// The numbers of a condition, each optional.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Limits {
+    /// Least count.
+    pub least: Option<f64>,
+    /// Least multiple of what is usual.
+    pub ratio: Option<f64>,
+    /// Span of time, milliseconds.
+    pub within_ms: Option<i64>,
 }
 
-/// The conditions under which raised alerts are held back.
-#[derive(Clone, Debug)]
-pub(crate) struct AlertLimits {
-    /// The least time between two alerts of one type, milliseconds of `as_of`.
-    pub cooldown_ms: i64,
-    /// True if a first score may fire.
-    pub alert_on_first: bool,
+/// One observation as triggers read it.
+pub(crate) struct View<'a> {
+    pub tick_ms: i64,
+    pub probability: f64,
+    pub facts: &'a AlertFacts,
+    pub thresholds: &'a Thresholds,
+    pub rule: &'a AlertRule,
 }
 
-impl AlertLimits {
-    /// Asks every rule about a signal, and records in the state what fires.
-    pub fn alerts(&self, state: &mut EntityState, signal: &Signal<'_>) -> RaisedAlerts {
-        let mut alerts = RaisedAlerts::default();
-        let held_back = self.held_back(signal);
-        for alert_type in AlertType::ALL {
-            let Some(raised) = (alert_type.rule().raised)(signal) else {
-                continue;
-            };
-            match held_back.or_else(|| self.cooling_down(state, alert_type, signal.as_of_ms)) {
-                Some(reason) => alerts.suppressed.push((alert_type, reason)),
-                None => alerts.fired.push(fire(state, signal, alert_type, raised)),
-            }
+/// The side of a trigger's condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// The condition holds. The time says since which event, where the condition is an occurrence:
+    /// a later one is another occurrence.
+    Met { since_ms: Option<i64> },
+    /// The condition does not hold.
+    Unmet,
+    /// Between the two: the side before stays.
+    Between,
+}
+
+impl Reading {
+    /// Met for a condition that is no occurrence.
+    pub const HOLDS: Self = Self::Met { since_ms: None };
+
+    /// The side of a value between two limits: met at `enter` and above, unmet below `exit`.
+    pub fn of(value: f64, enter: f64, exit: f64) -> Self {
+        if value >= enter {
+            Self::HOLDS
+        } else if value < exit {
+            Self::Unmet
+        } else {
+            Self::Between
         }
-        alerts
     }
 
-    /// The reason that holds back all types alike. Of several the first in this order is named.
-    fn held_back(&self, signal: &Signal<'_>) -> Option<SuppressReason> {
-        let Some(observed) = signal.observed else {
-            return Some(SuppressReason::Ineligible);
-        };
-        if observed.muted {
-            return Some(SuppressReason::Muted);
+    /// Met for an occurrence at most `within_ms` before a moment.
+    pub fn occurred(at_ms: Option<i64>, now_ms: i64, within_ms: i64) -> Self {
+        match at_ms {
+            Some(at_ms) if now_ms.saturating_sub(at_ms) <= within_ms => Self::Met {
+                since_ms: Some(at_ms),
+            },
+            _ => Self::Unmet,
         }
-        match signal.continuity {
-            Continuity::Reconfigured => Some(SuppressReason::Reconfigured),
-            Continuity::First if !self.alert_on_first => Some(SuppressReason::FirstScore),
-            _ => None,
-        }
-    }
-
-    fn cooling_down(
-        &self,
-        state: &EntityState,
-        alert_type: AlertType,
-        as_of_ms: i64,
-    ) -> Option<SuppressReason> {
-        let last = state.fired.get(&alert_type)?;
-        (as_of_ms.saturating_sub(last.last_as_of_ms) < self.cooldown_ms)
-            .then_some(SuppressReason::Cooldown)
     }
 }
 
-fn fire(
-    state: &mut EntityState,
-    signal: &Signal<'_>,
-    alert_type: AlertType,
-    raised: Raised,
-) -> AlertDraft {
-    let fired_before = state
-        .fired
-        .get(&alert_type)
-        .map_or(0, |fired| fired.ordinal);
-    let fired = Fired {
-        last_as_of_ms: signal.as_of_ms,
-        ordinal: fired_before + 1,
-    };
-    state.fired.insert(alert_type, fired);
-    AlertDraft {
-        alert_type,
-        severity: raised.severity,
-        ordinal: fired.ordinal,
-        threshold: raised.threshold,
-        previous_band: signal.thresholds.band_name_at(signal.level_before),
-        band: signal.thresholds.band_name_at(signal.level),
-    }
+/// For triggers whose readings change with observations only.
+pub(crate) fn never_due(_: &View<'_>) -> Option<i64> {
+    None
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::alerts::{AlertDraft, AlertType, SuppressReason};
 use crate::trend::Trend;
 
 /// The consequences of an observation.
@@ -24,15 +23,8 @@ pub struct Decision {
     pub velocity_per_day: Option<f64>,
     /// The change of that slope in probability per day², given three scores that span two days.
     pub acceleration_per_day2: Option<f64>,
-    /// Alerts that fire, at most one of each type.
-    pub alerts: Vec<AlertDraft>,
-    /// Raised alerts that do not fire, with the reason of each.
-    pub suppressed: Vec<(AlertType, SuppressReason)>,
     /// True if the entity's state differs from before, and so has to be recorded.
     pub state_changed: bool,
-    /// The `as_of`, milliseconds, at which a crossing under way counts if the score stays.
-    /// Nothing but time is missing, so the entity has to be observed again then.
-    pub revisit_at_ms: Option<i64>,
 }
 
 /// The reason for a score record. Where several hold, the first in this order is named.

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use leadpulse_schema::units::{DAY_MS, as_span};
 
 use crate::actions::ActionOptions;
-use crate::alerts::Severity;
+use crate::alerts::{AlertRuleOptions, AlertType, Severity};
 use crate::policy::Policy;
+use crate::suppress::{ConfirmOptions, SuppressOptions};
 
 /// The rules by which scores of one task are emitted and alerts fire. [`PolicyOptions::validated`]
 /// makes a [`Policy`] of it.
@@ -30,20 +31,30 @@ pub struct PolicyOptions {
     pub threshold_up: Option<Threshold>,
     /// Fire `threshold_down` when this is left.
     pub threshold_down: Option<Threshold>,
-    /// A crossing counts once the score has been beyond the threshold in this many consecutive
-    /// epochs that scored the entity, the first one included. 0 and 1 count it at once.
-    pub min_dwell_epochs: u32,
-    /// A crossing counts once the score has stayed beyond the threshold for this long, in
-    /// milliseconds of `as_of`. 0 counts it at once.
+    /// A rise counts once the score has stayed over the threshold for this long, milliseconds of
+    /// ticks. 0 counts it at once. Bands of scores do not wait for it.
     #[serde(rename = "min_dwell", alias = "min_dwell_ms", with = "as_span::ms")]
     pub min_dwell_ms: u64,
-    /// After an alert, the entity has no further alert of the same type for this long, in
-    /// milliseconds of `as_of`.
+    /// A fall counts once the score has stayed below the threshold for this long, milliseconds of
+    /// ticks. A score that is back before has neither fallen nor risen.
+    #[serde(rename = "fall_dwell", with = "as_span::ms")]
+    pub fall_dwell_ms: u64,
+    /// After an alert, the entity has no further alert of the same type for this long, milliseconds
+    /// of ticks. A crossing in between fires at the end, if it still holds.
     #[serde(rename = "cooldown", alias = "cooldown_ms", with = "as_span::ms")]
     pub cooldown_ms: u64,
-    /// Whether an entity whose first score is beyond `threshold_up` alerts. Off by default: a start
-    /// on existing data never alerts.
-    pub alert_on_first: bool,
+    /// The activity that confirms a rise.
+    pub confirm: ConfirmOptions,
+    /// The accounts that get no alerts.
+    pub suppress: SuppressOptions,
+    /// The sum of open deals from which an alert is more urgent, in the currency of the graph.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub large_value: Option<f64>,
+    /// The share of accounts, 0 to 1, whose alerts are recorded and reach nobody, so that the effect
+    /// of alerts can be measured. The same accounts in every task.
+    pub hold_out_share: f64,
+    /// Rules for alerts beside the thresholds, and conditions for those.
+    pub alerts: Vec<AlertRuleOptions>,
     /// The least movement since the last emitted score that makes a new score record. Crossings
     /// emit whatever their size.
     pub emit_step: EmitStep,
@@ -77,20 +88,22 @@ impl Default for PolicyOptions {
     fn default() -> Self {
         Self {
             bands: Vec::new(),
-            hysteresis_ratio: 0.1,
+            hysteresis_ratio: 0.3,
             threshold_up: None,
             threshold_down: None,
-            min_dwell_epochs: 0,
             min_dwell_ms: 0,
-            // Why a day here, a tenth above and .05 below is unknown: starting points for a
-            // deployment.
-            cooldown_ms: DAY_MS as u64,
-            alert_on_first: false,
+            fall_dwell_ms: DAY_MS as u64,
+            cooldown_ms: 7 * DAY_MS as u64,
+            confirm: ConfirmOptions::default(),
+            suppress: SuppressOptions::default(),
+            large_value: None,
+            hold_out_share: 0.0,
+            alerts: Vec::new(),
             emit_step: EmitStep::default(),
             steady_logit_per_day: 0.05,
             actions: Vec::new(),
             sla_minutes: None,
-            expires_days: None,
+            expires_days: Some(14),
         }
     }
 }
@@ -244,6 +257,52 @@ pub enum PolicyError {
         name: String,
         /// The values that are allowed there.
         known: String,
+    },
+    /// Two rules of alerts have one trigger.
+    #[error("{place}: two rules are about {trigger}; make them one")]
+    DuplicateTrigger {
+        /// The key in the configuration.
+        place: String,
+        /// The trigger of both.
+        trigger: AlertType,
+    },
+    /// A rule has a key that its trigger does not read.
+    #[error("{place} has no meaning for this trigger; leave it out")]
+    UselessKey {
+        /// The key in the configuration.
+        place: String,
+    },
+    /// A number of a rule is too small.
+    #[error("{place} is {value}, but must be greater than {least}")]
+    RuleNumber {
+        /// The key in the configuration.
+        place: String,
+        /// The value found there.
+        value: f64,
+        /// The greatest value that is too small.
+        least: f64,
+    },
+    /// A rule makes a fall the most urgent.
+    #[error("{place} is P1, but a fall is never P1; write P2 or P3")]
+    UrgentFall {
+        /// The key in the configuration.
+        place: String,
+    },
+    /// A rule is about a threshold that the policy does not set.
+    #[error("{place} is about a threshold, but {threshold} of the policy is not set; set it")]
+    NoThreshold {
+        /// The key in the configuration.
+        place: String,
+        /// The key that is missing.
+        threshold: &'static str,
+    },
+    /// An excluded domain is no domain.
+    #[error("{place} is \"{value}\", which is not a domain; write it like example.com")]
+    NotADomain {
+        /// The key in the configuration.
+        place: String,
+        /// The value found there.
+        value: String,
     },
     /// A number is outside its range.
     #[error("{place} is {value}, but must be {expected}")]

@@ -1,17 +1,16 @@
-//! The policy of one task: from an observation of an entity to band, emission and alerts.
-//!
-//! Decision: docs/decisions/0022-alerts-fire-on-crossings.md
+//! The policy of one task: from an observation of an entity to band, emission and trend. Alerts are
+//! a fold of their own, see [`Policy::fold`].
 
 use std::sync::Arc;
 
 use leadpulse_schema::Absence;
 
 use crate::actions::{self, ActionOptions, ActionTable, Vocabulary};
-use crate::alerts::{AlertLimits, RaisedAlerts};
+use crate::alerts::rules::AlertRules;
 use crate::decision::{Decision, EmitReason};
-use crate::level::{self, MinDwell};
+use crate::level;
 use crate::options::{EmitStep, PolicyError, PolicyOptions};
-use crate::signal::{Continuity, Observation, Signal};
+use crate::signal::{Continuity, Observation};
 use crate::state::{Eligibility, Emitted, EntityState, HistoryPoint};
 use crate::thresholds::{Band, Thresholds};
 use crate::trend::{self, Trend};
@@ -19,11 +18,10 @@ use crate::trend::{self, Trend};
 /// Checked [`PolicyOptions`]: cheap to ask, shared between threads.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    thresholds: Thresholds,
-    min_dwell: MinDwell,
-    alert_limits: AlertLimits,
+    pub(crate) thresholds: Thresholds,
+    pub(crate) rules: AlertRules,
     emit_step: EmitStep,
-    steady_logit_per_day: f64,
+    pub(crate) steady_logit_per_day: f64,
     actions: Vec<ActionOptions>,
     sla_minutes: Option<u32>,
     expires_days: Option<u32>,
@@ -35,11 +33,13 @@ impl Policy {
         self.thresholds.bands()
     }
 
-    /// The table of recommended actions, its names checked against data and bundle.
+    /// The table of recommended actions. Names in rules of actions and of alerts are checked against
+    /// data and bundle.
     ///
     /// # Errors
     /// The first unknown name, with the known ones.
     pub fn actions(&self, known: &Vocabulary) -> Result<ActionTable, PolicyError> {
+        self.rules.check_names(known)?;
         ActionTable::bound(&self.actions, known)
     }
 
@@ -56,12 +56,6 @@ impl Policy {
         } else {
             None
         }
-    }
-
-    /// The time to look at a crossing under way again, milliseconds; see
-    /// [`Decision::revisit_at_ms`].
-    pub fn revisit_at_ms(&self, state: &EntityState) -> Option<i64> {
-        state.dwell.ends_at_ms(self.min_dwell)
     }
 
     /// The trend of an entity, if its probability at this moment were `probability`.
@@ -88,11 +82,9 @@ impl Policy {
             "the scorer gave {observation:?}"
         );
         let previous = state.emitted;
-        let (signal, settled_anew) = self.signal(state, observation);
-        let RaisedAlerts {
-            fired: alerts,
-            suppressed,
-        } = self.alert_limits.alerts(state, &signal);
+        let continuity = self.continuity(state);
+        let level_before = self.comparable_level(state);
+        let settled_anew = self.settle(state, continuity, probability);
 
         let newest = HistoryPoint {
             as_of_ms,
@@ -103,7 +95,8 @@ impl Policy {
         let acceleration_per_day2 = trend::acceleration(&state.history, newest);
         let is_recorded = trend::record(&mut state.history, newest);
 
-        let emit = self.emit_reason(&signal, observation);
+        let is_crossing = level_before != state.level;
+        let emit = self.emit_reason(continuity, is_crossing, previous, observation);
         let previous_probability = previous.map(|emitted| emitted.probability);
         if emit.is_some() {
             state.emitted = Some(Emitted {
@@ -117,16 +110,13 @@ impl Policy {
         Decision {
             emit,
             band: self.band_of(state),
-            previous_band: self.thresholds.band_name_at(signal.level_before),
+            previous_band: self.thresholds.band_name_at(level_before),
             previous_probability,
             previous_as_of_ms: previous.map(|emitted| emitted.as_of_ms),
             trend,
             velocity_per_day,
             acceleration_per_day2,
-            state_changed: settled_anew || !alerts.is_empty() || is_recorded || emit.is_some(),
-            alerts,
-            suppressed,
-            revisit_at_ms: state.dwell.ends_at_ms(self.min_dwell),
+            state_changed: settled_anew || is_recorded || emit.is_some(),
         }
     }
 
@@ -140,91 +130,61 @@ impl Policy {
         let state_changed =
             state.eligibility != Eligibility::Ineligible || state.absence != Some(why);
         let emitted = state.emitted;
-        let signal = Signal {
-            // Nothing fires without a score, so no rule reads the time.
-            as_of_ms: emitted.map_or(i64::MIN, |emitted| emitted.as_of_ms),
-            observed: None,
-            emitted,
-            continuity: self.continuity(state),
-            level_before: self.comparable_level(state),
-            level: 0,
-            thresholds: &self.thresholds,
-        };
-        let suppressed = self.alert_limits.alerts(state, &signal).suppressed;
+        let level_before = self.comparable_level(state);
 
         state.eligibility = Eligibility::Ineligible;
         state.absence = Some(why);
         state.thresholds = self.thresholds.fingerprint;
         state.level = 0;
-        state.dwell.clear();
         if is_news {
             state.emissions += 1;
         }
         Decision {
             emit: is_news.then_some(EmitReason::Ineligible),
             band: None,
-            previous_band: self.thresholds.band_name_at(signal.level_before),
+            previous_band: self.thresholds.band_name_at(level_before),
             previous_probability: emitted.map(|emitted| emitted.probability),
             previous_as_of_ms: emitted.map(|emitted| emitted.as_of_ms),
             trend: Trend::Unknown,
             velocity_per_day: None,
             acceleration_per_day2: None,
-            alerts: Vec::new(),
-            suppressed,
             state_changed,
-            revisit_at_ms: None,
         }
     }
 
-    /// Moves level and eligibility of the state. Returns the signal, and whether the state moved.
-    fn signal(&self, state: &mut EntityState, observation: Observation) -> (Signal<'_>, bool) {
-        let continuity = self.continuity(state);
-        let level_before = self.comparable_level(state);
+    /// Moves level and eligibility of the state. Returns true if the state moved.
+    fn settle(&self, state: &mut EntityState, continuity: Continuity, probability: f64) -> bool {
         state.eligibility = Eligibility::Eligible;
         state.absence = None;
         state.thresholds = self.thresholds.fingerprint;
-        let mut changed = continuity != Continuity::Continued;
-        if continuity.is_placed() {
-            // Without a known past the level is placed, not crossed into. Rules still see a
-            // crossing from level 0, so that alerts missed this way are counted as suppressed.
-            state.dwell.clear();
-            state.level = level::placed(&self.thresholds.lines, observation.probability);
+        let before = state.level;
+        let lines = &self.thresholds.lines;
+        state.level = if continuity.is_placed() {
+            level::placed(lines, probability)
         } else {
-            let before = (state.level, state.dwell.clone());
-            state.level = level::settled(
-                &self.thresholds.lines,
-                self.min_dwell,
-                state.level,
-                &mut state.dwell,
-                observation.probability,
-                observation.as_of_ms,
-            );
-            changed |= before != (state.level, state.dwell.clone());
-        }
-        let signal = Signal {
-            as_of_ms: observation.as_of_ms,
-            observed: Some(observation),
-            emitted: state.emitted,
-            continuity,
-            level_before,
-            level: state.level,
-            thresholds: &self.thresholds,
+            level::settled(lines, state.level, probability)
         };
-        (signal, changed)
+        continuity != Continuity::Continued || before != state.level
     }
 
-    fn emit_reason(&self, signal: &Signal<'_>, observation: Observation) -> Option<EmitReason> {
-        match signal.continuity {
+    fn emit_reason(
+        &self,
+        continuity: Continuity,
+        is_crossing: bool,
+        emitted: Option<Emitted>,
+        observation: Observation,
+    ) -> Option<EmitReason> {
+        match continuity {
             Continuity::First => return Some(EmitReason::First),
             Continuity::Returned => return Some(EmitReason::Eligible),
             Continuity::Reconfigured => return Some(EmitReason::Reconfigured),
             Continuity::Continued => {}
         }
-        let is_a_step = || match signal.emitted {
+        let is_a_step = || match emitted {
             Some(emitted) => self.is_a_step(emitted, observation),
             None => true,
         };
-        if signal.level_before != signal.level {
+        if is_crossing {
             Some(EmitReason::Crossing)
         } else if is_a_step() {
             Some(EmitReason::Step)
@@ -290,19 +250,22 @@ impl Policy {
             |steady| steady >= 0.0,
             "0 or greater",
         )?;
+        in_range(
+            "hold_out_share",
+            options.hold_out_share,
+            |share| (0.0..=1.0).contains(&share),
+            "from 0 to 1",
+        )?;
+        if let Some(value) = options.large_value {
+            in_range("large_value", value, |value| value > 0.0, "greater than 0")?;
+        }
         Thresholds::check_count(&options.bands)?;
         let band_names: Vec<&str> = options.bands.iter().map(|b| b.name.as_str()).collect();
         actions::check(&options.actions, &band_names)?;
+        let thresholds = Thresholds::checked(options, ratio)?;
         Ok(Policy {
-            thresholds: Thresholds::checked(options, ratio)?,
-            min_dwell: MinDwell {
-                epochs: options.min_dwell_epochs,
-                ms: i64::try_from(options.min_dwell_ms).unwrap_or(i64::MAX),
-            },
-            alert_limits: AlertLimits {
-                cooldown_ms: i64::try_from(options.cooldown_ms).unwrap_or(i64::MAX),
-                alert_on_first: options.alert_on_first,
-            },
+            rules: AlertRules::checked(options, &thresholds)?,
+            thresholds,
             emit_step: options.emit_step,
             steady_logit_per_day,
             actions: options.actions.clone(),
@@ -312,7 +275,7 @@ impl Policy {
     }
 }
 
-fn in_range(
+pub(crate) fn in_range(
     place: &'static str,
     value: f64,
     holds: fn(f64) -> bool,

@@ -3,13 +3,8 @@
 //! every bit of an f64 (Avro and binary formats do, serde_json only with its feature
 //! `float_roundtrip`): a restored state must decide like the one that was saved.
 
-use std::collections::BTreeMap;
-
 use leadpulse_schema::Absence;
 use serde::{Deserialize, Serialize};
-
-use crate::alerts::AlertType;
-use crate::level::Dwell;
 
 /// The memory of one (task, entity). The default is an entity never seen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,14 +20,10 @@ pub struct EntityState {
     pub(crate) thresholds: u32,
     /// The number of thresholds, from the lowest, that the entity is over.
     pub(crate) level: u8,
-    /// Crossings that have not dwelt long enough to count.
-    pub(crate) dwell: Dwell,
     /// The last emitted score, kept while the entity is ineligible.
     pub emitted: Option<Emitted>,
     /// The number of records emitted, `ineligible` ones included.
     pub emissions: u64,
-    /// The alerts that fired so far, by type.
-    pub fired: BTreeMap<AlertType, Fired>,
     /// The first score of each of the last days (UTC) that had one, oldest first.
     pub history: Vec<HistoryPoint>,
 }
@@ -71,15 +62,6 @@ pub struct Emitted {
     pub logit: f64,
     /// The probability emitted before it.
     pub previous_probability: Option<f64>,
-}
-
-/// The alerts of one type an entity has had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fired {
-    /// `as_of` of the last one, milliseconds.
-    pub last_as_of_ms: i64,
-    /// The number of alerts so far.
-    pub ordinal: u64,
 }
 
 /// One point of an entity's score history.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::alerts::Severity;
+use crate::alerts::{AlertType, Reading, Severity};
 use crate::level::Line;
 use crate::options::{BandOptions, PolicyError, PolicyOptions, Threshold};
 
@@ -97,6 +97,24 @@ impl Thresholds {
     /// The name of the band at a level.
     pub fn band_name_at(&self, level: u8) -> Option<Arc<str>> {
         self.band_at(level).map(|band| band.name.clone())
+    }
+
+    /// The side of a line that a probability is on; unmet without a line.
+    pub fn reading(&self, line: Option<usize>, probability: f64) -> Reading {
+        match line.map(|line| self.lines[line]) {
+            Some(line) => Reading::of(probability, line.enter, line.exit),
+            None => Reading::Unmet,
+        }
+    }
+
+    /// The probability that an alert is about: where its line is entered (up) or left (down);
+    /// `None` for types without a line.
+    pub fn crossed(&self, alert_type: AlertType) -> Option<f64> {
+        match alert_type {
+            AlertType::ThresholdUp => self.up.map(|line| self.lines[line].enter),
+            AlertType::ThresholdDown => self.down.map(|line| self.lines[line].exit),
+            _ => None,
+        }
     }
 
     /// The urgency of alerts about a level: that of its band, P3 below all bands.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use leadpulse_features::{CommitteeFact, Facts, probability};
 use leadpulse_graph::{Cell, CellRef, DAY_MS, EntityId, Graph, Node, Reasons};
-use leadpulse_policy::{Action, ActionTable, AlertType, Decision, Situation};
+use leadpulse_policy::{Action, ActionTable, AlertDraft, AlertType, Decision, Situation};
 use leadpulse_schema::units::{AsOf, EventTime};
 use leadpulse_schema::{Absence, Catalog, TableId};
 
@@ -12,7 +12,7 @@ use crate::alert::ShownAlert;
 use crate::explained::Explained;
 use crate::output::output_key;
 use crate::people;
-use crate::score::{INELIGIBLE, SCORED, Score, ShownScore};
+use crate::score::{INELIGIBLE, ON_REQUEST, SCORED, Score, ShownScore};
 use crate::symbol::Symbol;
 
 mod alert;
@@ -82,14 +82,12 @@ pub struct Emission<'a> {
     pub lineage: &'a Lineage,
 }
 
-/// Records of one emission, with what pages show once they are committed.
+/// Record of one emission, with what pages show once it is committed.
 pub struct EmissionRecords {
     /// Kafka key of the score.
     pub key: Vec<u8>,
     /// The score; its record goes to the topic.
     pub score: ShownScore,
-    /// Alerts that fire; their records go to the topic.
-    pub alerts: Vec<ShownAlert>,
 }
 
 impl Emission<'_> {
@@ -98,13 +96,6 @@ impl Emission<'_> {
         let facts = self.facts();
         let name = self.name(&facts);
         let score = self.score(sequence, &facts);
-        let alerts = self.decision.alerts.iter();
-        let alerts = alerts
-            .map(|draft| ShownAlert {
-                record: self.alert(draft, &score, &facts),
-                name: name.clone(),
-            })
-            .collect();
         EmissionRecords {
             key: output_key(&score.task, &score.entity_type, &score.entity_id),
             score: ShownScore {
@@ -112,7 +103,16 @@ impl Emission<'_> {
                 name,
                 facts: facts_json(&facts),
             },
-            alerts,
+        }
+    }
+
+    /// Composes an alert that fires about the entity.
+    pub fn shown_alert(&self, draft: &AlertDraft) -> ShownAlert {
+        let facts = self.facts();
+        let score = self.score(ON_REQUEST, &facts);
+        ShownAlert {
+            record: self.alert(draft, &score, &facts),
+            name: self.name(&facts),
         }
     }
 
@@ -140,8 +140,7 @@ impl Emission<'_> {
             ..
         } = self;
         let probability = self.logit.ok().map(probability);
-        let alert = decision.alerts.first().map(|draft| draft.alert_type);
-        let action = self.action(&facts.committee, alert);
+        let action = self.action(&facts.committee, None);
         let absence = self.logit.err();
         Score {
             task: self.task.clone(),

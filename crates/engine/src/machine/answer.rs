@@ -53,10 +53,7 @@ impl Machine {
             }),
             velocity_per_day: None,
             acceleration_per_day2: None,
-            alerts: Vec::new(),
-            suppressed: Vec::new(),
             state_changed: false,
-            revisit_at_ms: None,
         }
     }
 

@@ -40,7 +40,6 @@ impl Machine {
         let lineage = self.lineage();
         let mut decided = Decided::default();
         for (item, decision) in assessed.iter().zip(&decisions) {
-            count_suppressed(decision, tally);
             if decision.emit.is_some() {
                 self.emit(item, decision, &lineage, &mut decided, tally);
                 self.forget_unrecorded(item);
@@ -98,12 +97,10 @@ impl Machine {
                     let margin = margin(policy, logit);
                     let nearest = margins.entry(item.cell).or_insert(f32::MAX);
                     *nearest = nearest.min(margin);
-                    let muted = item.reasons.contains(Reasons::BUNDLE);
                     let observation = Observation {
                         probability: probability(logit),
                         logit,
                         as_of_ms,
-                        muted,
                         forced: closing,
                     };
                     policy.observe(&mut tracked.policy, observation)
@@ -111,9 +108,6 @@ impl Machine {
                 Err(why) => policy.observe_ineligible(&mut tracked.policy, why),
             };
             self.state.standings[item.task].replace(ranked_before, tracked.ranked_by());
-            self.state
-                .revisits
-                .extend(decision.revisit_at_ms.map(|at_ms| (at_ms, item.entity)));
             decisions.push(decision);
         }
         for (at, _) in dirty {
@@ -168,7 +162,7 @@ impl Machine {
             // A record names the moment of its explanation. Two states of one moment, as late rows
             // make them, cannot be told apart by it.
             let outdated = decision.emit.is_some() && self.is_outdated(item);
-            if !decision.alerts.is_empty() || outdated {
+            if outdated {
                 due.push(index);
             } else if decision.emit == Some(EmitReason::Crossing) {
                 crossings.push(index);
@@ -239,8 +233,7 @@ impl Machine {
             explained,
             ..self.emission(item.subject(), item.logit, decision, lineage)
         };
-        let EmissionRecords { key, score, alerts } =
-            emission.records(decided.views.scores.len() as i32);
+        let EmissionRecords { key, score } = emission.records(decided.views.scores.len() as i32);
         let emitted = (task.name.to_string(), score.record.cause.0);
         *tally.emitted.entry(emitted).or_default() += 1;
         let value = self.given.encoders.score(&score.record);
@@ -251,13 +244,6 @@ impl Machine {
         }
         let record = self.output(Output::Scores, key, Some(value));
         decided.outputs.push(record);
-        for shown in alerts {
-            let alert = &shown.record;
-            let key = (alert.r#type.0, alert.severity.0);
-            *tally.alerts.entry(key).or_default() += 1;
-            decided.outputs.push(self.alert_output(alert));
-            decided.views.alerts.push(shown);
-        }
         decided.views.scores.push(score);
     }
 
@@ -299,6 +285,7 @@ impl Machine {
     }
 
     /// An alert's record, keyed by account, or by entity where no account is known.
+    #[expect(dead_code, reason = "the fold over ticks writes alerts")]
     fn alert_output(&self, alert: &Alert) -> OutputRecord {
         let key = alert.account_id.as_ref().unwrap_or(&alert.entity_id);
         let value = self.given.encoders.alert(alert);
@@ -339,13 +326,6 @@ struct Wanted {
     due: Vec<usize>,
     /// Explained as far as the budget goes, most wanted first.
     optional: Vec<usize>,
-}
-
-fn count_suppressed(decision: &Decision, tally: &mut EpochTally) {
-    for (alert_type, reason) in &decision.suppressed {
-        let key = (alert_type.name(), reason.name());
-        *tally.suppressed.entry(key).or_default() += 1;
-    }
 }
 
 /// Distance of a logit to the nearest band's entry, logits; `f32::MAX` without bands.

@@ -211,10 +211,6 @@ impl Machine {
         state.revisits.clear();
         for ((task, entity), tracked) in &state.tracked {
             let policy = &self.given.tasks[*task].policy;
-            let revisit_ms = policy.revisit_at_ms(&tracked.policy);
-            state
-                .revisits
-                .extend(revisit_ms.map(|at_ms| (at_ms, *entity)));
             let place = state.graph.directory().place(*entity);
             if let (Some(logit), Some(place)) = (tracked.ranked_by(), place) {
                 let nearest = margins.entry(place.cell).or_insert(f32::MAX);

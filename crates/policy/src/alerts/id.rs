@@ -8,19 +8,19 @@ use super::AlertType;
 /// but the arguments, so that a replay, another process or a later year names the same alert alike
 /// and a consumer can ignore it the second time.
 ///
-/// The digest is taken over `leadpulse.alert.v1`, the task, the entity's table, its key and the
-/// alert type, each preceded by its length in bytes (u64, big-endian), and then the ordinal (u64,
-/// big-endian). Its first 16 bytes, with version and variant set, are the UUID.
+/// The digest is taken over `leadpulse.alert.v2`, the task, the entity's table, its key and the
+/// alert type, each preceded by its length in bytes (u64, big-endian), and then the tick of the
+/// crossing in milliseconds (i64, big-endian). Its first 16 bytes, with version and variant set, are the UUID.
 pub fn alert_id(
     task: &str,
     entity_type: &str,
     entity_key: &str,
     alert_type: AlertType,
-    ordinal: u64,
+    crossed_at_ms: i64,
 ) -> String {
     let mut hasher = Sha256::new();
     for part in [
-        "leadpulse.alert.v1",
+        "leadpulse.alert.v2",
         task,
         entity_type,
         entity_key,
@@ -29,7 +29,7 @@ pub fn alert_id(
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher.update(ordinal.to_be_bytes());
+    hasher.update(crossed_at_ms.to_be_bytes());
     let digest = hasher.finalize();
 
     let mut id = String::with_capacity(36);
@@ -62,8 +62,14 @@ mod tests {
     fn an_alert_id_never_changes() {
         // Computed independently: consumers keep these ids, so a change of the recipe must be seen.
         assert_eq!(
-            alert_id("buys_90d", "accounts", "A001", AlertType::ThresholdUp, 1),
-            "c731e530-b2b1-80f4-ae8e-3d7be9780753"
+            alert_id(
+                "buys_90d",
+                "accounts",
+                "A001",
+                AlertType::ThresholdUp,
+                1_780_000_000_000
+            ),
+            "9bb3a3fd-38a4-88a8-b573-28c7794f4311"
         );
     }
 
@@ -83,13 +89,13 @@ mod tests {
             for entity_type in ["bc", "c", "leads"] {
                 for key in ["", "1", "11"] {
                     for alert_type in [AlertType::ThresholdUp, AlertType::ThresholdDown] {
-                        for ordinal in 1..4 {
+                        for tick_ms in [-10_000, 0, 10_000] {
                             assert!(seen.insert(alert_id(
                                 task,
                                 entity_type,
                                 key,
                                 alert_type,
-                                ordinal
+                                tick_ms
                             )));
                         }
                     }

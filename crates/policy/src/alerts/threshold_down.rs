@@ -1,18 +1,23 @@
 //! `threshold_down`: the score fell below a threshold that it had been over.
 
-use super::{AlertRule, Raised};
-use crate::signal::Signal;
+use super::{Limits, Reading, Severity, Trigger, View, never_due};
 
-pub(super) const RULE: AlertRule = AlertRule {
+pub(super) const TRIGGER: Trigger = Trigger {
     name: "threshold_down",
-    raised,
+    severity: Severity::P2,
+    is_fall: true,
+    fires_on_leaving: true,
+    limits: Limits {
+        least: None,
+        ratio: None,
+        within_ms: None,
+    },
+    reading,
+    due_ms: never_due,
 };
 
-/// Raised when the threshold is left, with the severity of the band left.
-fn raised(signal: &Signal<'_>) -> Option<Raised> {
-    let line = signal.thresholds.down?;
-    signal.left(line).then(|| Raised {
-        threshold: signal.thresholds.lines[line].exit,
-        severity: signal.thresholds.severity_at(signal.level_before),
-    })
+/// Met from `enter` on, unmet below `exit`: the alert is about leaving.
+fn reading(view: &View<'_>) -> Reading {
+    view.thresholds
+        .reading(view.thresholds.down, view.probability)
 }

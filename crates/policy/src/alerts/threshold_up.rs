@@ -1,18 +1,23 @@
 //! `threshold_up`: the score rose over the configured threshold.
 
-use super::{AlertRule, Raised};
-use crate::signal::Signal;
+use super::{Limits, Reading, Severity, Trigger, View, never_due};
 
-pub(super) const RULE: AlertRule = AlertRule {
+pub(super) const TRIGGER: Trigger = Trigger {
     name: "threshold_up",
-    raised,
+    severity: Severity::P2,
+    is_fall: false,
+    fires_on_leaving: false,
+    limits: Limits {
+        least: None,
+        ratio: None,
+        within_ms: None,
+    },
+    reading,
+    due_ms: never_due,
 };
 
-/// Raised when the threshold is entered from below, with the severity of the band entered.
-fn raised(signal: &Signal<'_>) -> Option<Raised> {
-    let line = signal.thresholds.up?;
-    signal.entered(line).then(|| Raised {
-        threshold: signal.thresholds.lines[line].enter,
-        severity: signal.thresholds.severity_at(signal.level),
-    })
+/// Met from `enter` on, unmet below `exit`.
+fn reading(view: &View<'_>) -> Reading {
+    view.thresholds
+        .reading(view.thresholds.up, view.probability)
 }

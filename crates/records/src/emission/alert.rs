@@ -3,7 +3,7 @@
 
 use leadpulse_features::{EventFact, Facts, assignee};
 use leadpulse_graph::{DAY_MS, Reasons};
-use leadpulse_policy::{Action, AlertDraft, AlertType, alert_id};
+use leadpulse_policy::{Action, AlertDraft, alert_id};
 
 use super::{Emission, points};
 use crate::alert::{Alert, EXPLAIN_METHOD, RecentEvent};
@@ -21,27 +21,26 @@ const OPEN: Symbol = Symbol("open");
 impl Emission<'_> {
     /// Builds the alert of one draft, about an entity that has a score.
     pub(super) fn alert(&self, draft: &AlertDraft, score: &Score, facts: &Facts) -> Alert {
-        let alert_type = draft.alert_type.name();
+        let alert_type = draft.key.alert_type.name();
         let probability = score.probability.unwrap_or_default();
         let name = self.name(facts);
         let name = name.as_deref().unwrap_or(&score.entity_id);
         let account_field = |field: &str| facts.values.get(field).cloned();
         let recent: Vec<RecentEvent> = facts.events.iter().map(recent_event).collect();
         let trigger = recent.first().filter(|_| self.has_trigger());
-        let action = self.action(&facts.committee, Some(draft.alert_type));
+        let action = self.action(&facts.committee, Some(draft.key.alert_type));
         let (sla_minutes, expires_days) = self.limits(action);
         Alert {
             alert_id: alert_id(
                 &score.task,
                 &score.entity_type,
                 &score.entity_id,
-                draft.alert_type,
-                draft.ordinal,
+                draft.key.alert_type,
+                draft.key.crossed_at_ms,
             ),
             r#type: TypeName(alert_type),
             severity: Symbol(draft.severity.name()),
             state: OPEN,
-            ordinal: draft.ordinal as i64,
             dedupe_key: Some(format!(
                 "{}|{}|{}|{alert_type}",
                 score.task, score.entity_type, score.entity_id
@@ -55,7 +54,7 @@ impl Emission<'_> {
             region: account_field("region"),
             segment: account_field("segment"),
             industry: account_field("industry"),
-            threshold: Some(draft.threshold),
+            threshold: draft.threshold,
             band: draft.band.clone(),
             previous_band: draft.previous_band.clone(),
             target: Some(self.query.to_owned()),
@@ -104,18 +103,15 @@ impl Emission<'_> {
     /// Composes one sentence: the name, the crossing, the probability, the strongest signal behind
     /// it.
     fn summary(&self, draft: &AlertDraft, name: &str, p: f64) -> String {
-        let (verb, signal) = match draft.alert_type {
-            AlertType::ThresholdUp => {
-                ("rose above", self.explained.and_then(Explained::top_signal))
-            }
-            AlertType::ThresholdDown => {
-                ("fell below", self.explained.and_then(Explained::top_drag))
-            }
+        let (verb, signal) = if draft.key.alert_type.is_fall() {
+            ("fell below", self.explained.and_then(Explained::top_drag))
+        } else {
+            ("rose above", self.explained.and_then(Explained::top_signal))
         };
         let because = signal.map_or_else(String::new, |signal| format!(", driven by {signal}"));
         format!(
             "{name} {verb} {:.0} %: now {:.0} %{because}.",
-            100.0 * draft.threshold,
+            100.0 * draft.threshold.unwrap_or_default(),
             100.0 * p
         )
     }

@@ -1,0 +1,25 @@
+//! `champion_moved`: a person who was active at another account became active at this one.
+
+use leadpulse_schema::units::DAY_MS;
+
+use super::{Limits, Reading, Severity, Trigger, View, never_due};
+
+pub(super) const TRIGGER: Trigger = Trigger {
+    name: "champion_moved",
+    severity: Severity::P2,
+    is_fall: false,
+    fires_on_leaving: false,
+    limits: Limits {
+        least: None,
+        ratio: None,
+        within_ms: Some(30 * DAY_MS),
+    },
+    reading,
+    due_ms: never_due,
+};
+
+/// Met while the newest arrival from another account is at most `within` old.
+fn reading(view: &View<'_>) -> Reading {
+    let newest_ms = view.facts.from_elsewhere.iter().map(|one| one.at_ms).max();
+    Reading::occurred(newest_ms, view.tick_ms, view.rule.within_ms())
+}

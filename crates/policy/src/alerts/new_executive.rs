@@ -1,0 +1,25 @@
+//! `new_executive`: a person of high rank became active at the account.
+
+use leadpulse_schema::units::DAY_MS;
+
+use super::{Limits, Reading, Severity, Trigger, View, never_due};
+
+pub(super) const TRIGGER: Trigger = Trigger {
+    name: "new_executive",
+    severity: Severity::P2,
+    is_fall: false,
+    fires_on_leaving: false,
+    limits: Limits {
+        least: None,
+        ratio: None,
+        within_ms: Some(7 * DAY_MS),
+    },
+    reading,
+    due_ms: never_due,
+};
+
+/// Met while the newest first event of an executive is at most `within` old.
+fn reading(view: &View<'_>) -> Reading {
+    let newest_ms = view.facts.executives.iter().map(|one| one.at_ms).max();
+    Reading::occurred(newest_ms, view.tick_ms, view.rule.within_ms())
+}

@@ -1,0 +1,465 @@
+//! The fold of alerts: from the observations of an entity at its ticks to the alerts that fire.
+//!
+//! Alerts are a function of data: of the ticks at which something touched the entity, of the score
+//! and the facts then. Scores that are emitted between ticks never come here. Per rule the memory
+//! is the side of its condition, a turn under way, a crossing that waits, and the open alert.
+//!
+//! Decision: docs/decisions/0053-alerts-are-a-fold.md
+
+mod change;
+mod memory;
+mod severity;
+
+use std::collections::BTreeMap;
+
+use leadpulse_schema::Absence;
+use serde::{Deserialize, Serialize};
+
+use crate::actions::Situation;
+use crate::alerts::rules::AlertRule;
+use crate::alerts::{AlertDraft, AlertKey, AlertLife, AlertType, SuppressReason, View};
+use crate::facts::AlertFacts;
+use crate::level;
+use crate::policy::Policy;
+use crate::state::HistoryPoint;
+use crate::suppress::{AccountOverride, OverrideKind, is_held_out};
+use crate::trend;
+use memory::{OpenAlert, RuleMemory, Turn, Turning};
+
+/// One entity at one tick.
+#[derive(Clone, Debug)]
+pub struct Seen<'a> {
+    /// The tick, milliseconds.
+    pub tick_ms: i64,
+    /// The score, or the reason for having none.
+    pub score: Result<Scored, Absence>,
+    pub stage: Stage,
+    /// True if the entity was first seen after alerting began: it may alert at once.
+    pub is_new: bool,
+    pub facts: &'a AlertFacts,
+    /// The decision of a person about the account, if there is one.
+    pub ruling: Option<&'a AccountOverride>,
+}
+
+/// A score at a tick.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored {
+    /// The calibrated probability, finite.
+    pub probability: f64,
+    /// The calibrated logit, finite.
+    pub logit: f64,
+}
+
+/// Whether alerts may fire at a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Sides are placed and nothing fires: before alerting begins, and at the first tick after a
+    /// change of bundle.
+    Placing,
+    /// Crossings fire.
+    Live,
+}
+
+/// The memory of the fold about one (task, entity). The default is an entity never folded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertState {
+    /// The last folded tick, milliseconds.
+    pub tick_ms: Option<i64>,
+    /// Identifies the rules that the memory is of.
+    fingerprint: u32,
+    /// Number of thresholds, from the lowest, that the entity is over.
+    level: u8,
+    rules: BTreeMap<AlertType, RuleMemory>,
+    /// The first score of each of the last days (UTC) that had one, oldest first.
+    history: Vec<HistoryPoint>,
+    /// The next moment at which time alone decides, milliseconds.
+    pub revisit_at_ms: Option<i64>,
+}
+
+impl AlertState {
+    /// The key of the open alert of a type, if one is open.
+    pub fn open(&self, alert_type: AlertType) -> Option<AlertKey> {
+        let open = self.rules.get(&alert_type)?.open?;
+        Some(AlertKey {
+            alert_type,
+            crossed_at_ms: open.crossed_at_ms,
+        })
+    }
+}
+
+/// The outcome of one fold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Folded {
+    /// Alerts that are opened, updated or resolved, in the order of their types.
+    pub fired: Vec<AlertDraft>,
+    /// Crossings that do not fire now, with the reason of each.
+    pub held: Vec<(AlertType, SuppressReason)>,
+    /// The next moment at which time alone decides, milliseconds: the end of a dwell or a cooldown,
+    /// or the day on which an account has gone dark.
+    pub revisit_at_ms: Option<i64>,
+    /// True if the memory differs in more than its tick. A memory that differs in its tick alone
+    /// decides alike, so it need not be recorded.
+    pub changed: bool,
+}
+
+impl Policy {
+    /// Folds one observation into the memory of an entity.
+    ///
+    /// Ticks of one entity come in ascending order. A tick at or before the last one changes
+    /// nothing, so a fold may be repeated. Probability and logit are finite.
+    pub fn fold(&self, state: &mut AlertState, seen: &Seen<'_>) -> Folded {
+        if state.tick_ms.is_some_and(|last_ms| seen.tick_ms <= last_ms) {
+            return Folded {
+                revisit_at_ms: state.revisit_at_ms,
+                ..Folded::default()
+            };
+        }
+        let before = state.clone();
+        let placing = self.placing(state, seen);
+        if state.fingerprint != self.rules.fingerprint {
+            self.forget_other_rules(state);
+        }
+        state.tick_ms = Some(seen.tick_ms);
+        let mut folded = match seen.score {
+            Ok(scored) => self.fold_scored(state, seen, scored, placing),
+            Err(_) => self.fold_absent(state, seen),
+        };
+        state.revisit_at_ms = folded.revisit_at_ms;
+        folded.changed = before
+            != AlertState {
+                tick_ms: before.tick_ms,
+                ..state.clone()
+            }
+            || before.tick_ms.is_none();
+        folded
+    }
+
+    /// The longest time before a moment whose observations can matter at it, milliseconds. Alerting
+    /// that begins at a moment folds from this long before it.
+    pub fn look_back_ms(&self) -> i64 {
+        self.rules.look_back_ms()
+    }
+
+    /// The reason to place sides instead of crossing them, if there is one.
+    fn placing(&self, state: &AlertState, seen: &Seen<'_>) -> Option<SuppressReason> {
+        if seen.stage == Stage::Placing {
+            return Some(SuppressReason::Placing);
+        }
+        match state.tick_ms {
+            None if !seen.is_new => Some(SuppressReason::FirstScore),
+            Some(_) if state.fingerprint != self.rules.fingerprint => {
+                Some(SuppressReason::Reconfigured)
+            }
+            _ => None,
+        }
+    }
+
+    /// Drops memory of rules that no longer exist; sides of the others are placed anew.
+    fn forget_other_rules(&self, state: &mut AlertState) {
+        let rules = &self.rules.rules;
+        state
+            .rules
+            .retain(|alert_type, _| rules.iter().any(|rule| rule.alert_type == *alert_type));
+        state.fingerprint = self.rules.fingerprint;
+        state.level = 0;
+    }
+
+    fn fold_scored(
+        &self,
+        state: &mut AlertState,
+        seen: &Seen<'_>,
+        scored: Scored,
+        placing: Option<SuppressReason>,
+    ) -> Folded {
+        let lines = &self.thresholds.lines;
+        let level = match placing {
+            Some(_) => level::placed(lines, scored.probability),
+            None => level::settled(lines, state.level, scored.probability),
+        };
+        let level_before = std::mem::replace(&mut state.level, level);
+        let mut folded = Folded::default();
+        for rule in &self.rules.rules {
+            let now = Moment {
+                seen,
+                rule,
+                scored,
+                level,
+                history: &state.history,
+            };
+            let memory = state.rules.entry(rule.alert_type).or_default();
+            self.fold_rule(memory, &now, level_before, placing, &mut folded);
+        }
+        let newest = HistoryPoint {
+            as_of_ms: seen.tick_ms,
+            probability: scored.probability,
+        };
+        trend::record(&mut state.history, newest);
+        supersede(&mut folded.fired);
+        folded
+    }
+
+    /// Turns one rule's memory, and fires what is due.
+    fn fold_rule(
+        &self,
+        memory: &mut RuleMemory,
+        now: &Moment<'_>,
+        level_before: u8,
+        placing: Option<SuppressReason>,
+        folded: &mut Folded,
+    ) {
+        let (rule, tick_ms) = (now.rule, now.seen.tick_ms);
+        let trigger = rule.alert_type.trigger();
+        let view = View {
+            tick_ms,
+            probability: now.scored.probability,
+            facts: now.seen.facts,
+            thresholds: &self.thresholds,
+            rule,
+        };
+        let reading = (trigger.reading)(&view);
+        let fires_on = !trigger.fires_on_leaving;
+        memory.expire(tick_ms);
+        if let Some(reason) = placing {
+            if memory.place(reading, fires_on) {
+                folded.held.push((rule.alert_type, reason));
+            }
+        } else {
+            match memory.turn(rule, reading, tick_ms, level_before) {
+                Turning::Crossed(turn) if (turn == Turn::Met) == fires_on => {
+                    memory.waiting_since_ms = Some(tick_ms);
+                }
+                Turning::Crossed(_) => {
+                    if memory.waiting_since_ms.take().is_some() {
+                        let reversed = (rule.alert_type, SuppressReason::Reversed);
+                        folded.held.push(reversed);
+                    }
+                    if let Some(open) = memory.open.take() {
+                        let draft = self.draft(now, AlertLife::Resolved, open, level_before);
+                        folded.fired.push(draft);
+                    }
+                }
+                Turning::Stayed => {}
+            }
+            let is_crossing = memory.waiting_since_ms == Some(tick_ms);
+            // A score that is on the other side, if only for a moment, is nothing to tell of.
+            if !memory.is_turning() && !self.fire_waiting(memory, now, is_crossing, folded) {
+                self.update_open(memory, now, folded);
+            }
+        }
+        let due_ms = memory
+            .due_ms(rule, tick_ms)
+            .into_iter()
+            .chain((trigger.due_ms)(&view));
+        folded.revisit_at_ms = folded.revisit_at_ms.into_iter().chain(due_ms).min();
+    }
+
+    /// Fires the crossing that waits, unless something holds it back. Returns true if it fired.
+    fn fire_waiting(
+        &self,
+        memory: &mut RuleMemory,
+        now: &Moment<'_>,
+        is_crossing: bool,
+        folded: &mut Folded,
+    ) -> bool {
+        let Some(crossed_at_ms) = memory.waiting_since_ms else {
+            return false;
+        };
+        let (alert_type, tick_ms) = (now.rule.alert_type, now.seen.tick_ms);
+        if let Some(reason) = self.held_back(now) {
+            memory.waiting_since_ms = None;
+            folded.held.push((alert_type, reason));
+            return false;
+        }
+        let cooled_ms = memory.cooled_at_ms(now.rule);
+        if tick_ms < cooled_ms {
+            if is_crossing {
+                folded.held.push((alert_type, SuppressReason::Cooldown));
+            }
+            return false;
+        }
+        if !self.is_confirmed(now) {
+            let wait_ms = self.rules.confirm.within.ms();
+            if tick_ms.saturating_sub(crossed_at_ms.max(cooled_ms)) >= wait_ms {
+                memory.waiting_since_ms = None;
+                folded.held.push((alert_type, SuppressReason::Unconfirmed));
+            }
+            return false;
+        }
+        let open = OpenAlert {
+            crossed_at_ms,
+            severity: self.severity(now, memory),
+            expires_at_ms: self.expires_at_ms(tick_ms),
+        };
+        let level_before = memory.level_before;
+        let draft = self.draft(now, AlertLife::Open, open, level_before);
+        memory.waiting_since_ms = None;
+        memory.fired_at_ms = Some(tick_ms);
+        memory.open = Some(open);
+        folded.fired.push(draft);
+        true
+    }
+
+    /// Reports an open alert again that became more urgent.
+    fn update_open(&self, memory: &mut RuleMemory, now: &Moment<'_>, folded: &mut Folded) {
+        let Some(open) = memory.open else {
+            return;
+        };
+        let severity = self.severity(now, memory);
+        if severity >= open.severity || self.held_back(now).is_some() {
+            return;
+        }
+        let open = OpenAlert { severity, ..open };
+        memory.open = Some(open);
+        let draft = self.draft(now, AlertLife::Updated, open, memory.level_before);
+        folded.fired.push(draft);
+    }
+
+    /// An entity without a score is on the side that fires nothing; open alerts are resolved.
+    fn fold_absent(&self, state: &mut AlertState, seen: &Seen<'_>) -> Folded {
+        let level_before = std::mem::take(&mut state.level);
+        let mut folded = Folded::default();
+        for rule in &self.rules.rules {
+            let now = Moment {
+                seen,
+                rule,
+                scored: Scored {
+                    probability: 0.0,
+                    logit: f64::MIN,
+                },
+                level: 0,
+                history: &[],
+            };
+            let memory = state.rules.entry(rule.alert_type).or_default();
+            memory.expire(seen.tick_ms);
+            if memory.waiting_since_ms.is_some() {
+                let held = (rule.alert_type, SuppressReason::Ineligible);
+                folded.held.push(held);
+            }
+            if let Some(open) = memory.open.filter(|_| seen.stage == Stage::Live) {
+                let draft = self.draft(&now, AlertLife::Resolved, open, level_before);
+                folded.fired.push(draft);
+            }
+            memory.leave();
+        }
+        folded
+    }
+
+    /// The reason for which an account gets no alert now.
+    fn held_back(&self, now: &Moment<'_>) -> Option<SuppressReason> {
+        match now.ruling() {
+            Some(OverrideKind::Pin) => None,
+            Some(OverrideKind::Mute) => Some(SuppressReason::Muted),
+            Some(OverrideKind::Exclude) => Some(SuppressReason::Excluded),
+            None => self.rules.suppress.reason(now.seen.facts),
+        }
+    }
+
+    /// True if the conditions of the rule hold, and the account's activity confirms a rise.
+    fn is_confirmed(&self, now: &Moment<'_>) -> bool {
+        let (facts, tick_ms) = (now.seen.facts, now.seen.tick_ms);
+        if !now.rule.alert_type.is_fall() && !self.rules.confirm.is_confirmed(facts, tick_ms) {
+            return false;
+        }
+        let band = self.thresholds.band_name_at(now.level);
+        let no_highest = BTreeMap::new();
+        let situation = Situation {
+            band: band.as_deref(),
+            trend: self.change(now).trend,
+            top_group: None,
+            alert: None,
+            probability: now.scored.probability,
+            active_members: facts.active_people.unwrap_or_default() as usize,
+            values: &facts.by_field,
+            highest: &no_highest,
+            silent_ms: facts.silent_ms(tick_ms),
+        };
+        let when = &now.rule.when;
+        let reaches = |(field, least): (&String, &String)| {
+            let reached = facts.reached.get(field);
+            reached.is_some_and(|values| values.contains(least))
+        };
+        when.holds(&situation) && when.highest.iter().all(reaches)
+    }
+
+    fn expires_at_ms(&self, tick_ms: i64) -> Option<i64> {
+        let expires_ms = self.rules.expires_ms?;
+        Some(tick_ms.saturating_add(expires_ms))
+    }
+
+    fn draft(
+        &self,
+        now: &Moment<'_>,
+        life: AlertLife,
+        open: OpenAlert,
+        level_before: u8,
+    ) -> AlertDraft {
+        let alert_type = now.rule.alert_type;
+        let change = self.change(now);
+        let is_pinned = now.ruling() == Some(OverrideKind::Pin);
+        let share = self.rules.hold_out_share;
+        AlertDraft {
+            key: AlertKey {
+                alert_type,
+                crossed_at_ms: open.crossed_at_ms,
+            },
+            life,
+            severity: open.severity,
+            tick_ms: now.seen.tick_ms,
+            probability: now.scored.probability,
+            change: change.from,
+            trend: change.trend,
+            velocity_per_day: change.velocity_per_day,
+            threshold: self.thresholds.crossed(alert_type),
+            previous_band: self.thresholds.band_name_at(level_before),
+            band: self.thresholds.band_name_at(now.level),
+            value_at_stake: now.seen.facts.value_at_stake(),
+            expires_at_ms: open.expires_at_ms,
+            supersedes: None,
+            is_held_out: !is_pinned && is_held_out(&now.seen.facts.account, share),
+            is_pinned,
+        }
+    }
+}
+
+/// An entity with a score at a tick, under one rule.
+pub(crate) struct Moment<'a> {
+    seen: &'a Seen<'a>,
+    rule: &'a AlertRule,
+    scored: Scored,
+    level: u8,
+    history: &'a [HistoryPoint],
+}
+
+impl Moment<'_> {
+    fn ruling(&self) -> Option<OverrideKind> {
+        let ruling = self.seen.ruling?;
+        ruling.at(self.seen.tick_ms)
+    }
+}
+
+/// A threshold's alert that fires while the opposite one ends replaces it: the end alone would be
+/// told twice.
+fn supersede(fired: &mut Vec<AlertDraft>) {
+    for (new, old) in [
+        (AlertType::ThresholdDown, AlertType::ThresholdUp),
+        (AlertType::ThresholdUp, AlertType::ThresholdDown),
+    ] {
+        let is_ended =
+            |draft: &AlertDraft| draft.key.alert_type == old && draft.life == AlertLife::Resolved;
+        let Some(ended) = fired.iter().position(is_ended) else {
+            continue;
+        };
+        let key = fired[ended].key;
+        let opened = fired
+            .iter_mut()
+            .find(|draft| draft.key.alert_type == new && draft.life == AlertLife::Open);
+        if let Some(opened) = opened {
+            opened.supersedes = Some(key);
+            fired.remove(ended);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

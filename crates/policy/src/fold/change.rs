@@ -1,0 +1,86 @@
+//! The change that an alert tells: one score before, one span, one direction.
+
+use leadpulse_schema::units::{DAY_MS, DAY_MS_F64, logit};
+
+use super::Moment;
+use crate::alerts::{AlertType, ScoreChange};
+use crate::policy::Policy;
+use crate::state::HistoryPoint;
+use crate::trend::Trend;
+
+/// The span that changes are told over, where the history reaches as far.
+const SPAN_MS: i64 = 7 * DAY_MS;
+/// Over less than this a slope per day would be an extrapolation.
+const MIN_SLOPE_MS: i64 = DAY_MS;
+/// Keeps the logit of a probability of 0 or 1 finite.
+const MIN_PROBABILITY: f64 = 1e-9;
+
+/// A change with the direction and slope that it has, so that no two figures disagree.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Change {
+    pub from: Option<ScoreChange>,
+    pub trend: Trend,
+    pub velocity_per_day: Option<f64>,
+    /// Difference of logits; 0 without a score before.
+    pub logits: f64,
+}
+
+impl Policy {
+    /// The change that an alert of the rule tells at a moment.
+    pub(crate) fn change(&self, now: &Moment<'_>) -> Change {
+        let (tick_ms, probability) = (now.seen.tick_ms, now.scored.probability);
+        let Some(from) = score_before(now) else {
+            return Change {
+                from: None,
+                trend: Trend::Unknown,
+                velocity_per_day: None,
+                logits: 0.0,
+            };
+        };
+        let span_ms = tick_ms - from.as_of_ms;
+        let logits = bounded_logit(probability) - bounded_logit(from.probability);
+        // A day at least: a step within an hour is no pace.
+        let days = span_ms.max(MIN_SLOPE_MS) as f64 / DAY_MS_F64;
+        let steady = self.steady_logit_per_day;
+        let trend = match logits / days {
+            slope if slope.abs() < steady || slope == 0.0 => Trend::Steady,
+            slope if slope > 0.0 => Trend::Improving,
+            _ => Trend::Declining,
+        };
+        Change {
+            from: Some(ScoreChange {
+                since_ms: from.as_of_ms,
+                probability: from.probability,
+            }),
+            trend,
+            velocity_per_day: (span_ms >= MIN_SLOPE_MS)
+                .then(|| (probability - from.probability) / days),
+            logits,
+        }
+    }
+}
+
+/// The newest score that is a week old, else the oldest. For a threshold the score has to have
+/// moved in the alert's direction: else the one of the last week that is farthest on the other side.
+fn score_before(now: &Moment<'_>) -> Option<HistoryPoint> {
+    let is_before = |point: &&HistoryPoint| point.as_of_ms < now.seen.tick_ms;
+    let is_old = |point: &&HistoryPoint| now.seen.tick_ms - point.as_of_ms >= SPAN_MS;
+    let points = || now.history.iter().filter(is_before);
+    let a_week_ago = points().filter(is_old).next_back();
+    let usual = a_week_ago.or_else(|| points().next())?;
+    let sign = match now.rule.alert_type {
+        AlertType::ThresholdUp => 1.0,
+        AlertType::ThresholdDown => -1.0,
+        _ => return Some(*usual),
+    };
+    let moved = |point: &HistoryPoint| sign * (now.scored.probability - point.probability);
+    if moved(usual) > 0.0 {
+        return Some(*usual);
+    }
+    let farthest = points().max_by(|a, b| moved(a).total_cmp(&moved(b)))?;
+    (moved(farthest) > 0.0).then_some(*farthest)
+}
+
+fn bounded_logit(probability: f64) -> f64 {
+    logit(probability.clamp(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY))
+}

@@ -1,0 +1,896 @@
+use leadpulse_schema::units::DAY_MS;
+use proptest::prelude::*;
+
+use super::*;
+use crate::alerts::Severity;
+use crate::facts::Pace;
+use crate::trend::Trend;
+use crate::{Arrival, OpenDeal, PolicyOptions};
+
+const HOUR_MS: i64 = DAY_MS / 24;
+
+fn policy(json: &str) -> Policy {
+    let options: PolicyOptions = serde_json::from_str(json).expect("the options parse");
+    options.validated().expect("the options have no fault")
+}
+
+fn hot(more: &str) -> Policy {
+    policy(&format!(
+        r#"{{"bands":[{{"name":"warm","enter":0.08}},{{"name":"hot","enter":0.2}}],"threshold_up":"hot","threshold_down":"hot"{more}}}"#
+    ))
+}
+
+/// An account of three people with as many kinds of events, the newest a moment ago.
+fn busy(tick_ms: i64) -> AlertFacts {
+    AlertFacts {
+        account: "A1".into(),
+        active_people: Some(2),
+        active_kinds: Some(2),
+        newest_event_ms: Some(tick_ms),
+        ..AlertFacts::default()
+    }
+}
+
+fn scored(probability: f64) -> Result<Scored, Absence> {
+    Ok(Scored {
+        probability,
+        logit: leadpulse_schema::units::logit(probability),
+    })
+}
+
+fn fold_at(
+    policy: &Policy,
+    state: &mut AlertState,
+    hour: i64,
+    score: Result<Scored, Absence>,
+    stage: Stage,
+    facts: &AlertFacts,
+) -> Folded {
+    let seen = Seen {
+        tick_ms: hour * HOUR_MS,
+        score,
+        stage,
+        is_new: false,
+        facts,
+        ruling: None,
+    };
+    policy.fold(state, &seen)
+}
+
+/// A fold in one line: `+type severity`, `^` for an update, `-` for an end, `!type:reason`.
+fn told(folded: &Folded) -> String {
+    let fired = folded.fired.iter().map(|draft| {
+        let life = match draft.life {
+            AlertLife::Open => "+",
+            AlertLife::Updated => "^",
+            AlertLife::Resolved => "-",
+        };
+        let crossed = draft.key.crossed_at_ms / HOUR_MS;
+        format!(
+            "{life}{}@{crossed} {}",
+            draft.key.alert_type, draft.severity
+        )
+    });
+    let held = folded
+        .held
+        .iter()
+        .map(|(alert_type, reason)| format!("!{alert_type}:{}", reason.name()));
+    fired.chain(held).collect::<Vec<_>>().join(" ")
+}
+
+/// Folds scores at hours, the first to be placed, and compares what each one tells.
+fn check(policy: &Policy, steps: &[(f64, i64, &str)]) {
+    let mut state = AlertState::default();
+    for (index, (probability, hour, expected)) in steps.iter().enumerate() {
+        let stage = if index == 0 {
+            Stage::Placing
+        } else {
+            Stage::Live
+        };
+        let facts = busy(hour * HOUR_MS);
+        let score = scored(*probability);
+        let folded = fold_at(policy, &mut state, *hour, score, stage, &facts);
+        assert_eq!(told(&folded), *expected, "step {index} at hour {hour}");
+    }
+}
+
+#[test]
+fn a_rise_fires_at_once_and_a_fall_after_its_dwell() {
+    check(
+        &hot(""),
+        &[
+            (0.15, 0, ""),
+            (0.3, 1, "+threshold_up@1 P2"),
+            (0.15, 2, ""),
+            (0.1, 3, ""),
+            (0.1, 26, ""),
+            (0.1, 27, "+threshold_down@27 P2"),
+            (0.05, 28, ""),
+        ],
+    );
+}
+
+#[test]
+fn a_dip_within_the_dwell_is_no_fall_and_makes_no_second_rise() {
+    check(
+        &hot(r#","cooldown":"0s""#),
+        &[
+            (0.15, 0, ""),
+            (0.3, 1, "+threshold_up@1 P2"),
+            (0.1, 2, ""),
+            (0.3, 20, ""),
+            (0.1, 21, ""),
+            (0.1, 40, ""),
+            (0.3, 44, ""),
+        ],
+    );
+}
+
+#[test]
+fn a_crossing_within_a_cooldown_fires_at_its_end_if_it_holds() {
+    let policy = hot(r#","cooldown":"48h","fall_dwell":"0s""#);
+    let placed = (0.15, 0, "");
+    let (up, down) = ("+threshold_up@1 P2", "+threshold_down@2 P2");
+    let again = (0.3, 10, "-threshold_down@2 P2 !threshold_up:cooldown");
+    check(
+        &policy,
+        &[
+            placed,
+            (0.3, 1, up),
+            (0.1, 2, down),
+            again,
+            (0.3, 48, ""),
+            (0.3, 49, "+threshold_up@10 P2"),
+        ],
+    );
+    check(
+        &policy,
+        &[
+            placed,
+            (0.3, 1, up),
+            (0.1, 2, down),
+            again,
+            (0.1, 30, "!threshold_up:reversed !threshold_down:cooldown"),
+            (0.1, 49, ""),
+            (0.1, 50, "+threshold_down@30 P2"),
+        ],
+    );
+}
+
+#[test]
+fn time_asks_for_the_end_of_dwell_and_cooldown() {
+    let (policy, mut state) = (hot(r#","cooldown":"48h""#), AlertState::default());
+    let mut at = |hour: i64, probability: f64, stage| {
+        let facts = busy(hour * HOUR_MS);
+        let folded = fold_at(
+            &policy,
+            &mut state,
+            hour,
+            scored(probability),
+            stage,
+            &facts,
+        );
+        folded.revisit_at_ms.map(|at_ms| at_ms / HOUR_MS)
+    };
+    assert_eq!(at(0, 0.15, Stage::Placing), None);
+    assert_eq!(at(1, 0.3, Stage::Live), None);
+    assert_eq!(at(2, 0.1, Stage::Live), Some(26), "the dwell of a fall");
+    assert_eq!(at(26, 0.1, Stage::Live), None);
+    assert_eq!(at(30, 0.3, Stage::Live), Some(49), "the cooldown of rises");
+    assert_eq!(at(49, 0.3, Stage::Live), None);
+}
+
+#[test]
+fn a_rise_waits_for_its_confirmation() {
+    let policy = hot("");
+    let quiet = AlertFacts {
+        account: "A1".into(),
+        active_people: Some(0),
+        ..busy(0)
+    };
+    let run = |hours: &[(i64, bool)]| -> Vec<String> {
+        let mut state = AlertState::default();
+        fold_at(&policy, &mut state, 0, scored(0.15), Stage::Placing, &quiet);
+        let step = |(hour, is_busy): &(i64, bool)| {
+            let facts = if *is_busy {
+                busy(hour * HOUR_MS)
+            } else {
+                quiet.clone()
+            };
+            let live = Stage::Live;
+            told(&fold_at(
+                &policy,
+                &mut state,
+                *hour,
+                scored(0.3),
+                live,
+                &facts,
+            ))
+        };
+        hours.iter().map(step).collect()
+    };
+    assert_eq!(run(&[(1, false), (30, true)]), ["", "+threshold_up@1 P2"]);
+    assert_eq!(
+        run(&[(1, false), (73, false), (80, true)]),
+        ["", "!threshold_up:unconfirmed", ""],
+        "three days are the end of the wait"
+    );
+}
+
+#[test]
+fn an_entity_first_seen_hot_alerts_only_if_it_is_new() {
+    let policy = hot("");
+    for (is_new, stage, expected) in [
+        (true, Stage::Live, "+threshold_up@5 P2"),
+        (false, Stage::Live, "!threshold_up:first_score"),
+        (true, Stage::Placing, "!threshold_up:placing"),
+    ] {
+        let facts = busy(5 * HOUR_MS);
+        let seen = Seen {
+            tick_ms: 5 * HOUR_MS,
+            score: scored(0.4),
+            stage,
+            is_new,
+            facts: &facts,
+            ruling: None,
+        };
+        let folded = policy.fold(&mut AlertState::default(), &seen);
+        assert_eq!(told(&folded), expected);
+    }
+}
+
+#[test]
+fn a_change_of_bundle_places_and_keeps_what_still_holds() {
+    let (policy, mut state) = (hot(""), AlertState::default());
+    let mut at = |hour: i64, probability: f64, stage| {
+        let facts = busy(hour * HOUR_MS);
+        told(&fold_at(
+            &policy,
+            &mut state,
+            hour,
+            scored(probability),
+            stage,
+            &facts,
+        ))
+    };
+    assert_eq!(at(0, 0.15, Stage::Placing), "");
+    assert_eq!(at(1, 0.3, Stage::Live), "+threshold_up@1 P2");
+    assert_eq!(at(2, 0.1, Stage::Placing), "!threshold_down:placing");
+    assert_eq!(at(40, 0.1, Stage::Live), "", "the swap is no fall");
+    assert_eq!(at(300, 0.3, Stage::Live), "+threshold_up@300 P1");
+}
+
+#[test]
+fn leaving_the_population_ends_alerts_and_is_no_fall() {
+    let (policy, mut state) = (hot(r#","cooldown":"0s""#), AlertState::default());
+    let mut at = |hour: i64, score, stage| {
+        let facts = busy(hour * HOUR_MS);
+        told(&fold_at(&policy, &mut state, hour, score, stage, &facts))
+    };
+    assert_eq!(at(0, scored(0.15), Stage::Placing), "");
+    assert_eq!(at(1, scored(0.3), Stage::Live), "+threshold_up@1 P2");
+    assert_eq!(
+        at(2, Err(Absence::Outside), Stage::Live),
+        "-threshold_up@1 P2"
+    );
+    assert_eq!(at(3, Err(Absence::Deleted), Stage::Live), "");
+    assert_eq!(at(4, scored(0.3), Stage::Live), "+threshold_up@4 P2");
+}
+
+#[test]
+fn a_fall_replaces_the_rise_that_it_ends() {
+    let (policy, mut state) = (hot(r#","fall_dwell":"0s""#), AlertState::default());
+    let mut at = |hour: i64, probability: f64, stage| {
+        let facts = busy(hour * HOUR_MS);
+        fold_at(
+            &policy,
+            &mut state,
+            hour,
+            scored(probability),
+            stage,
+            &facts,
+        )
+        .fired
+    };
+    at(0, 0.15, Stage::Placing);
+    let up = at(1, 0.3, Stage::Live);
+    let down = at(2, 0.1, Stage::Live);
+    assert_eq!(down.len(), 1, "the end of the rise is not told twice");
+    assert_eq!(down[0].supersedes, Some(up[0].key));
+    assert_eq!(
+        (up[0].previous_band.as_deref(), up[0].band.as_deref()),
+        (Some("warm"), Some("hot"))
+    );
+    assert_eq!(up[0].threshold, Some(0.2));
+    assert!((down[0].threshold.unwrap() - 0.14).abs() < 1e-9);
+}
+
+#[test]
+fn severity_follows_band_velocity_value_and_people() {
+    let severity = |more: &str, before: f64, now: f64, facts: AlertFacts| {
+        let (policy, mut state) = (hot(more), AlertState::default());
+        fold_at(
+            &policy,
+            &mut state,
+            0,
+            scored(before),
+            Stage::Placing,
+            &facts,
+        );
+        let folded = fold_at(&policy, &mut state, 30, scored(now), Stage::Live, &facts);
+        folded.fired[0].severity
+    };
+    let deal = |amount: f64| OpenDeal {
+        key: "D".into(),
+        amount: Some(amount),
+        owner: None,
+    };
+    let of = |people: u32, amount: f64| AlertFacts {
+        active_people: Some(people),
+        active_kinds: Some(3),
+        open_deals: vec![deal(amount)],
+        ..busy(30 * HOUR_MS)
+    };
+    let large = r#","large_value":1000"#;
+    assert_eq!(severity(large, 0.19, 0.21, of(2, 10.0)), Severity::P2);
+    assert_eq!(
+        severity(large, 0.05, 0.21, of(2, 10.0)),
+        Severity::P1,
+        "fast"
+    );
+    assert_eq!(
+        severity(large, 0.19, 0.21, of(2, 1e4)),
+        Severity::P1,
+        "large"
+    );
+    assert_eq!(
+        severity(large, 0.19, 0.21, of(3, 10.0)),
+        Severity::P1,
+        "broad"
+    );
+    assert_eq!(
+        severity(large, 0.19, 0.21, of(1, 10.0)),
+        Severity::P2,
+        "alone"
+    );
+    let down = r#","fall_dwell":"0s","large_value":1000"#;
+    assert_eq!(
+        severity(down, 0.9, 0.01, of(9, 1e4)),
+        Severity::P2,
+        "a fall"
+    );
+}
+
+#[test]
+fn accounts_are_held_back_by_relation_and_by_people() {
+    let policy = hot(r#","suppress":{"domains":["example.com"]}"#);
+    let base = busy(HOUR_MS);
+    let cases = [
+        (
+            AlertFacts {
+                is_customer: true,
+                ..base.clone()
+            },
+            "!threshold_up:customer",
+        ),
+        (
+            AlertFacts {
+                do_not_contact: true,
+                ..base.clone()
+            },
+            "!threshold_up:do_not_contact",
+        ),
+        (
+            AlertFacts {
+                domain: Some("eu.Example.com".into()),
+                ..base.clone()
+            },
+            "!threshold_up:excluded_domain",
+        ),
+        (
+            AlertFacts {
+                domain: Some("notexample.com".into()),
+                ..base.clone()
+            },
+            "+threshold_up@1 P2",
+        ),
+        (
+            AlertFacts {
+                owner: Some("U1".into()),
+                open_deals: vec![OpenDeal {
+                    key: "D".into(),
+                    amount: None,
+                    owner: Some("U2".into()),
+                }],
+                ..base.clone()
+            },
+            "!threshold_up:other_owner",
+        ),
+    ];
+    for (facts, expected) in cases {
+        let mut state = AlertState::default();
+        fold_at(&policy, &mut state, 0, scored(0.15), Stage::Placing, &facts);
+        let folded = fold_at(&policy, &mut state, 1, scored(0.3), Stage::Live, &facts);
+        assert_eq!(told(&folded), expected, "{facts:?}");
+    }
+    let customer = AlertFacts {
+        is_customer: true,
+        ..base.clone()
+    };
+    for (decision, facts, expected) in [
+        (OverrideKind::Mute, &base, "!threshold_up:muted"),
+        (OverrideKind::Exclude, &base, "!threshold_up:excluded"),
+        (OverrideKind::Pin, &customer, "+threshold_up@1 P2"),
+    ] {
+        for (until_ms, is_in_force) in [(None, true), (Some(HOUR_MS), false)] {
+            let ruling = AccountOverride {
+                decision,
+                who: "ann".into(),
+                why: None,
+                until_ms,
+            };
+            let mut state = AlertState::default();
+            fold_at(&policy, &mut state, 0, scored(0.15), Stage::Placing, facts);
+            let seen = Seen {
+                tick_ms: HOUR_MS,
+                score: scored(0.3),
+                stage: Stage::Live,
+                is_new: false,
+                facts,
+                ruling: Some(&ruling),
+            };
+            let told = told(&policy.fold(&mut state, &seen));
+            assert_eq!(told == expected, is_in_force, "{ruling:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn the_hold_out_share_is_marked_and_sticky() {
+    let policy = hot(r#","hold_out_share":1"#);
+    let mut state = AlertState::default();
+    let facts = busy(HOUR_MS);
+    fold_at(&policy, &mut state, 0, scored(0.15), Stage::Placing, &facts);
+    let folded = fold_at(&policy, &mut state, 1, scored(0.3), Stage::Live, &facts);
+    assert!(folded.fired[0].is_held_out);
+    let names: Vec<String> = (0..4_000).map(|n| format!("A{n}")).collect();
+    let held = |share: f64| names.iter().filter(|name| is_held_out(name, share)).count();
+    assert_eq!((held(0.0), held(1.0)), (0, 4_000));
+    assert!((350..450).contains(&held(0.1)), "{}", held(0.1));
+    for name in &names {
+        assert!(!is_held_out(name, 0.1) || is_held_out(name, 0.2), "{name}");
+    }
+}
+
+/// Folds facts at hours under one rule, with a score that never crosses.
+fn check_trigger(rule: &str, steps: &[(i64, AlertFacts, &str)]) {
+    let policy = policy(&format!(
+        r#"{{"confirm":{{"min_kinds":0,"min_active_members":0,"recency":"1000d"}},"cooldown":"0s","alerts":[{rule}]}}"#
+    ));
+    let mut state = AlertState::default();
+    for (index, (hour, facts, expected)) in steps.iter().enumerate() {
+        let stage = if index == 0 {
+            Stage::Placing
+        } else {
+            Stage::Live
+        };
+        let folded = fold_at(&policy, &mut state, *hour, scored(0.1), stage, facts);
+        assert_eq!(told(&folded), *expected, "{rule} step {index} at {hour}");
+    }
+}
+
+#[test]
+fn people_who_arrive_fire_once_each() {
+    let arrival = |key: &str, hour: i64, from: Option<&str>| Arrival {
+        key: key.into(),
+        from: from.map(str::to_owned),
+        at_ms: hour * HOUR_MS,
+    };
+    let executives = |list: &[(&str, i64)]| AlertFacts {
+        executives: list
+            .iter()
+            .map(|(key, hour)| arrival(key, *hour, None))
+            .collect(),
+        ..busy(0)
+    };
+    check_trigger(
+        r#"{"trigger":"new_executive"}"#,
+        &[
+            (10, executives(&[("old", 1)]), "!new_executive:placing"),
+            (11, executives(&[("old", 1)]), ""),
+            (
+                12,
+                executives(&[("vp", 12), ("old", 1)]),
+                "+new_executive@12 P2",
+            ),
+            (13, executives(&[("vp", 12), ("old", 1)]), ""),
+            (
+                20,
+                executives(&[("cio", 20), ("vp", 12)]),
+                "+new_executive@20 P2",
+            ),
+            (400, executives(&[("cio", 20)]), "-new_executive@20 P2"),
+        ],
+    );
+    let moved = |hour: i64| AlertFacts {
+        from_elsewhere: vec![arrival("c", hour, Some("A9"))],
+        ..busy(0)
+    };
+    check_trigger(
+        r#"{"trigger":"champion_moved","within":"2d"}"#,
+        &[
+            (0, busy(0), ""),
+            (5, moved(4), "+champion_moved@5 P2"),
+            (53, moved(4), "-champion_moved@5 P2"),
+        ],
+    );
+}
+
+#[test]
+fn committees_spikes_limits_and_waves_fire_on_their_conditions() {
+    let people = |active: u32, departments: &[&str]| AlertFacts {
+        active_people: Some(active),
+        by_field: BTreeMap::from([(
+            "department".to_owned(),
+            departments.iter().map(|one| (*one).to_owned()).collect(),
+        )]),
+        ..busy(0)
+    };
+    check_trigger(
+        r#"{"trigger":"committee_formed"}"#,
+        &[
+            (0, people(1, &["IT"]), ""),
+            (1, people(4, &["IT"]), ""),
+            (2, people(3, &["Data", "IT"]), "+committee_formed@2 P2"),
+            (3, people(2, &["Data", "IT"]), ""),
+            (4, people(3, &["Data", "IT"]), ""),
+            (5, people(1, &["IT"]), "-committee_formed@2 P2"),
+        ],
+    );
+    let pace = |week: f64, usual_week: f64| AlertFacts {
+        active_people: Some(2),
+        engagement: Some(Pace { week, usual_week }),
+        usage: Some(Pace { week, usual_week }),
+        ..busy(0)
+    };
+    for trigger in ["engagement_spike", "usage_spike"] {
+        check_trigger(
+            &format!(r#"{{"trigger":"{trigger}","ratio":4,"least":10}}"#),
+            &[
+                (0, pace(2.0, 2.0), ""),
+                (1, pace(9.0, 0.1), ""),
+                (2, pace(11.0, 3.0), ""),
+                (3, pace(12.0, 3.0), &format!("+{trigger}@3 P3")),
+                (4, pace(9.0, 3.0), ""),
+                (5, pace(7.0, 3.0), &format!("-{trigger}@3 P3")),
+                (6, pace(50.0, 0.0), ""),
+            ],
+        );
+    }
+    let limit = |hour: i64| AlertFacts {
+        limit_ms: Some(hour * HOUR_MS),
+        ..busy(0)
+    };
+    check_trigger(
+        r#"{"trigger":"usage_limit"}"#,
+        &[
+            (0, busy(0), ""),
+            (3, limit(2), "+usage_limit@3 P2"),
+            (4, limit(2), ""),
+            (9, limit(9), "+usage_limit@9 P2"),
+        ],
+    );
+    let peers = |closed: f64| AlertFacts {
+        peers: Some(crate::PeerClosings {
+            hub: "Finance".into(),
+            closed,
+            of: 19,
+            within_days: 90,
+        }),
+        ..busy(0)
+    };
+    check_trigger(
+        r#"{"trigger":"peer_wave"}"#,
+        &[
+            (0, peers(0.2), ""),
+            (1, peers(2.9), ""),
+            (2, peers(3.1), "+peer_wave@2 P3"),
+            (3, peers(1.6), ""),
+            (4, peers(1.4), "-peer_wave@2 P3"),
+        ],
+    );
+}
+
+#[test]
+fn silence_and_return_fire_by_time() {
+    let rhythm = |newest: i64, gap_days: i64| AlertFacts {
+        newest_event_ms: Some(newest * HOUR_MS),
+        usual_gap_ms: Some(gap_days * DAY_MS),
+        ..busy(0)
+    };
+    check_trigger(
+        r#"{"trigger":"going_dark"}"#,
+        &[
+            (0, rhythm(0, 7), ""),
+            (20 * 24, rhythm(0, 7), ""),
+            (21 * 24, rhythm(0, 7), "+going_dark@504 P2"),
+            (22 * 24, rhythm(22 * 24, 7), "-going_dark@504 P2"),
+        ],
+    );
+    let policy = policy(r#"{"alerts":[{"trigger":"going_dark"}]}"#);
+    let mut state = AlertState::default();
+    let facts = rhythm(0, 1);
+    let folded = fold_at(&policy, &mut state, 1, scored(0.1), Stage::Live, &facts);
+    assert_eq!(
+        folded.revisit_at_ms,
+        Some(14 * DAY_MS),
+        "no event is to come"
+    );
+
+    let lost = |newest: i64, week: f64| AlertFacts {
+        lost_ms: Some(0),
+        newest_event_ms: Some(newest * HOUR_MS),
+        engagement: Some(Pace {
+            week,
+            usual_week: 1.0,
+        }),
+        ..busy(0)
+    };
+    check_trigger(
+        r#"{"trigger":"re_engaged_after_loss"}"#,
+        &[
+            (0, lost(0, 5.0), ""),
+            (24, lost(24, 5.0), ""),
+            (400, lost(400, 1.0), ""),
+            (410, lost(410, 2.0), "+re_engaged_after_loss@410 P2"),
+            (420, lost(420, 3.0), ""),
+        ],
+    );
+}
+
+#[test]
+fn conditions_of_a_rule_hold_it_back() {
+    let policy = policy(
+        r#"{"bands":[{"name":"hot","enter":0.2}],"threshold_up":"hot","alerts":[{"trigger":"threshold_up","severity":"P3","when":{"min_active_members":2,"highest":{"seniority":"VP"}}}]}"#,
+    );
+    let reached = |values: &[&str]| {
+        let values = values.iter().map(|one| (*one).to_owned()).collect();
+        BTreeMap::from([("seniority".to_owned(), values)])
+    };
+    let mut state = AlertState::default();
+    let mut at = |hour: i64, probability: f64, stage, values: &[&str]| {
+        let facts = AlertFacts {
+            reached: reached(values),
+            ..busy(hour * HOUR_MS)
+        };
+        told(&fold_at(
+            &policy,
+            &mut state,
+            hour,
+            scored(probability),
+            stage,
+            &facts,
+        ))
+    };
+    assert_eq!(at(0, 0.1, Stage::Placing, &["IC"]), "");
+    assert_eq!(at(1, 0.3, Stage::Live, &["IC"]), "");
+    assert_eq!(
+        at(2, 0.3, Stage::Live, &["IC", "VP", "C-Level"]),
+        "+threshold_up@1 P3"
+    );
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Score(f64, bool),
+    Absent,
+}
+
+fn steps() -> impl Strategy<Value = Vec<(i64, Step)>> {
+    let step = prop_oneof![
+        12 => (0.02..0.5f64, prop::bool::weighted(0.08)).prop_map(|(p, is_placed)| Step::Score(p, is_placed)),
+        1 => Just(Step::Absent),
+    ];
+    prop::collection::vec((1..30 * HOUR_MS, step), 1..80)
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    (0u32..3, 0u32..40, 0u32..100).prop_map(|(rise, fall, cooldown)| {
+        hot(&format!(
+            r#","min_dwell":"{rise}h","fall_dwell":"{fall}h","cooldown":"{cooldown}h""#
+        ))
+    })
+}
+
+/// Folds steps and every moment that time asks for between them, as an engine does.
+fn run(
+    policy: &Policy,
+    state: &mut AlertState,
+    steps: &[(i64, Step)],
+    repeats: usize,
+) -> Vec<(i64, Step, Folded)> {
+    let mut all: Vec<(i64, Step, Folded)> = Vec::new();
+    let mut tick_ms = 0;
+    let fold = |state: &mut AlertState, tick_ms: i64, step: &Step, is_revisit: bool| {
+        let facts = busy(tick_ms);
+        let (score, stage) = match step {
+            Step::Score(probability, true) if !is_revisit => (scored(*probability), Stage::Placing),
+            Step::Score(probability, _) => (scored(*probability), Stage::Live),
+            Step::Absent => (Err(Absence::Outside), Stage::Live),
+        };
+        let seen = Seen {
+            tick_ms,
+            score,
+            stage,
+            is_new: true,
+            facts: &facts,
+            ruling: None,
+        };
+        let folded = policy.fold(state, &seen);
+        for _ in 0..repeats {
+            let before = state.clone();
+            let again = policy.fold(state, &seen);
+            assert!(again.fired.is_empty() && again.held.is_empty() && !again.changed);
+            assert_eq!(again.revisit_at_ms, folded.revisit_at_ms);
+            assert_eq!(*state, before);
+        }
+        folded
+    };
+    for (index, (wait_ms, step)) in steps.iter().enumerate() {
+        let next_ms = tick_ms + wait_ms;
+        while let Some(due_ms) = state.revisit_at_ms.filter(|due_ms| *due_ms < next_ms) {
+            let last = match steps[index - 1].1 {
+                Step::Score(probability, _) => Step::Score(probability, false),
+                Step::Absent => Step::Absent,
+            };
+            let folded = fold(state, due_ms, &last, true);
+            all.push((due_ms, last, folded));
+        }
+        tick_ms = next_ms;
+        let folded = fold(state, tick_ms, step, false);
+        all.push((tick_ms, step.clone(), folded));
+    }
+    all
+}
+
+fn opened(folded: &Folded, alert_type: AlertType) -> Option<&AlertDraft> {
+    folded
+        .fired
+        .iter()
+        .find(|draft| draft.key.alert_type == alert_type && draft.life == AlertLife::Open)
+}
+
+proptest! {
+    #[test]
+    fn between_two_rises_the_score_has_left(policy in policies(), steps in steps()) {
+        let mut low = true;
+        for (_, step, folded) in run(&policy, &mut AlertState::default(), &steps, 0) {
+            if matches!(step, Step::Absent) || matches!(step, Step::Score(p, _) if p < 0.14) {
+                low = true;
+            }
+            if let Some(up) = opened(&folded, AlertType::ThresholdUp) {
+                prop_assert!(low, "a second rise without a descent");
+                prop_assert!(up.probability >= 0.14);
+                low = false;
+            }
+        }
+    }
+
+    #[test]
+    fn alerts_of_a_type_keep_the_cooldown_and_name_their_crossing(policy in policies(), steps in steps()) {
+        let told = run(&policy, &mut AlertState::default(), &steps, 0);
+        for rule in &policy.rules.rules {
+            let fired: Vec<&AlertDraft> = told.iter().filter_map(|(_, _, folded)| opened(folded, rule.alert_type)).collect();
+            for pair in fired.windows(2) {
+                prop_assert!(pair[1].tick_ms - pair[0].tick_ms >= rule.cooldown_ms);
+                prop_assert!(pair[1].key.crossed_at_ms > pair[0].key.crossed_at_ms);
+            }
+            prop_assert!(fired.iter().all(|draft| draft.key.crossed_at_ms <= draft.tick_ms));
+        }
+    }
+
+    #[test]
+    fn a_deferred_crossing_fires_at_the_end_of_the_cooldown_iff_it_holds(policy in policies(), steps in steps()) {
+        let told = run(&policy, &mut AlertState::default(), &steps, 0);
+        for rule in &policy.rules.rules {
+            let is_up = rule.alert_type == AlertType::ThresholdUp;
+            let (mut end_ms, mut waiting) = (i64::MIN, None);
+            for (tick_ms, step, folded) in &told {
+                let held = folded.held.iter().filter(|(alert_type, _)| *alert_type == rule.alert_type);
+                let reasons: Vec<SuppressReason> = held.map(|(_, reason)| *reason).collect();
+                let open = opened(folded, rule.alert_type);
+                if let Some(crossed_ms) = waiting {
+                    let is_told = open.map(|draft| draft.key.crossed_at_ms) == Some(crossed_ms);
+                    let has_ended = reasons.iter().any(|reason| matches!(reason, SuppressReason::Reversed | SuppressReason::Ineligible));
+                    let holds = match step {
+                        Step::Score(probability, false) if is_up => *probability >= 0.14,
+                        Step::Score(probability, false) => *probability < 0.2,
+                        _ => false,
+                    };
+                    if *tick_ms == end_ms {
+                        prop_assert_eq!(is_told, holds && !has_ended);
+                    }
+                    prop_assert!(!is_told || (*tick_ms >= end_ms && holds));
+                    prop_assert!(is_told || has_ended || *tick_ms <= end_ms || !holds);
+                    let is_placed_away = matches!(step, Step::Score(p, true) if (is_up && *p < 0.14) || (!is_up && *p >= 0.2));
+                    if is_told || has_ended || is_placed_away {
+                        waiting = None;
+                    }
+                }
+                if reasons.contains(&SuppressReason::Cooldown) {
+                    waiting = Some(*tick_ms);
+                }
+                if let Some(draft) = open {
+                    end_ms = draft.tick_ms + rule.cooldown_ms;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn repeats_change_nothing_and_a_saved_state_goes_on_alike(policy in policies(), steps in steps(), cut in 0usize..80) {
+        let whole = run(&policy, &mut AlertState::default(), &steps, 2);
+        prop_assert_eq!(&whole.iter().map(|one| one.2.clone()).collect::<Vec<_>>(), &run(&policy, &mut AlertState::default(), &steps, 0).into_iter().map(|one| one.2).collect::<Vec<_>>());
+        // A state that was recorded only when it changed decides alike.
+        let (mut state, mut recorded) = (AlertState::default(), AlertState::default());
+        let cut = cut.min(steps.len());
+        let mut tick_ms = 0;
+        for (wait_ms, step) in &steps[..cut] {
+            tick_ms += wait_ms;
+            let Step::Score(probability, _) = step else { continue };
+            let facts = busy(tick_ms);
+            let seen = Seen { tick_ms, score: scored(*probability), stage: Stage::Live, is_new: true, facts: &facts, ruling: None };
+            if policy.fold(&mut state, &seen).changed {
+                recorded = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+            }
+        }
+        for (wait_ms, step) in &steps[cut..] {
+            tick_ms += wait_ms;
+            let Step::Score(probability, _) = step else { continue };
+            let facts = busy(tick_ms);
+            let seen = Seen { tick_ms, score: scored(*probability), stage: Stage::Live, is_new: true, facts: &facts, ruling: None };
+            prop_assert_eq!(policy.fold(&mut state, &seen), policy.fold(&mut recorded, &seen));
+        }
+    }
+
+    #[test]
+    fn nothing_fires_while_levels_are_placed(policy in policies(), steps in steps()) {
+        let placed: Vec<(i64, Step)> = steps.into_iter().map(|(wait_ms, step)| match step {
+            Step::Score(probability, _) => (wait_ms, Step::Score(probability, true)),
+            absent => (wait_ms, absent),
+        }).collect();
+        let mut state = AlertState::default();
+        let mut tick_ms = 0;
+        for (wait_ms, step) in &placed {
+            tick_ms += wait_ms;
+            let score = match step { Step::Score(probability, _) => scored(*probability), Step::Absent => Err(Absence::Outside) };
+            let facts = busy(tick_ms);
+            let seen = Seen { tick_ms, score, stage: Stage::Placing, is_new: true, facts: &facts, ruling: None };
+            let folded = policy.fold(&mut state, &seen);
+            prop_assert!(folded.fired.is_empty());
+            prop_assert_eq!(folded.revisit_at_ms, None);
+        }
+    }
+
+    #[test]
+    fn a_change_and_its_direction_agree(policy in policies(), steps in steps()) {
+        for (tick_ms, _, folded) in run(&policy, &mut AlertState::default(), &steps, 0) {
+            for draft in &folded.fired {
+                let Some(change) = draft.change else {
+                    prop_assert_eq!(draft.trend, Trend::Unknown);
+                    continue;
+                };
+                let moved = draft.probability - change.probability;
+                prop_assert!(change.since_ms < tick_ms);
+                prop_assert!(draft.trend != Trend::Improving || moved > 0.0);
+                prop_assert!(draft.trend != Trend::Declining || moved < 0.0);
+                prop_assert!(draft.velocity_per_day.is_none_or(|slope| slope * moved >= 0.0));
+                match (draft.life, draft.key.alert_type) {
+                    (AlertLife::Open, AlertType::ThresholdUp) => prop_assert!(moved > 0.0),
+                    (AlertLife::Open, AlertType::ThresholdDown) => prop_assert!(moved < 0.0),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
