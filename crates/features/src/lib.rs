@@ -5,6 +5,7 @@
 //! Invariants: no Burn; the same code serves the live engine, training and backtest; every encoded
 //! number is finite; columns and evidence agree on the explanation group of each field.
 
+mod alert_facts;
 mod assigned;
 mod batch;
 mod columns;
@@ -27,6 +28,7 @@ mod spec;
 mod vocabulary;
 mod words;
 
+pub use alert_facts::AlertFactPlan;
 pub use assigned::assignee;
 pub use batch::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
 pub use evidence::Evidence;

@@ -2,6 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
+/// The meaning of tables and fields for alerts, as far as schemas do not declare it. Names are
+/// checked against the schemas at start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FactOptions {
+    /// Event tables of the use of the product.
+    pub usage: Vec<String>,
+    /// Event table → declared kinds of events that report a reached limit.
+    pub limits: BTreeMap<String, Vec<String>>,
+    /// Truth values of accounts and members that forbid contact, as `table.field`.
+    pub do_not_contact: Vec<String>,
+}
+
 /// The facts about the account of an entity at a moment, cheap enough for every observation.
 ///
 /// Facts that the tables cannot tell are `None`, and hold nothing back. The default is an account

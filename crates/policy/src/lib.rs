@@ -71,7 +71,7 @@ pub use alerts::{
 };
 pub use caps::{CapOptions, CapState, Caps, Digest};
 pub use decision::{Decision, EmitReason};
-pub use facts::{AlertFacts, Arrival, OpenDeal, Pace, PeerClosings};
+pub use facts::{AlertFacts, Arrival, FactOptions, OpenDeal, Pace, PeerClosings};
 pub use fold::{AlertState, Folded, Scored, Seen, Stage};
 pub use options::{BandOptions, EmitStep, PolicyError, PolicyOptions, Threshold};
 pub use policy::Policy;

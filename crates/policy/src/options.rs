@@ -6,6 +6,7 @@ use leadpulse_schema::units::{DAY_MS, as_span};
 
 use crate::actions::ActionOptions;
 use crate::alerts::{AlertRuleOptions, AlertType, Severity};
+use crate::facts::FactOptions;
 use crate::policy::Policy;
 use crate::suppress::{ConfirmOptions, SuppressOptions};
 
@@ -47,6 +48,8 @@ pub struct PolicyOptions {
     pub confirm: ConfirmOptions,
     /// The accounts that get no alerts.
     pub suppress: SuppressOptions,
+    /// The meaning of tables and fields for alerts.
+    pub facts: FactOptions,
     /// The sum of open deals from which an alert is more urgent, in the currency of the graph.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub large_value: Option<f64>,
@@ -96,6 +99,7 @@ impl Default for PolicyOptions {
             cooldown_ms: 7 * DAY_MS as u64,
             confirm: ConfirmOptions::default(),
             suppress: SuppressOptions::default(),
+            facts: FactOptions::default(),
             large_value: None,
             hold_out_share: 0.0,
             alerts: Vec::new(),
@@ -295,6 +299,14 @@ pub enum PolicyError {
         place: String,
         /// The key that is missing.
         threshold: &'static str,
+    },
+    /// A rule is about facts that the options do not name.
+    #[error("{place} needs {key}, which is not set; name the tables there")]
+    NoFacts {
+        /// The key in the configuration.
+        place: String,
+        /// The key that is missing.
+        key: &'static str,
     },
     /// An excluded domain is no domain.
     #[error("{place} is \"{value}\", which is not a domain; write it like example.com")]

@@ -8,6 +8,7 @@ use leadpulse_schema::Absence;
 use crate::actions::{self, ActionOptions, ActionTable, Vocabulary};
 use crate::alerts::rules::AlertRules;
 use crate::decision::{Decision, EmitReason};
+use crate::facts::FactOptions;
 use crate::level;
 use crate::options::{EmitStep, PolicyError, PolicyOptions};
 use crate::signal::{Continuity, Observation};
@@ -20,6 +21,7 @@ use crate::trend::{self, Trend};
 pub struct Policy {
     pub(crate) thresholds: Thresholds,
     pub(crate) rules: AlertRules,
+    facts: FactOptions,
     emit_step: EmitStep,
     pub(crate) steady_logit_per_day: f64,
     actions: Vec<ActionOptions>,
@@ -31,6 +33,16 @@ impl Policy {
     /// The bands, lowest first.
     pub fn bands(&self) -> impl Iterator<Item = &Band> {
         self.thresholds.bands()
+    }
+
+    /// The meaning of tables and fields for alerts.
+    pub fn fact_options(&self) -> &FactOptions {
+        &self.facts
+    }
+
+    /// True if the policy has rules of alerts: without any, nothing needs to be folded.
+    pub fn has_alerts(&self) -> bool {
+        !self.rules.rules.is_empty()
     }
 
     /// The table of recommended actions. Names in rules of actions and of alerts are checked against
@@ -266,6 +278,7 @@ impl Policy {
         Ok(Policy {
             rules: AlertRules::checked(options, &thresholds)?,
             thresholds,
+            facts: options.facts.clone(),
             emit_step: options.emit_step,
             steady_logit_per_day,
             actions: options.actions.clone(),

@@ -269,6 +269,16 @@ fn check(
             threshold: trigger.name(),
         });
     }
+    let facts = &options.facts;
+    let missing = match trigger {
+        AlertType::UsageSpike if facts.usage.is_empty() => Some("facts.usage"),
+        AlertType::UsageLimit if facts.limits.is_empty() => Some("facts.limits"),
+        _ => None,
+    };
+    if let Some(key) = missing {
+        let place = place("trigger");
+        return Err(PolicyError::NoFacts { place, key });
+    }
     let bands: Vec<&str> = options.bands.iter().map(|band| &*band.name).collect();
     actions::check_when(&rule.when, &bands, |key| place(&format!("when.{key}")))
 }

@@ -465,7 +465,7 @@ fn the_hold_out_share_is_marked_and_sticky() {
 /// Folds facts at hours under one rule, with a score that never crosses.
 fn check_trigger(rule: &str, steps: &[(i64, AlertFacts, &str)]) {
     let policy = policy(&format!(
-        r#"{{"confirm":{{"min_kinds":0,"min_active_members":0,"recency":"1000d"}},"cooldown":"0s","alerts":[{rule}]}}"#
+        r#"{{"confirm":{{"min_kinds":0,"min_active_members":0,"recency":"1000d"}},"cooldown":"0s","facts":{{"usage":["u"],"limits":{{"u":["k"]}}}},"alerts":[{rule}]}}"#
     ));
     let mut state = AlertState::default();
     for (index, (hour, facts, expected)) in steps.iter().enumerate() {
