@@ -51,9 +51,16 @@ pub struct Graph {
     pub(crate) newest: NewestVersions,
     pub(crate) bursts: Bursts,
     pub(crate) staff: Staff,
+    /// What changed since each cell's last score.
     pub(crate) tracker: Tracker,
+    /// What changed since each cell's last tick: see [`Self::take_due`].
+    pub(crate) due: Tracker,
     pub(crate) as_of_ms: i64,
+    /// The moment up to which timers have fired and boards are published, milliseconds.
+    pub(crate) fired_ms: i64,
     pub(crate) board: i64,
+    /// True if rows were applied since the last board.
+    pub(crate) is_behind_board: bool,
 }
 
 impl Graph {
@@ -73,7 +80,8 @@ impl Graph {
             newest: NewestVersions::default(),
             bursts: Bursts::default(),
             staff: Staff::default(),
-            tracker: Tracker::new(tracking, windows, options.shards),
+            tracker: Tracker::new(tracking, windows.clone(), options.shards),
+            due: Tracker::new(tracking, windows, options.shards),
             entities: Entities::new(catalog, &options),
             cells: Cells::new(Arc::new(StateRules {
                 layout,
@@ -81,7 +89,9 @@ impl Graph {
                 options,
             })),
             as_of_ms: i64::MIN,
+            fired_ms: i64::MIN,
             board: i64::MIN,
+            is_behind_board: false,
         }
     }
 
@@ -109,10 +119,10 @@ impl Graph {
     pub fn board(&self) -> Option<i64> {
         (self.board != i64::MIN).then_some(self.board)
     }
-    /// The time of the first board after the current moment, milliseconds.
+    /// The time of the first board that is not published, milliseconds.
     pub fn next_board_ms(&self) -> i64 {
         let period = self.shared().options.board_period_ms;
-        (self.as_of_ms.div_euclid(period) + 1) * period
+        (self.fired_ms.div_euclid(period) + 1) * period
     }
 
     /// Holds a table's fingerprints until a partition has had an accepted row of the table: such
@@ -140,7 +150,9 @@ impl Graph {
     /// than the tolerance, so no accepted row moves the moment further ahead.
     pub fn apply(&mut self, batch: &RowBatch, clock_ms: Option<i64>) -> Vec<RowOutcome> {
         let (outcomes, effects) = self.write(batch, clock_ms);
+        self.is_behind_board |= !batch.is_empty();
         self.tracker.mark_effects(&effects);
+        self.due.mark_effects(&effects);
         debug_assert_eq!(self.check_touched(&effects), Ok(()));
         outcomes
     }
@@ -202,40 +214,91 @@ impl Graph {
             entities: &self.entities,
             cells: &self.cells,
             hubs: &self.hubs,
-            tracker: &self.tracker,
+            trackers: [&self.tracker, &self.due],
             bursts: &self.bursts,
-            as_of_ms: self.as_of_ms,
+            fired_ms: self.fired_ms,
         }
     }
 
     /// Moves the moment on (never back): fires timers, publishes the board that is due. Only the
     /// newest board on the grid is published: the ones skipped were never read.
     pub fn advance(&mut self, as_of: AsOf) {
-        let as_of_ms = as_of.ms();
-        if as_of_ms <= self.as_of_ms {
+        self.advance_before(as_of, i64::MAX);
+    }
+
+    /// As [`Self::advance`], but fires and publishes only what lies before `tick_ms`: more rows of
+    /// that tick may follow.
+    pub fn advance_before(&mut self, as_of: AsOf, tick_ms: i64) {
+        self.as_of_ms = self.as_of_ms.max(as_of.ms());
+        self.fire(as_of.ms().min(tick_ms.saturating_sub(1)));
+    }
+
+    /// Fires and publishes all that lies before a tick, so that rows of the tick do not count
+    /// there.
+    pub fn fire_before(&mut self, tick_ms: i64) {
+        self.fire(tick_ms.saturating_sub(1));
+    }
+
+    fn fire(&mut self, fired_ms: i64) {
+        if fired_ms <= self.fired_ms {
             return;
         }
-        self.as_of_ms = as_of_ms;
-        self.tracker.fire_timers(&self.cells, as_of_ms);
+        self.fired_ms = fired_ms;
+        self.tracker.fire_timers(&self.cells, fired_ms);
+        self.due.fire_timers(&self.cells, fired_ms);
         debug_assert_eq!(self.parts().check_time(), Ok(()));
         let period = self.shared().options.board_period_ms;
-        let due = as_of_ms.div_euclid(period);
+        let due = fired_ms.div_euclid(period);
         if due <= self.board {
             return;
         }
         self.board = due;
+        self.is_behind_board = false;
         self.gate.forget(&self.cells.shared.options);
         self.writer().close_bursts();
-        let is_moved = publish(&mut self.cells, &mut self.hubs, &self.tracker, due * period);
+        let trackers = [&self.tracker, &self.due];
+        let is_moved = publish(&mut self.cells, &mut self.hubs, &trackers, due * period);
         if is_moved {
             self.tracker.sweep(&self.cells, &self.hubs);
+            self.due.sweep(&self.cells, &self.hubs);
         }
     }
 
     /// Takes the cells to re-score now: all that rows or timers touched, and up to `soft_budget`
     /// of those that wait. In order of shard and index, each once, with its reasons.
     pub fn take_dirty(&mut self, soft_budget: usize) -> Vec<(CellRef, Reasons)> {
-        self.tracker.take_dirty(&mut self.cells, soft_budget)
+        self.tracker
+            .take_dirty(&mut self.cells, &self.due, soft_budget)
+    }
+
+    /// Takes the cells that are due at the current moment, a tick: all that rows, boards or timers
+    /// touched since their last tick. Which these are depends on rows and ticks alone, neither on
+    /// epochs, nor on what was scored in between, nor on budgets. In order of shard and index,
+    /// each once, with its reasons; [`Self::folded`] ends the tick for a cell.
+    pub fn take_due(&mut self) -> Vec<(CellRef, Reasons)> {
+        self.due
+            .take_dirty(&mut self.cells, &self.tracker, usize::MAX)
+    }
+
+    /// Notes that a due cell was evaluated at the current moment, and sets its deadline.
+    pub fn folded(&mut self, at: CellRef) {
+        self.due
+            .scored(&self.cells, &self.hubs, self.as_of_ms, at, 0.0);
+    }
+
+    /// Makes every cell due, as after a change of the deployed version.
+    pub fn mark_all_due(&mut self, reason: Reasons) {
+        self.due.mark_all(&self.cells, reason);
+    }
+
+    /// The time of the first deadline after the current moment, or of the first board that has rows
+    /// to publish, milliseconds: before it nothing but rows makes a cell due.
+    pub fn next_due_ms(&self) -> i64 {
+        let timer_ms = self.due.next_timer_ms().unwrap_or(i64::MAX);
+        match self.is_behind_board {
+            true => timer_ms.min(self.next_board_ms()),
+            false => timer_ms,
+        }
     }
 
     /// The time of the first timer, milliseconds; a later deadline may have overtaken it.

@@ -37,9 +37,11 @@ pub(crate) struct GraphParts<'g> {
     pub entities: &'g Entities,
     pub cells: &'g Cells,
     pub hubs: &'g Hubs,
-    pub tracker: &'g Tracker,
+    /// Of scores, and of ticks.
+    pub trackers: [&'g Tracker; 2],
     pub bursts: &'g Bursts,
-    pub as_of_ms: i64,
+    /// The moment up to which timers have fired, milliseconds.
+    pub fired_ms: i64,
 }
 
 /// A predicate by name and promise, over a subject `S`.
@@ -242,8 +244,8 @@ fn event_lists_are_bounded(node: &Node, options: &GraphOptions) -> bool {
 
 /// No timer lies before the moment: it would never fire.
 fn no_timer_is_overdue(parts: &GraphParts<'_>, (): ()) -> bool {
-    let first = parts.tracker.next_timer_ms();
-    first.is_none_or(|first| first > parts.as_of_ms)
+    let mut firsts = parts.trackers.iter().filter_map(|t| t.next_timer_ms());
+    firsts.all(|first| first > parts.fired_ms)
 }
 
 /// Every entity with a place has its node there: none is lost, and none lies in two cells.
@@ -291,14 +293,15 @@ fn free_cells_are_empty_and_listed_once(parts: &GraphParts<'_>, (): ()) -> bool 
             let at = CellRef::at(number, *index as usize);
             seen.insert(*index)
                 && parts.cells.get(at).nodes.is_empty()
-                && !parts.tracker.is_dirty(at)
+                && !parts.trackers.iter().any(|tracker| tracker.is_dirty(at))
         })
     })
 }
 
 /// The dirty cells are those with a reason, each listed once.
 fn dirty_cells_are_listed_once(parts: &GraphParts<'_>, (): ()) -> bool {
-    parts.tracker.dirty_are_listed_once()
+    let mut trackers = parts.trackers.iter();
+    trackers.all(|tracker| tracker.dirty_are_listed_once())
 }
 
 /// Every open event lies in the traces of its person and in one state of an event table, counted or

@@ -51,8 +51,11 @@ pub struct StoredGraph<'a> {
     bursts: Cow<'a, Bursts>,
     staff: Cow<'a, Staff>,
     tracker: StoredTracker<'a>,
+    due: StoredTracker<'a>,
     as_of_ms: i64,
+    fired_ms: i64,
     board: i64,
+    is_behind_board: bool,
 }
 
 fn sorted_provisional<S: serde::Serializer>(
@@ -78,8 +81,11 @@ impl Graph {
             bursts: Cow::Borrowed(&self.bursts),
             staff: Cow::Borrowed(&self.staff),
             tracker: self.tracker.stored(),
+            due: self.due.stored(),
             as_of_ms: self.as_of_ms,
+            fired_ms: self.fired_ms,
             board: self.board,
+            is_behind_board: self.is_behind_board,
         }
     }
 
@@ -114,12 +120,15 @@ impl Graph {
         graph.bursts = stored.bursts.into_owned();
         graph.bursts.index();
         graph.staff = stored.staff.into_owned();
-        graph.tracker = Tracker::restored(tracking, windows, stored.tracker);
+        graph.tracker = Tracker::restored(tracking, windows.clone(), stored.tracker);
+        graph.due = Tracker::restored(tracking, windows, stored.due);
         graph.as_of_ms = stored.as_of_ms;
+        graph.fired_ms = stored.fired_ms;
         graph.board = stored.board;
+        graph.is_behind_board = stored.is_behind_board;
         graph.place_nodes()?;
         let sizes = graph.cells.shards.iter().map(|shard| shard.cells.len());
-        match graph.tracker.tracks(sizes) {
+        match graph.tracker.tracks(sizes.clone()) && graph.due.tracks(sizes) {
             true => Ok(graph),
             false => Err(StoredGraphError::OtherShards),
         }

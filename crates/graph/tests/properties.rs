@@ -17,6 +17,8 @@ mod oracle;
 mod state;
 #[path = "properties/stored.rs"]
 mod stored;
+#[path = "properties/ticks.rs"]
+mod ticks;
 #[path = "properties/timers.rs"]
 mod timers;
 #[path = "properties/tracker.rs"]

@@ -13,7 +13,7 @@ use crate::state::hubs::Hubs;
 pub(crate) fn publish(
     cells: &mut Cells,
     hubs: &mut Hubs,
-    tracker: &Tracker,
+    trackers: &[&Tracker],
     board_ms: i64,
 ) -> bool {
     let shared = cells.shared.clone();
@@ -28,9 +28,9 @@ pub(crate) fn publish(
                 let new = cell.contribution(&shared);
                 hubs.replace(&shared, Some(&old), &new);
             }
-            // A dirty one is freed when it is taken: see `Tracker::take_dirty`.
+            // One that waits is freed when it is taken: see `Tracker::take_dirty`.
             let at = CellRef::at(number, index as usize);
-            if cell.nodes.is_empty() && !tracker.is_dirty(at) {
+            if cell.nodes.is_empty() && !trackers.iter().any(|tracker| tracker.is_dirty(at)) {
                 shard.free.push(index);
             }
         }

@@ -8,8 +8,14 @@ use crate::state::cell::Cell;
 
 impl Tracker {
     /// Takes the cells to score now: all dirty ones, and up to `soft_budget` of the soft-dirty. In
-    /// order of shard and index, each once, with its reasons. Emptied cells become free instead.
-    pub fn take_dirty(&mut self, cells: &mut Cells, soft_budget: usize) -> Vec<(CellRef, Reasons)> {
+    /// order of shard and index, each once, with its reasons. Emptied cells become free instead,
+    /// once they wait in `other` no more either.
+    pub fn take_dirty(
+        &mut self,
+        cells: &mut Cells,
+        other: &Tracker,
+        soft_budget: usize,
+    ) -> Vec<(CellRef, Reasons)> {
         self.mark_soft(cells, soft_budget);
         let mut taken = Vec::new();
         for (number, shard) in self.shards.iter_mut().enumerate() {
@@ -20,9 +26,10 @@ impl Tracker {
                 let known = &mut shard.cells[index as usize];
                 let mut reasons = std::mem::take(&mut known.reasons);
                 let cell = &state.cells[index as usize];
+                let at = CellRef::at(number, index as usize);
                 if cell.nodes.is_empty() {
                     // With a kept contribution the cell is in `changed`: the next board frees it.
-                    if cell.frozen.is_none() {
+                    if cell.frozen.is_none() && !other.is_dirty(at) {
                         state.free.push(index);
                     }
                     continue;
@@ -30,7 +37,7 @@ impl Tracker {
                 if std::mem::take(&mut known.is_swapped) {
                     reasons = reasons.with(Reasons::BUNDLE);
                 }
-                taken.push((CellRef::at(number, index as usize), reasons));
+                taken.push((at, reasons));
             }
         }
         taken
