@@ -3,6 +3,7 @@
 //! Three clocks meet in one row and must not be mixed up: the event's own time, the time at which the row became known, and the
 //! moment that an answer is valid at. A feature that looks at an event time where the known time belongs has read the future.
 
+pub mod as_moment;
 pub mod as_span;
 
 use std::fmt;
