@@ -15,8 +15,8 @@ use leadpulse_engine::ports::{
 };
 use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
 use leadpulse_engine::{
-    AsOfRule, Cut, Decoded, Decoders, EpochViews, Machine, MachineParts, OutputEncoders, Readings,
-    SchemaVerdicts,
+    AsOfRule, Cut, CutTicks, Decoded, Decoders, EpochViews, Machine, MachineParts, OutputEncoders,
+    Readings, SchemaVerdicts,
 };
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, GraphOptions, Tracking, owner_of};
@@ -107,6 +107,7 @@ impl Driver {
             soft_budget: options.soft_budget,
             explain_budget: options.explain_budget,
             current_scores: true,
+            caps: ground.loaded.config.alerts.caps.checked()?,
         })?;
         Ok(Self {
             machine,
@@ -198,6 +199,7 @@ impl Driver {
             clock: Readings::default(),
             closing: false,
             skipped: Vec::new(),
+            ticks: CutTicks::default(),
         };
         let begun = Instant::now();
         let sealed = self

@@ -11,7 +11,7 @@ use leadpulse_engine::{
 use leadpulse_graph::{GraphOptions, Tracking};
 use leadpulse_kafka::{OwnedRecord, SchemaPort};
 use leadpulse_model::Bundle;
-use leadpulse_policy::PolicyOptions;
+use leadpulse_policy::{CapOptions, PolicyOptions};
 use leadpulse_project::{Anchors, Project, TaskSource};
 use leadpulse_registry::FolderStore;
 use leadpulse_schema::Catalog;
@@ -182,6 +182,7 @@ fn machine(scenario: &Scenario) -> Machine {
         soft_budget,
         explain_budget,
         current_scores: true,
+        caps: CapOptions::default().checked().unwrap(),
     })
     .unwrap()
 }

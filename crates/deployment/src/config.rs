@@ -9,7 +9,7 @@ use leadpulse_engine::EngineOptions;
 use leadpulse_graph::GraphOptions;
 use leadpulse_kafka::KafkaOptions;
 use leadpulse_model::FitOptions;
-use leadpulse_policy::PolicyOptions;
+use leadpulse_policy::{CapOptions, PolicyOptions};
 use leadpulse_project::Anchors;
 use leadpulse_registry::RegistryOptions;
 use leadpulse_schema::{
@@ -90,6 +90,14 @@ pub struct TaskConfig {
     pub fit: FitOptions,
 }
 
+/// What holds for the alerts of all tasks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlertConfig {
+    /// The most alerts that a person gets on a day.
+    pub caps: CapOptions,
+}
+
 /// All sections of the file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -108,6 +116,8 @@ pub struct Config {
     pub graph: GraphOptions,
     /// Budgets, pace and clock of the epoch loop.
     pub engine: EngineOptions,
+    /// What holds for the alerts of all tasks.
+    pub alerts: AlertConfig,
     /// Brokers, topics and limits of the Kafka ports.
     pub kafka: KafkaOptions,
     /// A schema registry; `None` takes writer schemas from the schemas folder.

@@ -295,6 +295,7 @@ impl Assembly<'_> {
             soft_budget: config.engine.soft_budget,
             explain_budget: config.engine.explain_budget,
             current_scores: config.kafka.outputs.writes(Output::CurrentScores),
+            caps: config.alerts.caps.checked()?,
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::epoch::{EpochRecord, EpochRecordV1, LAYOUT_SECTION, PartitionLayout, 
 use crate::ports::{PortCause, PortError, SchemaLookupError, SchemaStore};
 
 const EPOCH: &str = include_str!("../../../schemas/outputs/epoch_record.avsc");
+const EPOCH_V3: &str = include_str!("../../../schemas/outputs/versions/epoch_record-3.avsc");
 const EPOCH_V2: &str = include_str!("../../../schemas/outputs/versions/epoch_record-2.avsc");
 const EPOCH_V1: &str = include_str!("../../../schemas/outputs/versions/epoch_record-1.avsc");
 const LAYOUT: &str = include_str!("../../../schemas/outputs/partition_layout.avsc");
@@ -23,6 +24,7 @@ pub struct OutputEncoders {
     score: RecordCodec,
     alert: RecordCodec,
     epoch: RecordCodec,
+    epoch_v3: RecordCodec,
     epoch_v2: RecordCodec,
     epoch_v1: RecordCodec,
     layout: RecordCodec,
@@ -44,6 +46,7 @@ impl OutputEncoders {
             // would refuse it. Format 3 only adds fields to format 2.
             epoch: codec(EPOCH, "epochs-v2-value")?,
             // Older formats are only read, so they need no id.
+            epoch_v3: RecordCodec::new(EPOCH_V3, 0),
             epoch_v2: RecordCodec::new(EPOCH_V2, 0),
             epoch_v1: RecordCodec::new(EPOCH_V1, 0),
             layout: codec(LAYOUT, "epochs-layout-value")?,
@@ -88,8 +91,10 @@ impl OutputEncoders {
     pub fn read_script(&self, value: &[u8]) -> Result<Vec<ScriptRecord>, PortError> {
         let frame = Frame::parse(value, std::iter::empty())
             .map_err(|e| unreadable("an epoch record", &e))?;
-        // Format 3 goes on where format 2 ends, so bytes of the one are never whole for the other.
+        // Formats 3 and 4 go on where the one before ends, so bytes of one are never whole for
+        // another.
         let record = self.epoch.read_whole::<EpochRecord>(frame.body);
+        let record = record.or_else(|| self.epoch_v3.read_whole(frame.body));
         let record = record.or_else(|| self.epoch_v2.read_whole(frame.body));
         if let Some(record) = record {
             let mut entries = Vec::with_capacity(2);

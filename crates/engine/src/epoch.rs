@@ -20,7 +20,7 @@ pub(crate) use outcomes::sum;
 pub use outcomes::{Notice, OutcomeCounts};
 
 /// The format of epoch records that this program writes.
-pub const EPOCH_RECORD_VERSION: i32 = 3;
+pub const EPOCH_RECORD_VERSION: i32 = 4;
 /// The format of layout records that this program writes.
 pub const LAYOUT_VERSION: i32 = 1;
 /// The section of an epoch record that holds the layout's record, in the first epoch that refers
@@ -148,6 +148,35 @@ pub struct EpochRecord {
     /// format 3.
     #[serde(default)]
     pub remarked: Vec<ReasonCount>,
+    /// The tick after which alerts fire, milliseconds; `None` until it is decided.
+    #[serde(default)]
+    pub live_from: Option<i64>,
+    /// Ticks that were closed, ascending; empty before format 4.
+    #[serde(default)]
+    pub ticks: Vec<TickClosing>,
+    /// The tick that records applied after the last closed one belong to, milliseconds.
+    #[serde(default)]
+    pub open_tick: Option<i64>,
+    /// Records that came after their tick was closed.
+    #[serde(default)]
+    pub late_for_tick: i64,
+}
+
+/// A closed tick: what was known by then is applied, nothing later is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickClosing {
+    /// The moment, milliseconds.
+    pub tick: i64,
+    /// Next offset of every partition: records before it belong to this tick or an earlier one.
+    pub positions: Vec<i64>,
+}
+
+impl TickClosing {
+    /// True for a record that belongs to this tick or an earlier one.
+    pub fn covers(&self, partition: u32, offset: i64) -> bool {
+        let at = self.positions.get(partition as usize);
+        at.is_some_and(|at| offset < *at)
+    }
 }
 
 /// Avro bytes in a map: serde would write arrays of numbers.
@@ -359,6 +388,10 @@ impl EpochRecordV1 {
             sections: BTreeMap::new(),
             unchanged: Vec::new(),
             remarked: Vec::new(),
+            live_from: None,
+            ticks: Vec::new(),
+            open_tick: None,
+            late_for_tick: 0,
         };
         (layout, record)
     }

@@ -61,6 +61,32 @@ pub fn as_of_never_goes_back(before_ms: i64, next_ms: i64) -> bool {
     next_ms >= before_ms
 }
 
+/// C9: ticks ascend, and each one's positions lie within the epoch's intervals, none before those
+/// of the tick before. `before_ms` is the last tick closed before the epoch.
+pub fn ticks_divide_the_intervals(before_ms: Option<i64>, next: &EpochRecord) -> bool {
+    let closed = next.ticks.iter().map(|closing| closing.tick);
+    let is_ascending = before_ms
+        .into_iter()
+        .chain(closed)
+        .is_sorted_by(|a, b| a < b);
+    let mut at: Vec<i64> = next.partitions.iter().map(|p| p.start).collect();
+    is_ascending
+        && next.ticks.iter().all(|closing| {
+            let held = at.len() == closing.positions.len()
+                && at
+                    .iter()
+                    .zip(&closing.positions)
+                    .all(|(from, to)| from <= to)
+                && closing
+                    .positions
+                    .iter()
+                    .zip(&next.partitions)
+                    .all(|(to, p)| *to <= p.end);
+            at.clone_from(&closing.positions);
+            held
+        })
+}
+
 fn dead(record: &EpochRecord) -> i64 {
     sum(&record.dead_lettered)
 }

@@ -30,7 +30,7 @@ pub use encoders::OutputEncoders;
 pub use epoch::{
     ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord, EpochTally,
     EpochViews, LAYOUT_SECTION, LayoutPartition, Notice, OutcomeCounts, PartitionInterval,
-    PartitionLayout, ReasonCount, ScriptRecord, Sealed,
+    PartitionLayout, ReasonCount, ScriptRecord, Sealed, TickClosing,
 };
 pub use leadpulse_records::{
     Alert, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
@@ -40,8 +40,8 @@ pub use leadpulse_records::{
     without_key, without_original_headers, without_value,
 };
 pub use machine::{
-    AsOfRule, Cut, Deployed, Machine, MachineError, MachineParts, Readings, STATE_FORMAT,
-    StateError, SwapError, Task, Unmatched, WorkerState, outcome_in_words,
+    AsOfRule, Cut, CutTicks, Deployed, Machine, MachineError, MachineParts, Readings, STATE_FORMAT,
+    StateError, SwapError, Task, TickState, Unmatched, WorkerState, outcome_in_words,
 };
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};

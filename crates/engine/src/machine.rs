@@ -19,6 +19,7 @@ mod admit;
 mod answer;
 mod decide;
 mod deployed;
+mod fold;
 mod notices;
 mod restore;
 mod score;
@@ -26,9 +27,11 @@ mod seal;
 mod state;
 mod stored;
 mod swap;
+mod ticks;
 mod track;
 
 use notices::kept_letters;
+use ticks::Folding;
 
 pub use admit::outcome_in_words;
 pub use deployed::{Deployed, MachineError, MachineParts, Task};
@@ -36,6 +39,7 @@ pub use restore::Unmatched;
 pub use state::WorkerState;
 pub use stored::{STATE_FORMAT, StateError};
 pub use swap::SwapError;
+pub use ticks::{CutTicks, TickState};
 
 /// The decisions of an epoch besides its rows.
 #[derive(Clone, Debug)]
@@ -52,6 +56,8 @@ pub struct Cut {
     pub closing: bool,
     /// Offsets that were left out by an operator's decision.
     pub skipped: Vec<DecidedRange>,
+    /// The ticks that divide its rows.
+    pub ticks: CutTicks,
 }
 
 /// The rule by which an epoch's `as_of` is found.
@@ -144,10 +150,8 @@ impl Machine {
         let (Some(now_ms), Some(as_of)) = (clock_ms, self.as_of()) else {
             return false;
         };
-        let revisit_ms = self.state.revisits.first().map(|(at_ms, _)| *at_ms);
         let due = |at_ms: Option<i64>| at_ms.is_some_and(|at_ms| now_ms >= at_ms);
-        now_ms > as_of.ms()
-            && (due(Some(graph.next_board_ms())) || due(graph.next_timer_ms()) || due(revisit_ms))
+        now_ms > as_of.ms() && (due(Some(graph.next_board_ms())) || due(graph.next_timer_ms()))
     }
 
     /// Decides the next epoch. `decoded` are the rows of exactly the records between the last
@@ -169,13 +173,15 @@ impl Machine {
         let mut laps = Laps::start(elapsed);
         self.state.number += 1;
         self.count_without_row(records, &decoded, &mut tally);
-        let admitted = self.admit(decoded, cut.clock.bound_ms, &mut tally);
+        let bound_ms = cut.clock.bound_ms;
+        let (admitted, mut decided) =
+            self.apply(decoded, bound_ms, &cut.ticks, Folding::On, &mut tally);
         laps.end("graph", &mut tally);
         let dirty = self.track(&cut, &mut tally);
         laps.end("track", &mut tally);
         let assessed = self.score(&dirty);
         laps.end("infer", &mut tally);
-        let mut decided = self.decide(&dirty, &assessed, cut.closing, &mut tally);
+        self.decide(&dirty, &assessed, cut.closing, &mut decided, &mut tally);
         laps.end("policy", &mut tally);
         let scored = assessed.iter().filter(|one| one.logit.is_ok()).count();
         tally.notices = self.notices(records, &admitted);

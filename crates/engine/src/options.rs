@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use leadpulse_schema::units::as_span;
+use leadpulse_schema::units::{as_moment, as_span};
 
 /// The source of time that moves `as_of` on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,13 @@ pub struct EngineOptions {
     pub explain_budget: usize,
     /// The source of time that moves `as_of` on.
     pub clock: ClockMode,
+    /// Alerts are decided at multiples of this, milliseconds. It divides the board period.
+    #[serde(rename = "tick", with = "as_span::ms")]
+    pub tick_ms: u64,
+    /// Alerts fire after this moment, milliseconds; what was known by then is history. By default
+    /// the first start of the deployment, or, where only events count, the end of the topics then.
+    #[serde(rename = "live_from", with = "as_moment", default)]
+    pub live_from_ms: Option<i64>,
 }
 
 impl Default for EngineOptions {
@@ -47,6 +54,8 @@ impl Default for EngineOptions {
             soft_budget: 512,
             explain_budget: 4,
             clock: ClockMode::Wall,
+            tick_ms: 10_000,
+            live_from_ms: None,
         }
     }
 }
@@ -71,6 +80,9 @@ impl EngineOptions {
                 "epoch_floor",
                 "is from 1ms to 10s: nobody should wait longer for a score",
             );
+        }
+        if !(100..=3_600_000).contains(&self.tick_ms) {
+            return refuse("tick", "is from 100ms to 1h: alerts wait for it");
         }
         if self.max_records == 0 || self.max_bytes < 1 << 16 {
             return refuse("max_records", "an epoch holds at least 1 record and 64 KiB");

@@ -22,6 +22,7 @@ use crate::ports::{
 use crate::read_model::{Phase, ReadModel};
 
 use inbox::Inbox;
+use ticks::Ticks;
 
 pub(crate) mod audit;
 mod commit;
@@ -31,6 +32,7 @@ mod growth;
 mod inbox;
 mod notices;
 mod restore;
+mod ticks;
 
 /// Wait of a poll while nothing arrives. The loop beats at least this often.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
@@ -187,6 +189,7 @@ pub struct Engine {
     audited: audit::AuditFindings,
     /// Ranges that were left out since the last epoch.
     skipped: Vec<DecidedRange>,
+    ticks: Ticks,
     /// Number and `as_of` of the newest committed epoch.
     committed: (u64, Option<AsOf>),
     /// Records taken since the first epoch, replayed ones included.
@@ -215,6 +218,7 @@ impl Engine {
             .collect();
         topics.dedup();
         Self {
+            ticks: Ticks::new(options.tick_ms as i64),
             clock: GuardedClock::new(ports.clock.clone()),
             attendant: AttendedClock {
                 supervisor: Supervisor::new(&read_model, &stop),
@@ -349,9 +353,11 @@ impl Engine {
                 self.grow()?;
             }
             self.pass_damage()?;
-            self.release_held()?;
-            let batch = self.gather(cut_at, ends.as_deref())?;
-            if batch.is_empty()
+            self.release_held();
+            let clock = self.readings(caught_up, ends.is_some(), None);
+            self.begin_ticks(clock, caught_up);
+            let gathered = self.gather(cut_at, caught_up, ends.as_deref())?;
+            if gathered.taken.is_empty()
                 && ends
                     .as_ref()
                     .is_some_and(|ends| self.has_reached(ends, Waiting::Counts))
@@ -366,21 +372,29 @@ impl Engine {
                 return Ok(());
             }
             caught_up = caught_up || self.has_reached(targets, Waiting::Excepted);
-            let newest_record_ms = batch.iter().map(|r| r.timestamp_ms()).max();
-            let clock = self.readings(caught_up, ends.is_some(), newest_record_ms);
-            let wants_epoch = self.machine.wants_tick(clock.live_ms) || !self.skipped.is_empty();
-            if batch.is_empty() && !wants_epoch {
+            let next_ms = self.ticks.next_ms();
+            let live_ms = gathered.clock.live_ms.map(|ms| ms.min(next_ms - 1));
+            let wants_epoch = self.machine.wants_tick(live_ms) || !self.skipped.is_empty();
+            if gathered.taken.is_empty() && !wants_epoch {
                 self.gauge()?;
                 continue;
             }
             let started = self.elapsed();
-            let decoded = self.decode(&batch)?;
+            let newest_record_ms = gathered
+                .taken
+                .records
+                .iter()
+                .map(|r| r.timestamp_ms())
+                .max();
+            let decoded = self.decode(&gathered.taken.records)?;
             self.note_fit(&decoded, caught_up);
-            if decoded.is_empty() && !wants_epoch {
+            let closed_ms = gathered.taken.closings.last().map(|closing| closing.tick);
+            let is_due = closed_ms.is_some_and(|tick_ms| self.machine.next_due_ms() <= tick_ms);
+            if decoded.is_empty() && !is_due && !wants_epoch {
                 continue; // every record waits for a schema
             }
-            closed = false;
-            let cut = self.cut(&batch, &decoded, clock, ends.as_deref())?;
+            closed = closed && decoded.is_empty();
+            let (batch, cut) = self.cut(gathered, &decoded, ends.as_deref())?;
             let clock = &self.ports.clock;
             let elapsed = || clock.elapsed();
             let sealed = self.machine.step_timed(&batch, decoded, cut, &elapsed);

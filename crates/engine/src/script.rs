@@ -23,6 +23,8 @@ pub enum ScriptLink {
 pub struct Chain {
     layout: PartitionLayout,
     last: Option<Box<EpochRecord>>,
+    /// The last closed tick, milliseconds.
+    closed_tick_ms: Option<i64>,
 }
 
 impl Chain {
@@ -108,6 +110,16 @@ impl Chain {
                 );
             }
         }
+        if !invariants::ticks_divide_the_intervals(self.closed_tick_ms, &record) {
+            return refuse(
+                ScriptFault::TicksApart,
+                format!(
+                    "the ticks of epoch {expected} do not ascend, or do not divide its records"
+                ),
+            );
+        }
+        let closed = record.ticks.last().map(|closing| closing.tick);
+        self.closed_tick_ms = closed.or(self.closed_tick_ms);
         self.last = Some(record.clone());
         Ok(ScriptLink::Next(record))
     }

@@ -19,4 +19,5 @@ mod engine {
     mod scorer;
     mod stops;
     mod stored;
+    mod ticks;
 }

@@ -126,12 +126,16 @@ impl Policy {
             Err(_) => self.fold_absent(state, seen),
         };
         state.revisit_at_ms = folded.revisit_at_ms;
-        folded.changed = before
-            != AlertState {
-                tick_ms: before.tick_ms,
-                ..state.clone()
-            }
-            || before.tick_ms.is_none();
+        // A tick that changed nothing else is not kept: memory that is read back from records, which
+        // are written for changes, has to equal the one that was kept all along.
+        let kept = AlertState {
+            tick_ms: before.tick_ms,
+            ..state.clone()
+        };
+        folded.changed = before != kept || before.tick_ms.is_none();
+        if !folded.changed {
+            state.tick_ms = before.tick_ms;
+        }
         folded
     }
 

@@ -15,4 +15,30 @@ pub struct PolicyStateRecord {
     pub epoch: i64,
     pub band: Option<String>,
     pub state: String,
+    /// JSON of the memory of alerts; `None` before an entity's first tick.
+    #[serde(default)]
+    pub alerts: Option<String>,
+}
+
+/// Table of the record that holds the days under way of all owners' caps.
+const CAPS: &str = "caps";
+
+impl PolicyStateRecord {
+    /// The record of all owners' caps: `state` is JSON.
+    pub fn of_caps(epoch: i64, state: String) -> Self {
+        Self {
+            task: String::new(),
+            entity_type: CAPS.to_owned(),
+            entity_id: String::new(),
+            epoch,
+            band: None,
+            state,
+            alerts: None,
+        }
+    }
+
+    /// True for the record of all owners' caps; no task has an empty name.
+    pub fn is_of_caps(&self) -> bool {
+        self.task.is_empty() && self.entity_type == CAPS
+    }
 }

@@ -2,7 +2,9 @@ use leadpulse_schema::{FolderRegistry, SchemaRef, WriterSchema};
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::epoch::{ClockState, DecidedRange, LayoutPartition, PartitionInterval, ReasonCount};
+use crate::epoch::{
+    ClockState, DecidedRange, LayoutPartition, PartitionInterval, ReasonCount, TickClosing,
+};
 
 struct Folder;
 
@@ -60,7 +62,7 @@ fn epoch() -> EpochRecord {
         reason: reason.into(),
     };
     EpochRecord {
-        version: 3,
+        version: 4,
         lane: 0,
         layout: 3,
         worker: "w".into(),
@@ -115,6 +117,13 @@ fn epoch() -> EpochRecord {
             reason: "stepped_back".into(),
             count: 9,
         }],
+        live_from: Some(1_700_000_000_000),
+        ticks: vec![TickClosing {
+            tick: 1_700_000_010_000,
+            positions: vec![7, i64::MAX],
+        }],
+        open_tick: Some(1_700_000_020_000),
+        late_for_tick: 1,
     }
 }
 
@@ -183,6 +192,18 @@ fn epoch_of_format_2() -> EpochRecord {
         version: 2,
         unchanged: vec![],
         remarked: vec![],
+        ..epoch_of_format_3()
+    }
+}
+
+/// Format 3 had no ticks.
+fn epoch_of_format_3() -> EpochRecord {
+    EpochRecord {
+        version: 3,
+        live_from: None,
+        ticks: vec![],
+        open_tick: None,
+        late_for_tick: 0,
         ..epoch()
     }
 }
@@ -199,6 +220,13 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
             Ok(subject.len() as u32)
         }
     }
+    let encoders = OutputEncoders::new(&Folder).unwrap();
+    assert_eq!(
+        encoders.epoch(&epoch()),
+        fixture("epoch-4"),
+        "what is written today is format 4: a change needs a format 5; {}",
+        leadpulse_schema::hex(&encoders.epoch(&epoch()))
+    );
     let layout_of_format_1 = PartitionLayout {
         layout: 0,
         ..layout()
@@ -215,7 +243,11 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
             "epoch-2",
             vec![ScriptRecord::Epoch(Box::new(epoch_of_format_2()))],
         ),
-        ("epoch-3", vec![ScriptRecord::Epoch(Box::new(epoch()))]),
+        (
+            "epoch-3",
+            vec![ScriptRecord::Epoch(Box::new(epoch_of_format_3()))],
+        ),
+        ("epoch-4", vec![ScriptRecord::Epoch(Box::new(epoch()))]),
     ];
     for encoders in [
         OutputEncoders::new(&Folder).unwrap(),
@@ -237,6 +269,7 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
             sections: Default::default(),
             unchanged: vec![],
             remarked: vec![],
+            ticks: vec![],
             ..epoch()
         };
         assert_eq!(
@@ -252,13 +285,8 @@ fn records_of_every_format_are_read_whatever_the_registry_knows() {
             "{error}"
         );
     }
-    let encoders = OutputEncoders::new(&Folder).unwrap();
-    assert_eq!(
-        encoders.epoch(&epoch()),
-        fixture("epoch-3"),
-        "what is written today is format 3: a change needs a format 4"
-    );
     // A layout travels in the first epoch that refers to it.
+    let encoders = OutputEncoders::new(&Folder).unwrap();
     assert_eq!(encoders.layout(&layout()), fixture("layout-1"));
     let introducing = EpochRecord {
         sections: [("layout".to_owned(), fixture("layout-1"))].into(),

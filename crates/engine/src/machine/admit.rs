@@ -2,7 +2,7 @@
 
 use leadpulse_graph::RowOutcome;
 use leadpulse_records::Reason;
-use leadpulse_schema::Operation;
+use leadpulse_schema::{Operation, RowBatch};
 
 use super::Machine;
 use crate::decode::Decoded;
@@ -31,6 +31,19 @@ pub(super) struct AdmittedRows {
 }
 
 impl AdmittedRows {
+    /// The records that give no row, and the rows with their records.
+    pub fn of(decoded: Decoded) -> (Self, RowBatch, Vec<u32>) {
+        let admitted = Self {
+            counts: [0; RowOutcome::ALL.len()],
+            undecoded: decoded.dead.len() as i64,
+            filtered: decoded.filtered.len() as i64,
+            ignored: decoded.ignored.len() as i64,
+            noticed: Vec::new(),
+            dead: decoded.dead,
+        };
+        (admitted, decoded.rows, decoded.records)
+    }
+
     /// The counts for the epoch's record.
     pub fn outcomes(&self) -> OutcomeCounts {
         let counts = OutcomeCounts::of(&self.counts, self.undecoded);
@@ -39,25 +52,18 @@ impl AdmittedRows {
 }
 
 impl Machine {
-    /// In: decoded rows by partition and offset, and the clock reading that bounds the future.
-    /// Out: one outcome per row. Only accepted rows have changed the graph.
+    /// In: rows by partition and offset with the records they are of, and the clock reading that
+    /// bounds the future.
+    /// Out: their outcomes, added to `admitted`. Only accepted rows have changed the graph.
     pub(super) fn admit(
         &mut self,
-        decoded: Decoded,
+        rows: &RowBatch,
+        record_of: &[u32],
         bound_ms: Option<i64>,
+        admitted: &mut AdmittedRows,
         tally: &mut EpochTally,
-    ) -> AdmittedRows {
-        let Decoded {
-            rows,
-            records: record_of,
-            mut dead,
-            filtered,
-            ignored,
-            ..
-        } = decoded;
-        let undecoded = dead.len() as i64;
-        let (mut counts, mut noticed) = ([0_i64; RowOutcome::ALL.len()], Vec::new());
-        let outcomes = self.state.graph.apply(&rows, bound_ms);
+    ) {
+        let outcomes = self.state.graph.apply(rows, bound_ms);
         for (index, outcome) in outcomes.iter().enumerate() {
             let row = rows.row(index);
             if outcome.is_accepted() {
@@ -66,22 +72,14 @@ impl Machine {
                 tally.gaps += u64::from(row.operation() == Operation::Gap);
             }
         }
-        for (record, outcome) in by_record(&record_of, &outcomes) {
-            counts[outcome as usize] += 1;
+        for (record, outcome) in by_record(record_of, &outcomes) {
+            admitted.counts[outcome as usize] += 1;
             if let Some((reason, message)) = refusal(outcome) {
-                dead.push((record, reason, message.to_owned()));
+                admitted.dead.push((record, reason, message.to_owned()));
             }
             if remark(outcome).is_some() {
-                noticed.push((record, outcome));
+                admitted.noticed.push((record, outcome));
             }
-        }
-        AdmittedRows {
-            counts,
-            undecoded,
-            filtered: filtered.len() as i64,
-            ignored: ignored.len() as i64,
-            noticed,
-            dead,
         }
     }
 

@@ -1,11 +1,13 @@
 //! The fourth stage: logits become decisions, explanations and output records, in the order of the
 //! logits.
 
+use std::collections::BTreeSet;
+
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use leadpulse_features::probability;
-use leadpulse_graph::{CellRef, Reasons};
+use leadpulse_graph::{CellRef, EntityId, Reasons};
 use leadpulse_policy::{Decision, EmitReason, Observation, Policy};
 use leadpulse_records::{
     Alert, Emission, EmissionRecords, Explained, Lineage, Output, OutputRecord, PolicyStateRecord,
@@ -14,6 +16,7 @@ use leadpulse_records::{
 use leadpulse_schema::{Absence, units};
 
 use super::score::{Assessed, Subject};
+use super::state::Tracked;
 use super::{Machine, Task};
 use crate::epoch::{EpochTally, EpochViews};
 
@@ -22,35 +25,48 @@ use crate::epoch::{EpochTally, EpochViews};
 pub(super) struct Decided {
     pub outputs: Vec<OutputRecord>,
     pub views: EpochViews,
+    /// Tasks and entities whose memory has to be recorded.
+    pub changed: BTreeSet<(usize, EntityId)>,
+    /// True if the memory of caps has to be recorded.
+    pub caps_changed: bool,
 }
 
 impl Machine {
     /// In: logits in order, and the dirty cells they are of.
-    /// Out: output records in the same order. Policy memory, standings and explanations are those
-    /// after the epoch.
+    /// Out: output records in the same order, then the memory that changed. Policy memory,
+    /// standings and explanations are those after the epoch.
     pub(super) fn decide(
         &mut self,
         dirty: &[(CellRef, Reasons)],
         assessed: &[Assessed],
         closing: bool,
+        decided: &mut Decided,
         tally: &mut EpochTally,
-    ) -> Decided {
+    ) {
         let decisions = self.observe(dirty, assessed, closing);
         self.explain_wanted(assessed, &decisions, tally);
         let lineage = self.lineage();
-        let mut decided = Decided::default();
         for (item, decision) in assessed.iter().zip(&decisions) {
             if decision.emit.is_some() {
-                self.emit(item, decision, &lineage, &mut decided, tally);
+                self.emit(item, decision, &lineage, decided, tally);
                 self.forget_unrecorded(item);
             }
             // An emitted score is part of the policy state: a restart reads back from it what
             // consumers have.
             if decision.state_changed {
-                decided.outputs.push(self.policy_state(item, decision));
+                decided.changed.insert((item.task, item.entity));
             }
         }
-        decided
+        let changed = std::mem::take(&mut decided.changed);
+        let states = changed
+            .into_iter()
+            .map(|(task, entity)| self.policy_state(task, entity));
+        decided.outputs.extend(states);
+        if std::mem::take(&mut decided.caps_changed) {
+            let state = serde_json::to_string(&self.state.caps).expect("memory of caps is JSON");
+            let record = PolicyStateRecord::of_caps(self.state.number as i64, state);
+            decided.outputs.push(self.state_output(&record));
+        }
     }
 
     /// Origin of the scores of the last epoch.
@@ -118,7 +134,7 @@ impl Machine {
         decisions
     }
 
-    /// Explains every alert, every score whose last explanation is of this moment and of another
+    /// Explains every score whose last explanation is of this moment and of another
     /// state, and, as far as the budget goes, band crossings, then scores within a band that were
     /// never explained.
     fn explain_wanted(
@@ -285,26 +301,31 @@ impl Machine {
     }
 
     /// An alert's record, keyed by account, or by entity where no account is known.
-    #[expect(dead_code, reason = "the fold over ticks writes alerts")]
-    fn alert_output(&self, alert: &Alert) -> OutputRecord {
+    pub(super) fn alert_output(&self, alert: &Alert) -> OutputRecord {
         let key = alert.account_id.as_ref().unwrap_or(&alert.entity_id);
         let value = self.given.encoders.alert(alert);
         self.output(Output::Alerts, key.as_bytes().to_vec(), Some(value))
     }
 
-    fn policy_state(&self, item: &Assessed, decision: &Decision) -> OutputRecord {
-        let task = &self.given.tasks[item.task];
-        let state = &self.state.tracked[&(item.task, item.entity)].policy;
+    fn policy_state(&self, task: usize, entity: EntityId) -> OutputRecord {
+        let Tracked { policy, alerts, .. } = &self.state.tracked[&(task, entity)];
+        let task = &self.given.tasks[task];
+        let band = task.policy.band_of(policy);
         let record = PolicyStateRecord {
             task: task.name.to_string(),
             entity_type: self.given.catalog.table_at(task.entity).name.clone(),
-            entity_id: self.state.graph.directory().key(item.entity).to_string(),
+            entity_id: self.state.graph.directory().key(entity).to_string(),
             epoch: self.state.number as i64,
-            band: decision.band.as_ref().map(|b| b.to_string()),
-            state: serde_json::to_string(state).expect("a policy state is JSON"),
+            band: band.as_ref().map(|b| b.to_string()),
+            state: serde_json::to_string(policy).expect("a policy state is JSON"),
+            alerts: Some(serde_json::to_string(alerts).expect("an alert state is JSON")),
         };
+        self.state_output(&record)
+    }
+
+    fn state_output(&self, record: &PolicyStateRecord) -> OutputRecord {
         let key = output_key(&record.task, &record.entity_type, &record.entity_id);
-        let value = self.given.encoders.policy_state(&record);
+        let value = self.given.encoders.policy_state(record);
         self.output(Output::PolicyState, key, Some(value))
     }
 

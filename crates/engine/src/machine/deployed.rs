@@ -6,9 +6,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use leadpulse_features::Scorer;
+use leadpulse_features::{AlertFactPlan, Scorer};
 use leadpulse_graph::{Graph, GraphOptions};
-use leadpulse_policy::{ActionTable, Policy, PolicyError};
+use leadpulse_policy::{ActionTable, Caps, Policy, PolicyError};
 use leadpulse_records::vocabulary;
 use leadpulse_schema::{Catalog, Population, TableId, hex};
 
@@ -45,10 +45,13 @@ pub struct Deployed {
     pub(super) scorer_tasks: Vec<usize>,
     /// Recommended actions, by task.
     pub(super) actions: Vec<ActionTable>,
+    /// Readings of the facts that alerts are decided by, by task.
+    pub(super) facts: Vec<AlertFactPlan>,
     pub(super) encoders: Arc<OutputEncoders>,
     pub(super) soft_budget: usize,
     pub(super) explain_budget: usize,
     pub(super) current_scores: bool,
+    pub(super) caps: Caps,
     digest: String,
     shape: StateShape,
 }
@@ -84,6 +87,13 @@ pub enum MachineError {
         /// The name, and the names that exist.
         source: PolicyError,
     },
+    /// The facts of a task's alerts name something that the data lack.
+    #[error("task {task:?}: {source}")]
+    Facts {
+        task: String,
+        /// The name, and the names that exist.
+        source: PolicyError,
+    },
 }
 
 /// The parts of a machine: [`Deployed`] before checks, and the state to start from.
@@ -112,6 +122,8 @@ pub struct MachineParts {
     pub explain_budget: usize,
     /// True if [`Output::CurrentScores`](crate::ports::Output::CurrentScores) is written.
     pub current_scores: bool,
+    /// The most alerts that a person gets on a day.
+    pub caps: Caps,
 }
 
 impl MachineParts {
@@ -123,6 +135,7 @@ impl MachineParts {
         let catalog = self.graph.catalog().clone();
         let found = scorer_tasks(&self.tasks, self.scorer.as_ref(), &catalog)?;
         let actions = action_tables(&self.tasks, self.scorer.as_ref(), &catalog)?;
+        let facts = fact_plans(&self.tasks, &self.graph)?;
         let graph_options = self.graph.shared().options.clone();
         let mut given = Deployed {
             catalog,
@@ -133,10 +146,12 @@ impl MachineParts {
             scorer: self.scorer,
             scorer_tasks: found,
             actions,
+            facts,
             encoders: self.encoders,
             soft_budget: self.soft_budget,
             explain_budget: self.explain_budget,
             current_scores: self.current_scores,
+            caps: self.caps,
             digest: String::new(),
             shape: StateShape::default(),
         };
@@ -227,7 +242,10 @@ impl Deployed {
             ));
         }
         let budgets = (self.soft_budget, self.explain_budget);
-        hash.update(format!("{:?}|{budgets:?}", self.graph_options));
+        hash.update(format!(
+            "{:?}|{budgets:?}|{:?}",
+            self.graph_options, self.caps
+        ));
         hex(&hash.finalize())
     }
 }
@@ -278,4 +296,17 @@ fn action_tables(
         })?);
     }
     Ok(tables)
+}
+
+/// The reading of alert facts of each task, its names checked against the data.
+fn fact_plans(tasks: &[Task], graph: &Graph) -> Result<Vec<AlertFactPlan>, MachineError> {
+    let layout = &graph.shared().layout;
+    let plans = tasks.iter().map(|task| {
+        let plan = AlertFactPlan::new(graph.catalog(), layout, task.policy.fact_options());
+        plan.map_err(|source| MachineError::Facts {
+            task: task.name.to_string(),
+            source,
+        })
+    });
+    plans.collect()
 }

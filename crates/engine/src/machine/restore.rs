@@ -2,7 +2,7 @@
 //! what consumers have.
 
 use leadpulse_features::Facts;
-use leadpulse_graph::{CellRef, EntityId};
+use leadpulse_graph::{CellRef, EntityId, Reasons};
 use leadpulse_records::{
     Alert, Explained, PolicyStateRecord, Score, ShownAlert, ShownScore, facts_json, name_of,
 };
@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::decide::margin;
 use super::state::expect;
+use super::ticks::{CutTicks, Folding};
 use super::{AsOfRule, Cut, Machine, Readings};
 use crate::decode::Decoded;
 use crate::epoch::{Epoch, EpochRecord, EpochTally, PartitionLayout, Sealed};
@@ -77,13 +78,17 @@ impl Machine {
     pub fn replay(&mut self, decoded: Decoded, record: &EpochRecord) -> bool {
         self.state.number = record.epoch as u64;
         let mut tally = EpochTally::default();
-        let admitted = self.admit(decoded, record.clock.bound_at, &mut tally);
+        self.note_version(record);
+        let ticks = CutTicks::recorded(record);
+        let bound_ms = record.clock.bound_at;
+        let (admitted, _) = self.apply(decoded, bound_ms, &ticks, Folding::Off, &mut tally);
         self.advance(
             AsOfRule::Fixed(AsOf::from_ms(record.as_of)),
             Readings {
                 live_ms: record.clock.live_at,
                 bound_ms: None,
             },
+            &ticks,
         );
         // Cells without nodes become free here, in the epoch in which they did at first: places in
         // the graph are the same again.
@@ -91,6 +96,15 @@ impl Machine {
         self.state.positions = record.positions();
         let found = admitted.outcomes().in_format(record.version);
         found == record.outcomes().in_format(record.version)
+    }
+
+    /// Makes every cell due where another deployed version took over: the tick that follows places
+    /// its levels anew.
+    fn note_version(&mut self, record: &EpochRecord) {
+        if record.epoch > 1 && self.state.deployed != record.deployed {
+            self.state.graph.mark_all_due(Reasons::BUNDLE);
+        }
+        record.deployed.clone_into(&mut self.state.deployed);
     }
 
     /// Decides a committed epoch again: the same rows, moment and owner give the same bytes on one
@@ -116,6 +130,7 @@ impl Machine {
             },
             closing: record.closing,
             skipped: record.skipped.clone(),
+            ticks: CutTicks::recorded(record),
         };
         self.step(records, decoded, cut)
     }
@@ -126,11 +141,22 @@ impl Machine {
     /// [`Unmatched`] if there is no such task or entity, or the state is of a form that this
     /// program does not know.
     pub fn restore_policy(&mut self, record: &PolicyStateRecord) -> Result<(), Unmatched> {
+        if record.is_of_caps() {
+            self.state.caps = serde_json::from_str(&record.state).map_err(|_| Unmatched)?;
+            return Ok(());
+        }
         let (task, entity, _) = self.named(&record.task, &record.entity_type, &record.entity_id)?;
         let state = serde_json::from_str(&record.state).map_err(|_| Unmatched)?;
+        let alerts = record
+            .alerts
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose();
+        let alerts = alerts.map_err(|_| Unmatched)?;
         let tracked = self.state.tracked.entry((task, entity)).or_default();
         self.state.standings[task].replace(tracked.ranked_by(), None);
         tracked.policy = state;
+        tracked.alerts = alerts.unwrap_or_default();
         self.state.standings[task].replace(None, tracked.ranked_by());
         Ok(())
     }
@@ -206,11 +232,18 @@ impl Machine {
             self.state.layout = PartitionLayout::of(1, &self.state.partitions);
             self.state.layout_is_new = true;
         }
+        if self.state.deployed != self.given.digest() {
+            self.state.graph.mark_all_due(Reasons::BUNDLE);
+            self.state.deployed = self.given.digest().to_owned();
+        }
         let state = &mut self.state;
         let mut margins: FxHashMap<CellRef, f32> = FxHashMap::default();
         state.revisits.clear();
         for ((task, entity), tracked) in &state.tracked {
             let policy = &self.given.tasks[*task].policy;
+            let revisit_ms = tracked.alerts.revisit_at_ms;
+            let revisit = revisit_ms.map(|at_ms| (at_ms, *entity));
+            state.revisits.extend(revisit);
             let place = state.graph.directory().place(*entity);
             if let (Some(logit), Some(place)) = (tracked.ranked_by(), place) {
                 let nearest = margins.entry(place.cell).or_insert(f32::MAX);

@@ -111,6 +111,10 @@ impl Machine {
             sections,
             unchanged: counts.unchanged,
             remarked: counts.remarked,
+            live_from: state.ticks.live_from_ms,
+            ticks: cut.ticks.closings.clone(),
+            open_tick: state.ticks.open_ms,
+            late_for_tick: cut.ticks.late,
         }
     }
 

@@ -7,11 +7,12 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use leadpulse_graph::{EntityId, Graph};
-use leadpulse_policy::EntityState;
+use leadpulse_policy::{AlertState, CapState, EntityState};
 use leadpulse_records::Explained;
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape, WorkerStart};
+use super::ticks::TickState;
 use crate::epoch::PartitionLayout;
 use crate::ports::{InputPartition, NextOffset};
 use crate::standings::Standings;
@@ -20,6 +21,7 @@ use crate::standings::Standings;
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Tracked {
     pub policy: EntityState,
+    pub alerts: AlertState,
     /// Boxed, because most entities are never explained.
     pub explained: Option<Box<Explained>>,
 }
@@ -44,9 +46,11 @@ pub struct WorkerState {
     pub(super) standings: Vec<Standings>,
     /// By task index and entity.
     pub(super) tracked: FxHashMap<(usize, EntityId), Tracked>,
-    /// Moments at which a crossing under way has lasted long enough, milliseconds: its entity is
-    /// scored again then.
+    /// Ticks at which time alone decides about an alert, milliseconds: its entity is looked at
+    /// then.
     pub(super) revisits: BTreeSet<(i64, EntityId)>,
+    /// Alerts that owners got today.
+    pub(super) caps: CapState,
     pub(super) partitions: Vec<InputPartition>,
     pub(super) layout: PartitionLayout,
     /// True until an epoch carries the layout's record to the epochs topic.
@@ -58,6 +62,7 @@ pub struct WorkerState {
     /// [`AsOf::BEGINNING`] before the first accepted row.
     pub(super) as_of: AsOf,
     pub(super) newest_event_ms: Option<i64>,
+    pub(super) ticks: TickState,
     /// Digest of the deployed version that the last epoch was decided under.
     pub(super) deployed: String,
     pub(super) shape: StateShape,
@@ -78,6 +83,7 @@ impl WorkerState {
             standings: given.tasks.iter().map(|_| Standings::default()).collect(),
             tracked: FxHashMap::default(),
             revisits: BTreeSet::new(),
+            caps: CapState::default(),
             layout: PartitionLayout::of(1, &partitions),
             layout_is_new: true,
             partitions,
@@ -86,6 +92,7 @@ impl WorkerState {
             number: 0,
             as_of: AsOf::BEGINNING,
             newest_event_ms: None,
+            ticks: TickState::default(),
             deployed: given.digest().to_owned(),
             shape: given.shape(),
         }

@@ -22,19 +22,21 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use leadpulse_graph::{EntityId, Graph, StoredGraph, StoredGraphError, Tracking};
+use leadpulse_policy::CapState;
 use leadpulse_schema::DayWindow;
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape};
 use super::state::{Tracked, WorkerState};
 use super::swap::SwapError;
+use super::ticks::TickState;
 use crate::epoch::PartitionLayout;
 use crate::ports::{InputPartition, NextOffset};
 use crate::standings::Standings;
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
 /// postcard writes fields in their order, without names.
-pub const STATE_FORMAT: u32 = 5;
+pub const STATE_FORMAT: u32 = 6;
 
 const MAGIC: [u8; 8] = *b"LPSTATE\n";
 /// Magic, format and three hashes.
@@ -87,6 +89,7 @@ struct StoredState<'a> {
     number: u64,
     as_of: AsOf,
     newest_event_ms: Option<i64>,
+    ticks: TickState,
     partitions: Cow<'a, [InputPartition]>,
     layout: Cow<'a, PartitionLayout>,
     layout_is_new: bool,
@@ -94,6 +97,7 @@ struct StoredState<'a> {
     /// (task, entity, memory), ascending by task and entity.
     tracked: Vec<(usize, EntityId, Cow<'a, Tracked>)>,
     revisits: Cow<'a, BTreeSet<(i64, EntityId)>>,
+    caps: Cow<'a, CapState>,
     graph: StoredGraph<'a>,
 }
 
@@ -148,12 +152,14 @@ impl WorkerState {
             number: self.number,
             as_of: self.as_of,
             newest_event_ms: self.newest_event_ms,
+            ticks: self.ticks,
             partitions: Cow::Borrowed(&self.partitions),
             layout: Cow::Borrowed(&self.layout),
             layout_is_new: self.layout_is_new,
             positions: Cow::Borrowed(&self.positions),
             tracked,
             revisits: Cow::Borrowed(&self.revisits),
+            caps: Cow::Borrowed(&self.caps),
             graph: self.graph.stored(),
         }
     }
@@ -193,6 +199,7 @@ impl WorkerState {
             standings,
             tracked,
             revisits: stored.revisits.into_owned(),
+            caps: stored.caps.into_owned(),
             partitions: stored.partitions.into_owned(),
             layout: stored.layout.into_owned(),
             layout_is_new: stored.layout_is_new,
@@ -201,6 +208,7 @@ impl WorkerState {
             number: stored.number,
             as_of: stored.as_of,
             newest_event_ms: stored.newest_event_ms,
+            ticks: stored.ticks,
             deployed: stored.deployed.into_owned(),
             shape: given.shape(),
         })

@@ -47,7 +47,6 @@ impl Machine {
         if before.digest() == self.given.digest() {
             return Ok(());
         }
-        self.state.deployed = self.given.digest().to_owned();
         let swapped = before.bundle_id() != self.given.bundle_id();
         if swapped {
             // Contributions of another bundle explain nothing of this one's scores.

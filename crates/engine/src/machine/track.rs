@@ -5,7 +5,7 @@ use leadpulse_schema::units::AsOf;
 
 use crate::invariants;
 
-use super::{AsOfRule, Cut, Machine, Readings};
+use super::{AsOfRule, Cut, CutTicks, Machine, Readings};
 use crate::epoch::EpochTally;
 
 impl Machine {
@@ -14,7 +14,7 @@ impl Machine {
     /// back.
     pub(super) fn track(&mut self, cut: &Cut, tally: &mut EpochTally) -> Vec<(CellRef, Reasons)> {
         let before = self.state.as_of;
-        self.advance(cut.moment, cut.clock);
+        self.advance(cut.moment, cut.clock, &cut.ticks);
         debug_assert!(invariants::as_of_never_goes_back(
             before.ms(),
             self.state.as_of.ms()
@@ -23,14 +23,15 @@ impl Machine {
             self.state.graph.mark_all(Reasons::CLOSING);
         }
         let dirty = self.state.graph.take_dirty(self.given.soft_budget);
-        let dirty = self.with_revisits(dirty);
         tally.cells = dirty.len();
         tally.deferred = self.state.graph.deferred();
         dirty
     }
 
-    /// Moves `as_of` on by the given rule, and lets the graph fire timers and boards.
-    pub(super) fn advance(&mut self, moment: AsOfRule, clock: Readings) {
+    /// Moves `as_of` on by the given rule, and lets the graph fire timers and boards. The newest
+    /// event moves it no further than to the tick whose rows were applied, if that is not closed, and
+    /// else not to the next one.
+    pub(super) fn advance(&mut self, moment: AsOfRule, clock: Readings, ticks: &CutTicks) {
         let state = &mut self.state;
         // The clock counts once the inputs were read to their end. A partition that is still empty
         // then is no longer waited for.
@@ -47,31 +48,14 @@ impl Machine {
             AsOfRule::Fixed(as_of) => as_of.ms(),
             AsOfRule::Newest => {
                 let newest_ms = state.newest_event_ms.max(clock.live_ms).unwrap_or_default();
-                clock
-                    .bound_ms
-                    .map_or(newest_ms, |bound_ms| newest_ms.min(bound_ms))
+                let bound_ms = clock.bound_ms.unwrap_or(i64::MAX);
+                newest_ms
+                    .min(bound_ms)
+                    .min(ticks.open_ms.unwrap_or(ticks.before_ms - 1))
             }
         };
         state.as_of = state.as_of.max(AsOf::from_ms(to_ms.max(0)));
-        state.graph.advance(state.as_of);
-    }
-
-    /// Adds the cells of entities whose crossing has lasted long enough by now.
-    fn with_revisits(&mut self, mut dirty: Vec<(CellRef, Reasons)>) -> Vec<(CellRef, Reasons)> {
-        let state = &mut self.state;
-        while let Some((at_ms, entity)) = state.revisits.first().copied() {
-            if at_ms > state.as_of.ms() {
-                break;
-            }
-            state.revisits.pop_first();
-            let Some(place) = state.graph.directory().place(entity) else {
-                continue;
-            };
-            match dirty.binary_search_by_key(&place.cell, |(at, _)| *at) {
-                Ok(index) => dirty[index].1 = dirty[index].1.with(Reasons::TIMER),
-                Err(index) => dirty.insert(index, (place.cell, Reasons::TIMER)),
-            }
-        }
-        dirty
+        let open_ms = ticks.open_ms.unwrap_or(i64::MAX);
+        state.graph.advance_before(state.as_of, open_ms);
     }
 }

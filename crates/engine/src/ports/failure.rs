@@ -58,6 +58,8 @@ pub enum ScriptFault {
     AsOfBack,
     /// An interval does not start where the one before ended.
     IntervalsApart,
+    /// Ticks do not ascend, or their positions lie outside the epoch.
+    TicksApart,
     /// A record without value.
     NoValue,
     /// An epoch is committed, and the topic holds no record.

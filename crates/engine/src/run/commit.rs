@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::{ANSWERS_BETWEEN_EPOCHS, Engine, RunError};
 use crate::decode::Decoded;
-use crate::epoch::{Epoch, EpochViews, Sealed};
+use crate::epoch::{Epoch, EpochViews, Sealed, TickClosing};
 use crate::explain::ExplainRefusal;
-use crate::machine::{AsOfRule, Cut, Readings};
+use crate::machine::{AsOfRule, Cut, CutTicks, Readings};
 use crate::ports::RecordBatch;
 use crate::read_model::{EngineStatus, Phase};
 
@@ -64,12 +64,28 @@ impl Engine {
             clock: Readings::default(),
             closing: true,
             skipped: Vec::new(),
+            ticks: self.closing_ticks(board_ms),
         };
         let started = self.elapsed();
         let stepped = self
             .machine
             .step(&RecordBatch::default(), Decoded::default(), cut);
         self.commit(stepped, started, None)
+    }
+
+    /// The ticks of the closing tick. What alerts look back on without ticks before it is history:
+    /// then they fire from the next tick on.
+    fn closing_ticks(&mut self, board_ms: i64) -> CutTicks {
+        let positions = self.machine.positions().iter().map(|at| at.0).collect();
+        CutTicks {
+            live_from_ms: Some(board_ms),
+            closings: vec![TickClosing {
+                tick: board_ms,
+                positions,
+            }],
+            before_ms: i64::MAX,
+            ..CutTicks::default()
+        }
     }
 
     /// Answers requests for explanations from committed state, or refuses them while there is none.

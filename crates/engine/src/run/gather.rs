@@ -3,84 +3,137 @@
 
 use std::time::Duration;
 
+use leadpulse_schema::units::AsOf;
+
 use super::inbox::Inbox;
+use super::ticks::{Outside, Taken};
 use super::{Engine, IDLE_WAIT, RETRY_WAIT, RunError, Waiting};
 use crate::decode::{Decoded, SchemaVerdicts};
 use crate::epoch::DecidedRange;
-use crate::machine::{AsOfRule, Cut, Readings};
+use crate::machine::{AsOfRule, Cut, CutTicks, Readings};
 use crate::options::ClockMode;
-use crate::ports::{Attendant, NextOffset, PollLimit, PortError, RecordBatch};
+use crate::ports::{Attendant, NextOffset, PollLimit, PortError, Record, RecordBatch};
+
+/// Bytes of records that wait for their tick. Beyond it, partitions that are ahead are paused.
+const AHEAD_BYTES: usize = 32 << 20;
 
 impl Engine {
     /// Polls until the epoch is long or full enough. Beyond `ends` nothing is taken.
     pub(super) fn gather(
         &mut self,
         cut_at: Duration,
+        caught_up: bool,
         ends: Option<&[NextOffset]>,
-    ) -> Result<RecordBatch, RunError> {
-        let mut batch = RecordBatch::default();
+    ) -> Result<Gathered, RunError> {
+        let mut taken = Taken::from(self.machine.positions());
         let limit = (self.options.max_records, self.options.max_bytes);
-        for partition in
-            (0..self.blocked.len()).filter(|partition| self.blocked[*partition].is_none())
-        {
-            self.held.take(partition, i64::MAX, limit, &mut batch);
-        }
+        let mut newest_ms = None;
+        let mut clock = self.readings(caught_up, ends.is_some(), newest_ms);
+        self.take(&mut taken, limit, ends, clock);
         loop {
             let room = PollLimit {
-                records: limit.0.saturating_sub(batch.len()),
-                bytes: limit.1.saturating_sub(batch.bytes()),
+                records: limit.0.saturating_sub(taken.records.len()),
+                bytes: limit.1.saturating_sub(taken.records.bytes()),
             };
-            let wait = if batch.is_empty() {
+            let wait = if taken.is_empty() {
                 IDLE_WAIT
             } else {
                 cut_at.saturating_sub(self.elapsed())
             };
-            let before = batch.len();
-            self.poll(&mut batch, room, wait)?;
-            self.read_model.beat();
-            self.hold_back(&mut batch, before);
-            if let Some(ends) = ends {
-                batch.retain(|r| r.offset() < ends[r.partition() as usize].0);
+            let mut polled = RecordBatch::default();
+            if room.records > 0 && room.bytes > 0 {
+                self.poll(&mut polled, room, wait)?;
             }
-            let full = batch.len() >= limit.0 || batch.bytes() >= limit.1;
-            let due = batch.is_empty() || self.elapsed() >= cut_at;
+            self.read_model.beat();
+            newest_ms = newest_ms.max(polled.iter().map(|r| r.timestamp_ms()).max());
+            let within = |r: &Record<'_>| {
+                ends.is_none_or(|ends| r.offset() < ends[r.partition() as usize].0)
+            };
+            let came = polled
+                .iter()
+                .filter(within)
+                .map(|r| self.held.push(r))
+                .count();
+            clock = self.readings(caught_up, ends.is_some(), newest_ms);
+            self.take(&mut taken, limit, ends, clock);
+            self.pace()?;
+            let full = taken.records.len() >= limit.0 || taken.records.bytes() >= limit.1;
+            let due = taken.is_empty() || self.elapsed() >= cut_at;
             // Reading to the end there is nothing to wait for once a poll comes back empty.
-            if full || due || (ends.is_some() && batch.len() == before) {
-                return Ok(batch);
+            if full || due || (ends.is_some() && came == 0) {
+                return Ok(Gathered { taken, clock });
             }
         }
     }
 
-    /// Moves newly polled records of partitions that wait, or of which older records wait, behind
-    /// those.
-    fn hold_back(&mut self, batch: &mut RecordBatch, before: usize) {
-        let (held, blocked) = (&self.held, &self.blocked);
-        let waits = |partition: u32| {
-            blocked[partition as usize].is_some() || !held.is_empty(partition as usize)
+    /// Takes the records that may be applied now.
+    fn take(
+        &mut self,
+        taken: &mut Taken,
+        limit: (usize, usize),
+        ends: Option<&[NextOffset]>,
+        clock: Readings,
+    ) {
+        let outside = Outside {
+            blocked: &self.blocked,
+            ends,
+            clock_ms: clock.bound_ms,
         };
-        let waiting: Vec<bool> = (0..blocked.len() as u32).map(waits).collect();
-        if !waiting.contains(&true) {
-            return;
-        }
-        let mut later = RecordBatch::default();
-        for index in before..batch.len() {
-            let record = batch.record(index);
-            if waiting[record.partition() as usize] {
-                later.push_copy(record);
+        let due_ms = self.machine.next_due_ms();
+        let source = self.ports.source.as_mut();
+        self.ticks
+            .take(&mut self.held, taken, limit, due_ms, &outside, source);
+    }
+
+    /// Pauses partitions that wait for a schema, and those that are ahead while much waits; resumes
+    /// them once what they gave was taken.
+    fn pace(&mut self) -> Result<(), RunError> {
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        let bytes = self.held.bytes();
+        for partition in 0..self.paused.len() {
+            let is_blocked = self.blocked[partition].is_some();
+            let waits = !self.held.is_empty(partition);
+            let is_paused = &mut self.paused[partition];
+            if !*is_paused && (is_blocked || (waits && bytes > AHEAD_BYTES)) {
+                pause.push(partition as u32);
+                *is_paused = true;
+            } else if *is_paused && !is_blocked && !waits {
+                resume.push(partition as u32);
+                *is_paused = false;
             }
         }
-        let firsts: Vec<Option<i64>> = (0..blocked.len() as u32)
-            .map(|p| {
-                later
-                    .iter()
-                    .find(|r| r.partition() == p)
-                    .map(|r| r.offset())
-            })
-            .collect();
-        batch.retain(|record| {
-            firsts[record.partition() as usize].is_none_or(|first| record.offset() < first)
-        });
-        later.iter().for_each(|record| self.held.push(record));
+        if !pause.is_empty() {
+            self.attendant.retry(|| self.ports.source.pause(&pause))?;
+        }
+        if !resume.is_empty() {
+            self.attendant.retry(|| self.ports.source.resume(&resume))?;
+        }
+        Ok(())
+    }
+
+    /// Begins to count ticks once it is decided from when on alerts fire: the configured moment,
+    /// the first reading of the clock, or, where only events count, the end of what was there.
+    pub(super) fn begin_ticks(&mut self, clock: Readings, caught_up: bool) {
+        if self.ticks.have_begun() {
+            return;
+        }
+        let state = self.machine.ticks();
+        let as_of_ms = self.machine.as_of().map(AsOf::ms);
+        let by_events = || self.ticks.newest_ms().max(as_of_ms).filter(|_| caught_up);
+        let decided_ms = self
+            .options
+            .live_from_ms
+            .or(clock.bound_ms)
+            .or_else(by_events);
+        let live_from_ms = decided_ms.map(|ms| self.ticks.at_or_after(ms));
+        let Some(live_from_ms) = state.live_from_ms.or(live_from_ms) else {
+            return;
+        };
+        self.machine.live_from(live_from_ms);
+        let step_ms = self.options.tick_ms as i64;
+        if let Some(first_ms) = self.machine.first_tick_ms(step_ms) {
+            self.ticks.begin(first_ms, state.closed_ms, state.open_ms);
+        }
     }
 
     /// Polls once; a failure that may go away is an empty poll.
@@ -141,18 +194,7 @@ impl Engine {
             return Ok(decoded);
         }
         self.hold(batch, &decoded);
-        let waiting: Vec<u32> = decoded
-            .blocked
-            .iter()
-            .map(|blocked| blocked.partition)
-            .filter(|p| !self.paused[*p as usize])
-            .collect();
-        if !waiting.is_empty() {
-            self.attendant.retry(|| self.ports.source.pause(&waiting))?;
-            waiting
-                .iter()
-                .for_each(|partition| self.paused[*partition as usize] = true);
-        }
+        self.pace()?;
         self.report_blocked();
         Ok(decoded)
     }
@@ -179,25 +221,9 @@ impl Engine {
         }
     }
 
-    /// Lets partitions go on whose schema is known by now. They are fetched again only once their
-    /// held
-    /// records were taken, so that held records stay bounded.
-    pub(super) fn release_held(&mut self) -> Result<(), RunError> {
+    /// Lets partitions go on whose schema is known by now.
+    pub(super) fn release_held(&mut self) {
         let mut released = Vec::new();
-        let emptied: Vec<u32> = (0..self.paused.len() as u32)
-            .filter(|p| {
-                self.paused[*p as usize]
-                    && self.blocked[*p as usize].is_none()
-                    && self.held.is_empty(*p as usize)
-            })
-            .collect();
-        if !emptied.is_empty() {
-            self.attendant
-                .retry(|| self.ports.source.resume(&emptied))?;
-            emptied
-                .iter()
-                .for_each(|partition| self.paused[*partition as usize] = false);
-        }
         for partition in 0..self.blocked.len() {
             let Some(record) = self
                 .held
@@ -215,13 +241,12 @@ impl Engine {
             }
         }
         if released.is_empty() {
-            return Ok(());
+            return;
         }
         released
             .iter()
             .for_each(|partition| self.blocked[*partition as usize] = None);
         self.report_blocked();
-        Ok(())
     }
 
     fn report_blocked(&self) {
@@ -251,6 +276,7 @@ impl Engine {
     pub(super) fn forget_held(&mut self) {
         let partitions = self.ports.source.partitions().len();
         self.held = Inbox::new(partitions);
+        self.ticks.arrange(partitions);
         self.blocked = vec![None; partitions];
         self.paused = vec![false; partitions];
         self.report_blocked();
@@ -280,17 +306,15 @@ impl Engine {
     /// The decisions of the epoch besides its rows.
     pub(super) fn cut(
         &mut self,
-        batch: &RecordBatch,
+        gathered: Gathered,
         decoded: &Decoded,
-        clock: Readings,
         ends: Option<&[NextOffset]>,
-    ) -> Result<Cut, RunError> {
+    ) -> Result<(RecordBatch, Cut), RunError> {
+        let Gathered { taken, mut clock } = gathered;
         let mut positions = self.machine.positions().to_vec();
         let mut read = vec![0; positions.len()];
-        for record in batch
-            .iter()
-            .filter(|r| !decoded.holds_back(r.partition(), r.offset()))
-        {
+        let is_used = |r: &Record<'_>| !decoded.holds_back(r.partition(), r.offset());
+        for record in taken.records.iter().filter(is_used) {
             let partition = record.partition() as usize;
             positions[partition] = positions[partition].max(NextOffset(record.offset() + 1));
             read[partition] += 1;
@@ -309,13 +333,37 @@ impl Engine {
         // A range belongs to the epoch whose interval passes it.
         let passed = |range: &mut DecidedRange| positions[range.partition as usize].0 >= range.end;
         let skipped = self.skipped.extract_if(.., passed).collect();
-        Ok(Cut {
+        // What waits for a schema belongs to the tick that is open when it goes on.
+        let mut closings = taken.closings;
+        for blocked in &decoded.blocked {
+            for closing in &mut closings {
+                let at = &mut closing.positions[blocked.partition as usize];
+                *at = (*at).min(blocked.offset);
+            }
+        }
+        let before_ms = self.ticks.next_ms();
+        clock.live_ms = clock.live_ms.map(|ms| ms.min(before_ms - 1));
+        let cut = Cut {
             positions,
             read,
             moment: AsOfRule::Newest,
             clock,
             closing: false,
             skipped,
-        })
+            ticks: CutTicks {
+                live_from_ms: None,
+                closings,
+                open_ms: self.ticks.open_ms().filter(|_| self.ticks.have_begun()),
+                before_ms,
+                late: taken.late,
+            },
+        };
+        Ok((taken.records, cut))
     }
+}
+
+/// The records of an epoch, and the readings it is decided with.
+pub(super) struct Gathered {
+    pub taken: Taken,
+    pub clock: Readings,
 }

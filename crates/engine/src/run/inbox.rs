@@ -101,6 +101,11 @@ impl Inbox {
         self.queues[record.partition() as usize].push(record);
     }
 
+    /// Moves a partition's first record to `into`.
+    pub fn pop(&mut self, partition: usize, into: &mut RecordBatch) {
+        self.queues[partition].pop(into);
+    }
+
     /// Moves a partition's records below an offset to `into`, as long as `into` holds fewer than
     /// these many records and bytes.
     pub fn take(

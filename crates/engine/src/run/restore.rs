@@ -208,6 +208,7 @@ impl Engine {
             }
             Goal::Audit => 0,
         };
+        self.ticks.arrange(partitions.len());
         match goal {
             Goal::Committed { .. } => self
                 .machine
@@ -248,6 +249,7 @@ impl Engine {
         // What was read ahead is read again: a seek drops it, and layouts are rare.
         self.attendant
             .retry(|| self.ports.source.seek(&positions))?;
+        self.ticks.arrange(partitions.len());
         self.machine.follow_layout(layout, partitions, &starts);
         replay.inbox = Inbox::new(positions.len());
         replay.paused = vec![false; positions.len()];
@@ -316,6 +318,11 @@ impl Engine {
             return Ok(false);
         };
         self.note_fit(&decoded, false);
+        for read in batch.iter() {
+            let (partition, timestamp_ms) = (read.partition(), read.timestamp_ms());
+            self.ticks
+                .note(partition, timestamp_ms, record.clock.bound_at);
+        }
         match goal {
             Goal::Committed { .. } => {
                 if !self.machine.replay(decoded, record) {

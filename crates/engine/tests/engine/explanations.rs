@@ -304,6 +304,7 @@ fn the_records_of_a_market_sum_to_their_logits() {
 fn rules_say_what_to_do() {
     let mut bench = Bench::new(
         r#"{"bands":[{"name":"warm","enter":0.5},{"name":"hot","enter":0.95}],"threshold_up":"hot","threshold_down":"hot",
+            "fall_dwell":"0s","cooldown":"0s","confirm":{"min_active_members":0,"min_kinds":0},
             "emit_step":{"logit":0.05},"sla_minutes":480,"actions":[
             {"code":"win_back","when":{"alert":["threshold_down"]},"expires_days":3},
             {"code":"call","label":"Schedule exec call","when":{"band":["hot"]},"sla_minutes":60,"expires_days":7},
@@ -356,11 +357,14 @@ fn rules_say_what_to_do() {
     let (score, down) = alert(&mut bench);
     assert_eq!(
         (&score["recommended_action"], &down["recommended_action"]),
-        (&json!("win_back"), &json!("win_back"))
+        (&json!("leave"), &json!("win_back"))
     );
     assert_eq!(
         (&down["sla_minutes"], &down["expires_at"]),
-        (&json!(480), &json!(later + 3 * DAY_MS)),
+        (
+            &json!(480),
+            &json!(down["as_of"].as_i64().unwrap() + 3 * DAY_MS)
+        ),
         "the policy's, the rule's"
     );
     assert!(

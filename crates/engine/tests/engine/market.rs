@@ -40,6 +40,11 @@ impl Market {
         self.generator.random_bool(probability)
     }
 
+    /// Lets time pass in which nothing is sent.
+    pub fn skip(&mut self, ms: i64) {
+        self.now_ms += ms;
+    }
+
     /// Sends so many records, over about a month.
     pub fn send(&mut self, rig: &Rig, records: u64) {
         self.send_within(rig, records, 30);

@@ -12,14 +12,14 @@ use leadpulse_engine::ports::{
 };
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
-    AsOfRule, AuditFindings, Chain, ClockMode, Cut, Decoders, Engine, EngineOptions, Epoch,
-    EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
+    AsOfRule, AuditFindings, Chain, ClockMode, Cut, CutTicks, Decoders, Engine, EngineOptions,
+    Epoch, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
     MachineParts, Metrics, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, RunSummary,
-    SchemaVerdicts, ScriptRecord, Sealed, Skip, Task, Until, audit,
+    SchemaVerdicts, ScriptRecord, Sealed, Skip, Task, TickClosing, Until, audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
-use leadpulse_policy::PolicyOptions;
+use leadpulse_policy::{CapOptions, PolicyOptions};
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{
     Catalog, Comparison, Condition, DayCounter, DayWindow, FolderRegistry, Frame, Literal, Measure,
@@ -68,6 +68,7 @@ pub enum Filter {
 }
 
 pub const POLICY: &str = r#"{"bands":[{"name":"warm","enter":0.2},{"name":"hot","enter":0.5}],"threshold_up":"hot","threshold_down":"hot",
+    "fall_dwell":"0s","confirm":{"min_active_members":0,"min_kinds":0,"recency":"40000d"},"suppress":{"customers":false,"deals_of_others":false},
     "emit_step":{"logit":0.05},"cooldown_ms":21600000}"#;
 
 /// Input partitions: (topic, number, table).
@@ -134,6 +135,8 @@ impl Rig {
             epoch_floor_ms: 10_000,
             soft_budget: 4,
             explain_budget: 2,
+            // Alerts fire from the beginning.
+            live_from_ms: Some(0),
             ..Default::default()
         };
         Self {
@@ -146,6 +149,21 @@ impl Rig {
             weigh,
             bundle_id: "linear-1".into(),
             options: options.validated().unwrap(),
+        }
+    }
+
+    /// The same input and configuration, nothing committed yet.
+    pub fn elsewhere(&self) -> Self {
+        let broker = {
+            let cluster = self.broker.lock();
+            let copy = Broker::new(cluster.partitions.clone());
+            copy.lock().input.clone_from(&cluster.input);
+            copy.lock().ends.clone_from(&cluster.ends);
+            copy
+        };
+        Self {
+            broker,
+            ..self.clone()
         }
     }
 
@@ -231,7 +249,7 @@ impl Rig {
     }
 
     /// The day counters of all tasks, and each task's population bound to them.
-    fn populations(&self) -> (Vec<DayCounter>, Vec<Population>) {
+    pub fn populations(&self) -> (Vec<DayCounter>, Vec<Population>) {
         let mut counters = Vec::new();
         let mut populations = Vec::new();
         for task in &self.tasks {
@@ -304,11 +322,11 @@ impl Rig {
         )
     }
 
-    fn entity(&self, spec: &TaskSpec) -> TableId {
+    pub fn entity(&self, spec: &TaskSpec) -> TableId {
         self.catalog.table(spec.table).unwrap().id
     }
 
-    fn graph(&self, tracking: Tracking) -> Graph {
+    pub fn graph(&self, tracking: Tracking) -> Graph {
         let windows = self
             .populations()
             .1
@@ -366,6 +384,12 @@ impl Rig {
             soft_budget: self.options.soft_budget,
             explain_budget: self.options.explain_budget,
             current_scores: true,
+            caps: CapOptions {
+                per_owner_and_day: None,
+                ..CapOptions::default()
+            }
+            .checked()
+            .unwrap(),
         })
     }
 
@@ -455,7 +479,7 @@ impl Rig {
     }
 
     /// The records of some partitions between offsets.
-    fn records(&self, from: &[NextOffset], to: &[NextOffset]) -> RecordBatch {
+    pub fn records(&self, from: &[NextOffset], to: &[NextOffset]) -> RecordBatch {
         let cluster = self.broker.lock();
         let mut batch = RecordBatch::default();
         // Not the order they are read in by anybody: an epoch's outcome does not depend on it.
@@ -500,6 +524,7 @@ impl Rig {
             clock,
             closing: false,
             skipped: vec![],
+            ticks: self.ticks_of(machine, &batch, clock_ms),
         };
         let partitions = self.broker.lock().partitions.clone();
         let decoded = Decoders::default().decode(
@@ -511,6 +536,22 @@ impl Rig {
         );
         assert_eq!(decoded.blocked, []);
         machine.step(&batch, decoded, cut)
+    }
+
+    /// Closes one tick, at the newest of what the epoch takes and of the clock.
+    fn ticks_of(&self, machine: &Machine, batch: &RecordBatch, clock_ms: Option<i64>) -> CutTicks {
+        let newest_ms = batch.iter().map(|r| r.timestamp_ms()).max().max(clock_ms);
+        let tick =
+            newest_ms.filter(|ms| machine.ticks().closed_ms.is_none_or(|closed| closed < *ms));
+        let positions = self.broker.lock().ends.clone();
+        CutTicks {
+            live_from_ms: self.options.live_from_ms,
+            closings: tick
+                .map(|tick| TickClosing { tick, positions })
+                .into_iter()
+                .collect(),
+            ..CutTicks::default()
+        }
     }
 
     /// Steps a machine as a committed epoch was decided.

@@ -308,10 +308,12 @@ fn every_record_reads_back_as_it_was_written() {
         epoch: 3,
         band: Some("hot".into()),
         state: r#"{"level":1}"#.into(),
+        alerts: Some(r#"{"level":2}"#.into()),
     };
     check(POLICY_STATE_SCHEMA, &state, true);
     let none = PolicyStateRecord {
         band: None,
+        alerts: None,
         ..state
     };
     check(POLICY_STATE_SCHEMA, &none, false);
@@ -373,11 +375,12 @@ fn records_are_the_bytes_of_their_fixtures() {
         epoch: 3,
         band: Some("hot".into()),
         state: r#"{"level":1}"#.into(),
+        alerts: Some(r#"{"level":2}"#.into()),
     };
     let written = [
         ("score-2", codec(SCORE_SCHEMA).encode(&score())),
         ("alert-1", codec(ALERT_SCHEMA).encode(&alert())),
-        ("policy-state-1", codec(POLICY_STATE_SCHEMA).encode(&state)),
+        ("policy-state-2", codec(POLICY_STATE_SCHEMA).encode(&state)),
     ];
     for (name, bytes) in written {
         let line = format!("{name} {}", leadpulse_schema::hex(&bytes));

@@ -1,0 +1,216 @@
+//! The decisions of a tick: cells that are due become observations, and those become alerts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use leadpulse_features::probability;
+use leadpulse_graph::{CellRef, Reasons};
+use leadpulse_policy::{
+    AccountAlert, AlertDraft, Decision, Digest, EntityDraft, Scored, Seen, Stage, combine,
+};
+use leadpulse_records::Emission;
+use leadpulse_schema::Absence;
+
+use super::Machine;
+use super::decide::Decided;
+use super::score::{Assessed, Subject};
+use super::state::Tracked;
+use crate::epoch::EpochTally;
+
+/// What is needed to tell of an entity with a draft.
+struct Told {
+    subject: Subject,
+    reasons: Reasons,
+    logit: Result<f64, Absence>,
+}
+
+/// The drafts of a tick, and their entities by task, table and key.
+#[derive(Default)]
+struct Drafts {
+    drafts: Vec<EntityDraft>,
+    told: BTreeMap<(Arc<str>, Arc<str>, Arc<str>), Told>,
+}
+
+impl Machine {
+    /// In: the cells that are due at a tick, which is the graph's moment.
+    /// Out: the alerts that fire, in order; the memory of alerts is that after the tick.
+    pub(super) fn fold(
+        &mut self,
+        tick_ms: i64,
+        due: &[(CellRef, Reasons)],
+        decided: &mut Decided,
+        tally: &mut EpochTally,
+    ) {
+        let cells = self.with_revisits(due, tick_ms);
+        let assessed = self.score(&cells);
+        tally.folded += assessed.len();
+        let mut found = Drafts::default();
+        for item in &assessed {
+            self.fold_one(tick_ms, item, &mut found, decided, tally);
+        }
+        let caps = &self.given.caps;
+        let digests = caps.due(&mut self.state.caps, tick_ms);
+        let before = self.state.caps.clone();
+        let alerts = caps.admit(&mut self.state.caps, tick_ms, combine(found.drafts));
+        decided.caps_changed |= !digests.is_empty() || before != self.state.caps;
+        for digest in &digests {
+            self.tell_digest(digest, decided, tally);
+        }
+        for alert in &alerts {
+            self.tell(alert, &found.told, decided, tally);
+        }
+    }
+
+    /// The due cells, and those of entities about which time alone decides by now.
+    fn with_revisits(
+        &mut self,
+        due: &[(CellRef, Reasons)],
+        tick_ms: i64,
+    ) -> Vec<(CellRef, Reasons)> {
+        let state = &mut self.state;
+        let mut cells = due.to_vec();
+        while let Some((at_ms, entity)) = state.revisits.first().copied() {
+            if at_ms > tick_ms {
+                break;
+            }
+            state.revisits.pop_first();
+            let Some(place) = state.graph.directory().place(entity) else {
+                continue;
+            };
+            if let Err(index) = cells.binary_search_by_key(&place.cell, |(at, _)| *at) {
+                cells.insert(index, (place.cell, Reasons::TIMER));
+            }
+        }
+        cells
+    }
+
+    fn fold_one(
+        &mut self,
+        tick_ms: i64,
+        item: &Assessed,
+        found: &mut Drafts,
+        decided: &mut Decided,
+        tally: &mut EpochTally,
+    ) {
+        let task = &self.given.tasks[item.task];
+        let ticks = &self.state.ticks;
+        let key = (item.task, item.entity);
+        let is_folded = |tracked: &Tracked| tracked.alerts.tick_ms.is_some();
+        if item.logit.is_err() && !self.state.tracked.get(&key).is_some_and(is_folded) {
+            // Emitted scores may have seen it; for alerts it begins with its first score.
+            return;
+        }
+        let is_history = ticks.live_from_ms.is_none_or(|live_ms| tick_ms <= live_ms);
+        let is_placed = is_history || item.reasons.contains(Reasons::BUNDLE);
+        let graph = &self.state.graph;
+        let plan = &self.given.facts[item.task];
+        let facts = plan.facts(graph, graph.cell(item.cell), item.entity, self.state.as_of);
+        let seen = Seen {
+            tick_ms,
+            score: item.logit.map(|logit| Scored {
+                probability: probability(logit),
+                logit,
+            }),
+            stage: if is_placed {
+                Stage::Placing
+            } else {
+                Stage::Live
+            },
+            is_new: ticks.known.is_some_and(|known| item.entity.0 >= known),
+            facts: &facts,
+            ruling: None,
+        };
+        let tracked = self.state.tracked.entry(key).or_default();
+        let folded = task.policy.fold(&mut tracked.alerts, &seen);
+        for (alert_type, reason) in &folded.held {
+            let key = (alert_type.name(), reason.name());
+            *tally.suppressed.entry(key).or_default() += 1;
+        }
+        if folded.changed {
+            decided.changed.insert(key);
+        }
+        let revisit = folded.revisit_at_ms.map(|at_ms| (at_ms, item.entity));
+        self.state.revisits.extend(revisit);
+        if folded.fired.is_empty() {
+            return;
+        }
+        let task_name = task.name.clone();
+        let entity_type: Arc<str> = self
+            .given
+            .catalog
+            .table_at(task.entity)
+            .name
+            .as_str()
+            .into();
+        let entity_id = self.state.graph.directory().key(item.entity).clone();
+        let account: Arc<str> = facts.account.as_str().into();
+        let owner: Option<Arc<str>> = facts.owner.as_deref().map(Arc::from);
+        found
+            .drafts
+            .extend(folded.fired.into_iter().map(|draft| EntityDraft {
+                task: task_name.clone(),
+                entity_type: entity_type.clone(),
+                entity_id: entity_id.clone(),
+                account: account.clone(),
+                owner: owner.clone(),
+                draft,
+            }));
+        let told = Told {
+            subject: item.subject(),
+            reasons: item.reasons,
+            logit: item.logit,
+        };
+        found.told.insert((task_name, entity_type, entity_id), told);
+    }
+
+    fn tell_digest(&self, _: &Digest, _: &mut Decided, _: &mut EpochTally) {}
+
+    /// Writes the record of an alert: explained, as of the tick.
+    fn tell(
+        &self,
+        alert: &AccountAlert,
+        told: &BTreeMap<(Arc<str>, Arc<str>, Arc<str>), Told>,
+        decided: &mut Decided,
+        tally: &mut EpochTally,
+    ) {
+        let lead = &alert.lead;
+        let key = (
+            lead.task.clone(),
+            lead.entity_type.clone(),
+            lead.entity_id.clone(),
+        );
+        let Some(one) = told.get(&key) else { return };
+        let lineage = self.lineage();
+        let explained = one.logit.is_ok().then(|| self.explain_now(one.subject).1);
+        let decision = told_by(&lead.draft);
+        let standings = &self.state.standings[one.subject.task];
+        let emission = Emission {
+            reasons: one.reasons,
+            standing: one.logit.ok().map(|logit| standings.of(logit)),
+            explained: explained.as_ref(),
+            ..self.emission(one.subject, one.logit, &decision, &lineage)
+        };
+        let shown = emission.shown_alert(&lead.draft);
+        let key = (shown.record.r#type.0, shown.record.severity.0);
+        *tally.alerts.entry(key).or_default() += 1;
+        let task = self.given.tasks[one.subject.task].name.to_string();
+        *tally.explanations.entry((task, "made")).or_default() += 1;
+        decided.outputs.push(self.alert_output(&shown.record));
+        decided.views.alerts.push(shown);
+    }
+}
+
+/// The decision that an alert stands for: its bands, and the change that it tells.
+fn told_by(draft: &AlertDraft) -> Decision {
+    Decision {
+        emit: None,
+        band: draft.band.clone(),
+        previous_band: draft.previous_band.clone(),
+        previous_probability: draft.change.map(|before| before.probability),
+        previous_as_of_ms: draft.change.map(|before| before.since_ms),
+        trend: draft.trend,
+        velocity_per_day: draft.velocity_per_day,
+        acceleration_per_day2: None,
+        state_changed: false,
+    }
+}

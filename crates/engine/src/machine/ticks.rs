@@ -1,0 +1,257 @@
+//! Ticks: moments on a grid at which alerts are decided, so that they follow from the data alone.
+//!
+//! What belongs to a tick is decided where records are gathered, and recorded. At a tick the graph
+//! holds what was known by then and nothing later, whichever epochs brought it; the cells that are
+//! due are those that rows, boards, deadlines or a new version touched since the tick before.
+//! Scores emitted in between never reach the alerts.
+//!
+//! Decision: docs/decisions/0052-alerts-are-a-fold-over-ticks.md
+
+use serde::{Deserialize, Serialize};
+
+use leadpulse_schema::units::{AsOf, DAY_MS};
+use leadpulse_schema::{Catalog, RowBatch};
+
+use super::Machine;
+use super::admit::AdmittedRows;
+use super::decide::Decided;
+use crate::decode::Decoded;
+use crate::epoch::{EpochRecord, EpochTally, TickClosing};
+
+/// Between two ticks with records further apart than this, only so much of the time after the
+/// first is looked at moment by moment: a wrong timestamp may lie at the end of the world.
+const LONGEST_GAP_MS: i64 = 366 * DAY_MS;
+
+/// The ticks of a cut.
+#[derive(Clone, Debug)]
+pub struct CutTicks {
+    /// The tick after which alerts fire, milliseconds, once it is decided. The first one counts.
+    pub live_from_ms: Option<i64>,
+    /// Ticks that the epoch closes, ascending. Their positions divide its records.
+    pub closings: Vec<TickClosing>,
+    /// The tick of the records behind the last closing, milliseconds.
+    pub open_ms: Option<i64>,
+    /// `as_of` stays before this moment, milliseconds: the first tick that is not closed.
+    pub before_ms: i64,
+    /// Records that came after their tick was closed.
+    pub late: i64,
+}
+
+impl Default for CutTicks {
+    fn default() -> Self {
+        Self {
+            live_from_ms: None,
+            closings: Vec::new(),
+            open_ms: None,
+            before_ms: i64::MAX,
+            late: 0,
+        }
+    }
+}
+
+impl CutTicks {
+    /// The recorded ticks of an epoch.
+    pub(super) fn recorded(record: &EpochRecord) -> Self {
+        Self {
+            live_from_ms: record.live_from,
+            closings: record.ticks.clone(),
+            open_ms: record.open_tick,
+            before_ms: i64::MAX,
+            late: record.late_for_tick,
+        }
+    }
+}
+
+/// The place of a deployment among its ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickState {
+    /// The tick after which alerts fire, milliseconds.
+    pub live_from_ms: Option<i64>,
+    /// The last closed tick, milliseconds.
+    pub closed_ms: Option<i64>,
+    /// The last tick that was looked at, milliseconds; `None` before the first row and tick.
+    pub folded_ms: Option<i64>,
+    /// The tick of rows that were applied since, milliseconds.
+    pub open_ms: Option<i64>,
+    /// Number of entities that records had named by `live_from_ms`; later ones are new.
+    pub known: Option<u32>,
+}
+
+/// The part of an epoch that is done again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Folding {
+    /// Alerts are decided.
+    On,
+    /// Rows are applied and cells become due; what was decided is read back from the outputs.
+    Off,
+}
+
+impl Machine {
+    /// The place among the ticks, after the last epoch.
+    pub fn ticks(&self) -> TickState {
+        self.state.ticks
+    }
+
+    /// Decides from which tick on alerts fire, milliseconds, unless it is decided.
+    pub fn live_from(&mut self, tick_ms: i64) {
+        self.state.ticks.live_from_ms.get_or_insert(tick_ms);
+    }
+
+    /// The first tick that is looked at: before it nothing is remembered of any entity. `None`
+    /// until it is decided from when on alerts fire.
+    pub fn first_tick_ms(&self, step_ms: i64) -> Option<i64> {
+        let live_from_ms = self.state.ticks.live_from_ms?;
+        let policies = self
+            .given
+            .tasks
+            .iter()
+            .map(|task| task.policy.look_back_ms());
+        let lookback_ms = policies.max().unwrap_or(0);
+        Some((live_from_ms - lookback_ms).div_euclid(step_ms) * step_ms)
+    }
+
+    /// The first moment at which a cell or an entity is due though no row touched it, milliseconds.
+    pub fn next_due_ms(&self) -> i64 {
+        let revisit_ms = self.state.revisits.first().map(|(at_ms, _)| *at_ms);
+        let due_ms = self.state.graph.next_due_ms();
+        revisit_ms.map_or(due_ms, |at_ms| at_ms.min(due_ms))
+    }
+
+    /// In: decoded rows by partition and offset, the clock reading that bounds the future, and the
+    /// ticks that divide the rows.
+    /// Out: one outcome per row, and what the closed ticks decided, in their order.
+    pub(super) fn apply(
+        &mut self,
+        decoded: Decoded,
+        bound_ms: Option<i64>,
+        ticks: &CutTicks,
+        folding: Folding,
+        tally: &mut EpochTally,
+    ) -> (AdmittedRows, Decided) {
+        let live_from_ms = &mut self.state.ticks.live_from_ms;
+        *live_from_ms = live_from_ms.or(ticks.live_from_ms);
+        let catalog = self.given.catalog.clone();
+        let (mut admitted, rows, records) = AdmittedRows::of(decoded);
+        let mut decided = Decided::default();
+        let parts = parts(&catalog, rows, records, &ticks.closings);
+        for (index, (rows, records)) in parts.into_iter().enumerate() {
+            let tick = ticks
+                .closings
+                .get(index)
+                .map(|closing| closing.tick)
+                .or(ticks.open_ms);
+            if let Some(tick_ms) = tick.filter(|_| !rows.is_empty()) {
+                self.open(tick_ms, folding, &mut decided, tally);
+            }
+            self.admit(&rows, &records, bound_ms, &mut admitted, tally);
+            if let Some(closing) = ticks.closings.get(index) {
+                self.close(closing.tick, folding, &mut decided, tally);
+            }
+        }
+        self.state.ticks.open_ms = ticks.open_ms;
+        (admitted, decided)
+    }
+
+    /// Prepares for rows of a tick: all that is due before it is looked at without them.
+    fn open(
+        &mut self,
+        tick_ms: i64,
+        folding: Folding,
+        decided: &mut Decided,
+        tally: &mut EpochTally,
+    ) {
+        if self.state.ticks.open_ms != Some(tick_ms) {
+            self.look_before(tick_ms, folding, decided, tally);
+            if self.state.ticks.folded_ms.is_some() {
+                self.state.graph.fire_before(tick_ms);
+            }
+            self.state.ticks.open_ms = Some(tick_ms);
+        }
+    }
+
+    /// Closes a tick, and looks at what is due at it.
+    fn close(
+        &mut self,
+        tick_ms: i64,
+        folding: Folding,
+        decided: &mut Decided,
+        tally: &mut EpochTally,
+    ) {
+        self.state.ticks.closed_ms = Some(tick_ms);
+        self.state.ticks.open_ms = None;
+        // Before the first accepted row there is nothing to look at.
+        if self.state.newest_event_ms.is_some() {
+            self.look_before(tick_ms, folding, decided, tally);
+            self.fold_at(tick_ms, folding, decided, tally);
+        }
+    }
+
+    /// Looks at every moment before a tick at which something is due though no row touched it.
+    fn look_before(
+        &mut self,
+        tick_ms: i64,
+        folding: Folding,
+        decided: &mut Decided,
+        tally: &mut EpochTally,
+    ) {
+        if let Some(folded_ms) = self.state.ticks.folded_ms {
+            let until_ms = tick_ms.min(folded_ms.saturating_add(LONGEST_GAP_MS));
+            while self.next_due_ms() < until_ms {
+                self.fold_at(self.next_due_ms(), folding, decided, tally);
+            }
+        }
+    }
+
+    fn fold_at(
+        &mut self,
+        tick_ms: i64,
+        folding: Folding,
+        decided: &mut Decided,
+        tally: &mut EpochTally,
+    ) {
+        let state = &mut self.state;
+        state.as_of = state.as_of.max(AsOf::from_ms(tick_ms));
+        state.graph.advance(state.as_of);
+        state.ticks.folded_ms = Some(tick_ms);
+        let ticks = &mut state.ticks;
+        if ticks.known.is_none() && ticks.live_from_ms.is_some_and(|live_ms| live_ms <= tick_ms) {
+            ticks.known = Some(state.graph.directory().len() as u32);
+        }
+        let due = state.graph.take_due();
+        if folding == Folding::On {
+            self.fold(tick_ms, &due, decided, tally);
+        }
+        for (at, _) in &due {
+            self.state.graph.folded(*at);
+        }
+    }
+}
+
+/// Divides rows by the closings that cover them; the last part is behind all closings.
+fn parts(
+    catalog: &Catalog,
+    rows: RowBatch,
+    records: Vec<u32>,
+    closings: &[TickClosing],
+) -> Vec<(RowBatch, Vec<u32>)> {
+    let part_of = |index: usize| {
+        let at = rows.row(index).position();
+        let covers = |closing: &TickClosing| closing.covers(at.partition, at.offset);
+        closings.iter().position(covers).unwrap_or(closings.len())
+    };
+    let places: Vec<usize> = (0..rows.len()).map(part_of).collect();
+    let mut parts: Vec<(RowBatch, Vec<u32>)> = vec![Default::default(); closings.len() + 1];
+    if let Some(only) = places
+        .first()
+        .filter(|first| places.iter().all(|p| p == *first))
+    {
+        parts[*only] = (rows, records);
+        return parts;
+    }
+    for (index, place) in places.into_iter().enumerate() {
+        let (part, of) = &mut parts[place];
+        part.push_copy(catalog, rows.row(index));
+        of.push(records[index]);
+    }
+    parts
+}

@@ -1,0 +1,372 @@
+//! C9: alerts are a function of the rows and of the recorded ticks.
+//!
+//! The oracle knows the input and the closings, and nothing of epochs, emitted scores, budgets and
+//! deaths: it applies the rows of each tick at once, scores what is due at it, and folds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use leadpulse_engine::ports::{NextOffset, Output};
+use leadpulse_engine::{ClockMode, Decoders, SchemaVerdicts, TickClosing, Until};
+use leadpulse_features::{AlertFactPlan, Scorer, probability};
+use leadpulse_graph::{CellRef, DAY_MS, EntityId, Graph, Reasons, Tracking};
+use leadpulse_policy::{
+    AlertState, EntityDraft, Policy, PolicyOptions, Scored, Seen, Stage, combine,
+};
+use leadpulse_schema::Population;
+use leadpulse_schema::units::AsOf;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::broker::{Fault, HandClock, Reading};
+use super::market::Market;
+use super::rig::{Filter, Life, Rig, TaskSpec};
+use super::scorer::{Linear, by_name};
+
+/// Dwell, cooldown and confirmation of hours, so that a month has many of each.
+const PATIENT: &str = r#"{"bands":[{"name":"warm","enter":0.25},{"name":"hot","enter":0.45}],"threshold_up":"warm","threshold_down":"warm",
+    "hysteresis_ratio":0.1,"min_dwell":"3h","fall_dwell":"5h","cooldown":"2d","emit_step":{"logit":0.01},
+    "confirm":{"min_active_members":1,"min_kinds":1,"recency":"4d","within":"2d"},"suppress":{"customers":false,"deals_of_others":false}}"#;
+const PROMPT: &str = r#"{"bands":[{"name":"hot","enter":0.4}],"threshold_up":"hot","threshold_down":"hot","hysteresis_ratio":0.05,
+    "fall_dwell":"0s","cooldown":"1h","emit_step":{"logit":0.01},
+    "confirm":{"min_active_members":0,"min_kinds":0,"recency":"40d"},"suppress":{"customers":false,"deals_of_others":false}}"#;
+
+fn tasks() -> Vec<TaskSpec> {
+    let task = |name, table, policy, filter| TaskSpec {
+        name,
+        table,
+        policy,
+        filter,
+    };
+    vec![
+        task("buys_90d", "accounts", PATIENT, Filter::ActiveWithin(12)),
+        task("grows_90d", "accounts", PROMPT, Filter::Everyone),
+        task("engages_14d", "contacts", PROMPT, Filter::Has("seniority")),
+    ]
+}
+
+/// What an alert says, as far as the data decide it: id, severity, tick.
+type Told = BTreeSet<(String, String, i64)>;
+
+fn assert_told(found: &Told, expected: &Told, seed: u64) {
+    let missing: Vec<_> = expected.difference(found).collect();
+    let more: Vec<_> = found.difference(expected).collect();
+    assert!(
+        missing.is_empty() && more.is_empty(),
+        "seed {seed}: not told {missing:?}, not expected {more:?}"
+    );
+}
+
+fn committed(rig: &Rig) -> Told {
+    let alerts = rig.committed(Output::Alerts);
+    let told: Told = alerts
+        .iter()
+        .map(|alert| {
+            let text = |field: &str| alert[field].as_str().unwrap().to_owned();
+            (
+                text("alert_id"),
+                text("severity"),
+                alert["as_of"].as_i64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(told.len(), alerts.len(), "nothing is told twice");
+    told
+}
+
+/// The alerts that follow from the input and the closings.
+struct Oracle<'r> {
+    rig: &'r Rig,
+    graph: Graph,
+    scorer: Linear,
+    populations: Vec<Population>,
+    policies: Vec<Policy>,
+    facts: Vec<AlertFactPlan>,
+    memory: BTreeMap<(usize, EntityId), AlertState>,
+    live_from_ms: i64,
+    known: Option<u32>,
+    told: Told,
+}
+
+impl<'r> Oracle<'r> {
+    fn new(rig: &'r Rig, live_from_ms: i64) -> Self {
+        let options = |spec: &TaskSpec| serde_json::from_str::<PolicyOptions>(spec.policy).unwrap();
+        let policies: Vec<Policy> = rig
+            .tasks
+            .iter()
+            .map(|spec| options(spec).validated().unwrap())
+            .collect();
+        let graph = rig.graph(Tracking::On);
+        let plan = |policy: &Policy| {
+            AlertFactPlan::new(&rig.catalog, &graph.shared().layout, policy.fact_options()).unwrap()
+        };
+        Self {
+            facts: policies.iter().map(plan).collect(),
+            scorer: rig.scorer(),
+            populations: rig.populations().1,
+            rig,
+            graph,
+            policies,
+            memory: BTreeMap::new(),
+            live_from_ms,
+            known: None,
+            told: Told::new(),
+        }
+    }
+
+    /// Everything up to the last closing.
+    fn follow(mut self, closings: &[TickClosing]) -> Told {
+        let mut from = vec![NextOffset(0); closings[0].positions.len()];
+        let mut before_ms = None;
+        for closing in closings {
+            from.resize(closing.positions.len(), NextOffset(0));
+            let to: Vec<NextOffset> = closing.positions.iter().map(|at| NextOffset(*at)).collect();
+            if let Some(before_ms) = before_ms {
+                self.wait(before_ms, closing.tick);
+            }
+            let rows = self.rows(&from, &to);
+            let is_news = !rows.is_empty();
+            self.graph.apply(&rows, None);
+            if is_news || before_ms.is_some() {
+                self.look(closing.tick);
+                before_ms = Some(closing.tick);
+            }
+            from = to;
+        }
+        self.told
+    }
+
+    fn rows(&self, from: &[NextOffset], to: &[NextOffset]) -> leadpulse_schema::RowBatch {
+        let batch = self.rig.records(from, to);
+        let partitions = self.rig.broker.lock().partitions.clone();
+        let verdicts = SchemaVerdicts::Store;
+        let schemas = self.rig.schemas.as_ref();
+        let mut decoders = Decoders::default();
+        decoders
+            .decode(&batch, &partitions, &self.rig.catalog, schemas, verdicts)
+            .rows
+    }
+
+    /// Looks at every moment between two ticks at which time alone makes something due.
+    fn wait(&mut self, from_ms: i64, to_ms: i64) {
+        loop {
+            let revisit = self.memory.values().filter_map(|state| state.revisit_at_ms);
+            let revisit = revisit.filter(|at_ms| *at_ms > self.graph.as_of_ms()).min();
+            let next_ms = self.graph.next_due_ms().min(revisit.unwrap_or(i64::MAX));
+            if next_ms >= to_ms.min(from_ms + 366 * DAY_MS) {
+                break;
+            }
+            self.look(next_ms);
+        }
+        self.graph.fire_before(to_ms);
+    }
+
+    fn look(&mut self, tick_ms: i64) {
+        let as_of = AsOf::from_ms(tick_ms);
+        self.graph.advance(as_of);
+        if tick_ms >= self.live_from_ms && self.known.is_none() {
+            self.known = Some(self.graph.directory().len() as u32);
+        }
+        let mut due: BTreeMap<CellRef, Reasons> = self.graph.take_due().into_iter().collect();
+        for at in due.keys() {
+            self.graph.folded(*at);
+        }
+        for ((_, entity), state) in &self.memory {
+            let is_due = state.revisit_at_ms.is_some_and(|at_ms| at_ms <= tick_ms);
+            if let (true, Some(place)) = (is_due, self.graph.directory().place(*entity)) {
+                due.entry(place.cell).or_insert(Reasons::TIMER);
+            }
+        }
+        let drafts = due
+            .into_keys()
+            .flat_map(|at| self.fold(tick_ms, at))
+            .collect();
+        for alert in combine(drafts) {
+            let severity = alert.lead.draft.severity.name().to_owned();
+            self.told.insert((alert.lead.alert_id(), severity, tick_ms));
+        }
+    }
+
+    fn fold(&mut self, tick_ms: i64, at: CellRef) -> Vec<EntityDraft> {
+        let as_of = AsOf::from_ms(tick_ms);
+        let (scorer, populations) = (&self.scorer, &self.populations);
+        let cell = self.graph.cell(at);
+        let mut drafts = Vec::new();
+        for (task, spec) in self.rig.tasks.iter().enumerate() {
+            let asked = [self.rig.entity(spec)];
+            let batch = scorer.plan().encode(&self.graph, &[at], as_of, &asked);
+            let logits = scorer.logits(&batch, task);
+            for node in cell.nodes.iter().filter(|node| node.table == asked[0]) {
+                let absence = self.graph.absence(cell, node, as_of, &populations[task]);
+                let key = (task, node.entity);
+                if absence.is_some() && !self.memory.contains_key(&key) {
+                    continue;
+                }
+                let row = scorer.plan().row_of(&batch, node.table, 0, node.entity);
+                let facts = self.facts[task].facts(&self.graph, cell, node.entity, as_of);
+                let seen = Seen {
+                    tick_ms,
+                    score: absence.map_or_else(
+                        || {
+                            let logit = logits[row.unwrap().0];
+                            Ok(Scored {
+                                probability: probability(logit),
+                                logit,
+                            })
+                        },
+                        Err,
+                    ),
+                    stage: if tick_ms <= self.live_from_ms {
+                        Stage::Placing
+                    } else {
+                        Stage::Live
+                    },
+                    is_new: self.known.is_some_and(|known| node.entity.0 >= known),
+                    facts: &facts,
+                    ruling: None,
+                };
+                let state = self.memory.entry(key).or_default();
+                let folded = self.policies[task].fold(state, &seen);
+                let directory = self.graph.directory();
+                drafts.extend(folded.fired.into_iter().map(|draft| EntityDraft {
+                    task: spec.name.into(),
+                    entity_type: spec.table.into(),
+                    entity_id: directory.key(node.entity).clone(),
+                    account: facts.account.as_str().into(),
+                    owner: facts.owner.as_deref().map(Arc::from),
+                    draft,
+                }));
+            }
+        }
+        drafts
+    }
+}
+
+/// The alerts by the oracle, given the closings of the script.
+fn expected(rig: &Rig) -> Told {
+    let script = rig.script();
+    let live_from_ms = script.iter().find_map(|record| record.live_from).unwrap();
+    let closings: Vec<TickClosing> = script.into_iter().flat_map(|record| record.ticks).collect();
+    Oracle::new(rig, live_from_ms).follow(&closings)
+}
+
+fn random_reading(generator: &mut ChaCha8Rng) -> Reading {
+    Reading {
+        seed: generator.random(),
+        empty_ratio: [0.0, 0.3][generator.random_range(0..2)],
+        most: [1, 7, usize::MAX][generator.random_range(0..3)],
+        favourite: generator
+            .random_bool(0.5)
+            .then(|| generator.random_range(0..8_u64) as usize),
+        ..Reading::default()
+    }
+}
+
+/// A market whose alerts begin after a third of its records.
+fn market(seed: u64, records: u64) -> Rig {
+    let mut rig = Rig::new(&tasks(), by_name);
+    Market::new(seed).send(&rig, records);
+    let mut stamps: Vec<i64> = {
+        let cluster = rig.broker.lock();
+        cluster
+            .input
+            .iter()
+            .flatten()
+            .map(|message| message.timestamp_ms)
+            .collect()
+    };
+    stamps.sort_unstable();
+    rig.options.live_from_ms = Some(stamps[stamps.len() / 3]);
+    rig
+}
+
+#[test]
+fn alerts_follow_from_rows_and_ticks_whatever_epochs_budgets_and_deaths() {
+    let mut alerts = 0;
+    for seed in 0..6 {
+        let mut generator = ChaCha8Rng::seed_from_u64(seed);
+        let rig = market(seed, 400);
+        let mut told: Option<Told> = None;
+        for (max_records, soft_budget, kills) in [(20_000, 4, 0), (1, 1, 2), (7, 1, 6), (50, 99, 3)]
+        {
+            let mut rig = rig.elsewhere();
+            rig.options.max_records = max_records;
+            rig.options.soft_budget = soft_budget;
+            for life in 0.. {
+                let fault = [Fault::Before, Fault::After][generator.random_range(0..2)];
+                let fault = (life < kills).then(|| (generator.random_range(0..30), fault));
+                let reading = random_reading(&mut generator);
+                let life = Life {
+                    reading,
+                    fault,
+                    ..Life::default()
+                };
+                if rig.run(Until::End, life).is_ok() {
+                    break;
+                }
+            }
+            rig.check_committed();
+            let found = committed(&rig);
+            assert_told(&found, &expected(&rig), seed);
+            // The end of the log closes the same ticks, so the alerts are equal, too.
+            assert_told(&found, told.get_or_insert_with(|| found.clone()), seed);
+        }
+        alerts += told.unwrap().len();
+    }
+    assert!(alerts > 60, "{alerts} alerts are too few to compare");
+}
+
+#[test]
+fn a_back_fill_that_goes_live_alerts_as_its_ticks_say() {
+    let mut alerts = 0;
+    for seed in 10..14 {
+        let mut generator = ChaCha8Rng::seed_from_u64(seed);
+        let mut rig = Rig::new(&tasks(), by_name);
+        let mut market = Market::new(seed);
+        market.send(&rig, 300);
+        rig.options.clock = ClockMode::Wall;
+        rig.options.epoch_floor_ms = 1;
+        rig.options.live_from_ms = None;
+        for _ in 0..3 {
+            rig.options.max_records = [1, 9, 20_000][generator.random_range(0..3)];
+            let clock = HandClock::default();
+            let newest_ms = {
+                let cluster = rig.broker.lock();
+                cluster
+                    .input
+                    .iter()
+                    .flatten()
+                    .map(|message| message.timestamp_ms)
+                    .max()
+                    .unwrap()
+            };
+            clock.0.store(newest_ms + 1, Ordering::SeqCst);
+            let life = Life {
+                reading: random_reading(&mut generator),
+                clock: clock.clone(),
+                ..Life::default()
+            };
+            let (stop, until_ms) = (life.stop.clone(), newest_ms + 4 * DAY_MS);
+            let on_idle = Box::new(move || {
+                let now_ms = clock.0.fetch_add(47 * 60_000, Ordering::SeqCst);
+                stop.store(now_ms > until_ms, Ordering::SeqCst);
+            });
+            rig.run(
+                Until::Stopped,
+                Life {
+                    on_idle: Some(on_idle),
+                    ..life
+                },
+            )
+            .unwrap();
+            market.skip(5 * DAY_MS);
+            market.send_within(&rig, 150, 9);
+        }
+        rig.check_committed();
+        let found = committed(&rig);
+        assert_told(&found, &expected(&rig), seed);
+        alerts += found.len();
+    }
+    assert!(alerts > 20, "{alerts} alerts are too few to compare");
+}
