@@ -7,6 +7,7 @@
 //! Decision: docs/decisions/0053-alerts-are-a-fold.md
 
 mod change;
+mod drafting;
 mod memory;
 mod severity;
 
@@ -22,8 +23,9 @@ use crate::facts::AlertFacts;
 use crate::level;
 use crate::policy::Policy;
 use crate::state::HistoryPoint;
-use crate::suppress::{AccountOverride, OverrideKind, is_held_out};
+use crate::suppress::{AccountOverride, OverrideKind};
 use crate::trend;
+use drafting::supersede;
 use memory::{OpenAlert, RuleMemory, Turn, Turning};
 
 /// One entity at one tick.
@@ -318,13 +320,14 @@ impl Policy {
     /// An entity without a score is on the side that fires nothing; open alerts are resolved.
     fn fold_absent(&self, state: &mut AlertState, seen: &Seen<'_>) -> Folded {
         let level_before = std::mem::take(&mut state.level);
+        let last = state.history.last().map_or(0.0, |last| last.probability);
         let mut folded = Folded::default();
         for rule in &self.rules.rules {
             let now = Moment {
                 seen,
                 rule,
                 scored: Scored {
-                    probability: 0.0,
+                    probability: last,
                     logit: f64::MIN,
                 },
                 level: 0,
@@ -381,45 +384,6 @@ impl Policy {
         };
         when.holds(&situation) && when.highest.iter().all(reaches)
     }
-
-    fn expires_at_ms(&self, tick_ms: i64) -> Option<i64> {
-        let expires_ms = self.rules.expires_ms?;
-        Some(tick_ms.saturating_add(expires_ms))
-    }
-
-    fn draft(
-        &self,
-        now: &Moment<'_>,
-        life: AlertLife,
-        open: OpenAlert,
-        level_before: u8,
-    ) -> AlertDraft {
-        let alert_type = now.rule.alert_type;
-        let change = self.change(now);
-        let is_pinned = now.ruling() == Some(OverrideKind::Pin);
-        let share = self.rules.hold_out_share;
-        AlertDraft {
-            key: AlertKey {
-                alert_type,
-                crossed_at_ms: open.crossed_at_ms,
-            },
-            life,
-            severity: open.severity,
-            tick_ms: now.seen.tick_ms,
-            probability: now.scored.probability,
-            change: change.from,
-            trend: change.trend,
-            velocity_per_day: change.velocity_per_day,
-            threshold: self.thresholds.crossed(alert_type),
-            previous_band: self.thresholds.band_name_at(level_before),
-            band: self.thresholds.band_name_at(now.level),
-            value_at_stake: now.seen.facts.value_at_stake(),
-            expires_at_ms: open.expires_at_ms,
-            supersedes: None,
-            is_held_out: !is_pinned && is_held_out(&now.seen.facts.account, share),
-            is_pinned,
-        }
-    }
 }
 
 /// An entity with a score at a tick, under one rule.
@@ -435,29 +399,6 @@ impl Moment<'_> {
     fn ruling(&self) -> Option<OverrideKind> {
         let ruling = self.seen.ruling?;
         ruling.at(self.seen.tick_ms)
-    }
-}
-
-/// A threshold's alert that fires while the opposite one ends replaces it: the end alone would be
-/// told twice.
-fn supersede(fired: &mut Vec<AlertDraft>) {
-    for (new, old) in [
-        (AlertType::ThresholdDown, AlertType::ThresholdUp),
-        (AlertType::ThresholdUp, AlertType::ThresholdDown),
-    ] {
-        let is_ended =
-            |draft: &AlertDraft| draft.key.alert_type == old && draft.life == AlertLife::Resolved;
-        let Some(ended) = fired.iter().position(is_ended) else {
-            continue;
-        };
-        let key = fired[ended].key;
-        let opened = fired
-            .iter_mut()
-            .find(|draft| draft.key.alert_type == new && draft.life == AlertLife::Open);
-        if let Some(opened) = opened {
-            opened.supersedes = Some(key);
-            fired.remove(ended);
-        }
     }
 }
 

@@ -8,8 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::{AlertType, Limits, Reading, Severity};
 use crate::actions::{self, ActionWhen, Vocabulary};
+use crate::error::PolicyError;
 use crate::facts::Pace;
-use crate::options::{PolicyError, PolicyOptions};
+use crate::options::PolicyOptions;
 use crate::suppress::{ConfirmOptions, SuppressOptions};
 use crate::thresholds::Thresholds;
 

@@ -66,7 +66,7 @@ fn score_before(now: &Moment<'_>) -> Option<HistoryPoint> {
     let is_before = |point: &&HistoryPoint| point.as_of_ms < now.seen.tick_ms;
     let is_old = |point: &&HistoryPoint| now.seen.tick_ms - point.as_of_ms >= SPAN_MS;
     let points = || now.history.iter().filter(is_before);
-    let a_week_ago = points().filter(is_old).next_back();
+    let a_week_ago = points().rfind(is_old);
     let usual = a_week_ago.or_else(|| points().next())?;
     let sign = match now.rule.alert_type {
         AlertType::ThresholdUp => 1.0,
