@@ -137,10 +137,14 @@ impl Policy {
         folded
     }
 
-    /// The longest time before a moment whose observations can matter at it, milliseconds. Alerting
-    /// that begins at a moment folds from this long before it.
+    /// The longest time before a moment whose observations can matter at it, milliseconds: dwell,
+    /// cooldown and confirmation, and the span that changes are told over. Alerting that begins at
+    /// a moment folds from this long before it. 0 without rules.
     pub fn look_back_ms(&self) -> i64 {
-        self.rules.look_back_ms()
+        match self.rules.look_back_ms() {
+            0 => 0,
+            rules_ms => rules_ms.max(change::HISTORY_MS),
+        }
     }
 
     /// The reason to place sides instead of crossing them, if there is one.
@@ -174,11 +178,9 @@ impl Policy {
         scored: Scored,
         placing: Option<SuppressReason>,
     ) -> Folded {
-        let lines = &self.thresholds.lines;
-        let level = match placing {
-            Some(_) => level::placed(lines, scored.probability),
-            None => level::settled(lines, state.level, scored.probability),
-        };
+        // The level of a memory that is new, or of other thresholds, is 0: it settles where the
+        // score alone places it.
+        let level = level::settled(&self.thresholds.lines, state.level, scored.probability);
         let level_before = std::mem::replace(&mut state.level, level);
         let mut folded = Folded::default();
         for rule in &self.rules.rules {

@@ -10,6 +10,9 @@ use crate::trend::Trend;
 
 /// The span that changes are told over, where the history reaches as far.
 const SPAN_MS: i64 = 7 * DAY_MS;
+/// The time of history that gives every change its span: one day more, because a day's first score
+/// stands for it.
+pub(super) const HISTORY_MS: i64 = SPAN_MS + DAY_MS;
 /// Over less than this a slope per day would be an extrapolation.
 const MIN_SLOPE_MS: i64 = DAY_MS;
 /// Keeps the logit of a probability of 0 or 1 finite.

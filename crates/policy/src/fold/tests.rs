@@ -680,3 +680,33 @@ fn conditions_of_a_rule_hold_it_back() {
         "+threshold_up@1 P3"
     );
 }
+
+#[test]
+fn alerting_looks_back_over_the_longest_wait() {
+    let day = |policy: &Policy| policy.look_back_ms() / DAY_MS;
+    assert_eq!(day(&policy("{}")), 0, "no rule, nothing to fold");
+    assert_eq!(day(&hot("")), 1 + 7 + 3, "fall, cooldown, confirmation");
+    let short = r#","cooldown":"0s","fall_dwell":"0s","confirm":{"within":"0s"}"#;
+    assert_eq!(day(&hot(short)), 8, "the span of a change");
+}
+
+#[test]
+fn a_score_between_the_limits_keeps_its_band_over_a_change_of_bundle() {
+    let (policy, mut state) = (hot(r#","fall_dwell":"0s""#), AlertState::default());
+    let mut at = |hour: i64, probability: f64, stage| {
+        let facts = busy(hour * HOUR_MS);
+        fold_at(
+            &policy,
+            &mut state,
+            hour,
+            scored(probability),
+            stage,
+            &facts,
+        )
+        .fired
+    };
+    at(0, 0.3, Stage::Placing);
+    at(1, 0.16, Stage::Placing);
+    let down = at(2, 0.1, Stage::Live);
+    assert_eq!(down[0].previous_band.as_deref(), Some("hot"));
+}
