@@ -18,11 +18,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::actions::Situation;
 use crate::alerts::rules::AlertRule;
-use crate::alerts::{AlertDraft, AlertKey, AlertLife, AlertType, SuppressReason, View};
+use crate::alerts::{
+    AlertDraft, AlertKey, AlertLife, AlertType, ScoreChange, SuppressReason, View,
+};
 use crate::facts::AlertFacts;
 use crate::level;
 use crate::policy::Policy;
-use crate::state::HistoryPoint;
 use crate::suppress::{AccountOverride, OverrideKind};
 use crate::trend;
 use drafting::supersede;
@@ -74,7 +75,7 @@ pub struct AlertState {
     level: u8,
     rules: BTreeMap<AlertType, RuleMemory>,
     /// The first score of each of the last days (UTC) that had one, oldest first.
-    history: Vec<HistoryPoint>,
+    history: Vec<ScoreChange>,
     /// The next moment at which time alone decides, milliseconds.
     pub revisit_at_ms: Option<i64>,
 }
@@ -194,11 +195,12 @@ impl Policy {
             let memory = state.rules.entry(rule.alert_type).or_default();
             self.fold_rule(memory, &now, level_before, placing, &mut folded);
         }
-        let newest = HistoryPoint {
-            as_of_ms: seen.tick_ms,
+        let newest = ScoreChange {
+            since_ms: seen.tick_ms,
             probability: scored.probability,
+            active_people: seen.facts.active_people,
         };
-        trend::record(&mut state.history, newest);
+        trend::record(&mut state.history, newest, |point| point.since_ms);
         supersede(&mut folded.fired);
         folded
     }
@@ -394,7 +396,7 @@ pub(crate) struct Moment<'a> {
     rule: &'a AlertRule,
     scored: Scored,
     level: u8,
-    history: &'a [HistoryPoint],
+    history: &'a [ScoreChange],
 }
 
 impl Moment<'_> {

@@ -106,7 +106,7 @@ impl Policy {
         let (trend, velocity_per_day) =
             trend::of(&state.history, newest, self.steady_logit_per_day);
         let acceleration_per_day2 = trend::acceleration(&state.history, newest);
-        let is_recorded = trend::record(&mut state.history, newest);
+        let is_recorded = trend::record(&mut state.history, newest, |point| point.as_of_ms);
 
         let is_crossing = level_before != state.level;
         let emit = self.emit_reason(continuity, is_crossing, previous, observation);

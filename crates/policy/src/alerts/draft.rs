@@ -116,6 +116,9 @@ pub struct ScoreChange {
     pub since_ms: i64,
     /// The probability then.
     pub probability: f64,
+    /// People of the account who were active in the 14 days before; `None` where no table has
+    /// people.
+    pub active_people: Option<u32>,
 }
 
 /// An alert that fires, without the entity and the reasons.

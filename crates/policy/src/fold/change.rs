@@ -5,7 +5,6 @@ use leadpulse_schema::units::{DAY_MS, DAY_MS_F64, logit};
 use super::Moment;
 use crate::alerts::{AlertType, ScoreChange};
 use crate::policy::Policy;
-use crate::state::HistoryPoint;
 use crate::trend::Trend;
 
 /// The span that changes are told over, where the history reaches as far.
@@ -40,7 +39,7 @@ impl Policy {
                 logits: 0.0,
             };
         };
-        let span_ms = tick_ms - from.as_of_ms;
+        let span_ms = tick_ms - from.since_ms;
         let logits = bounded_logit(probability) - bounded_logit(from.probability);
         // A day at least: a step within an hour is no pace.
         let days = span_ms.max(MIN_SLOPE_MS) as f64 / DAY_MS_F64;
@@ -51,10 +50,7 @@ impl Policy {
             _ => Trend::Declining,
         };
         Change {
-            from: Some(ScoreChange {
-                since_ms: from.as_of_ms,
-                probability: from.probability,
-            }),
+            from: Some(from),
             trend,
             velocity_per_day: (span_ms >= MIN_SLOPE_MS)
                 .then(|| (probability - from.probability) / days),
@@ -65,9 +61,9 @@ impl Policy {
 
 /// The newest score that is a week old, else the oldest. For a threshold the score has to have
 /// moved in the alert's direction: else the one of the last week that is farthest on the other side.
-fn score_before(now: &Moment<'_>) -> Option<HistoryPoint> {
-    let is_before = |point: &&HistoryPoint| point.as_of_ms < now.seen.tick_ms;
-    let is_old = |point: &&HistoryPoint| now.seen.tick_ms - point.as_of_ms >= SPAN_MS;
+fn score_before(now: &Moment<'_>) -> Option<ScoreChange> {
+    let is_before = |point: &&ScoreChange| point.since_ms < now.seen.tick_ms;
+    let is_old = |point: &&ScoreChange| now.seen.tick_ms - point.since_ms >= SPAN_MS;
     let points = || now.history.iter().filter(is_before);
     let a_week_ago = points().rfind(is_old);
     let usual = a_week_ago.or_else(|| points().next())?;
@@ -76,7 +72,7 @@ fn score_before(now: &Moment<'_>) -> Option<HistoryPoint> {
         AlertType::ThresholdDown => -1.0,
         _ => return Some(*usual),
     };
-    let moved = |point: &HistoryPoint| sign * (now.scored.probability - point.probability);
+    let moved = |point: &ScoreChange| sign * (now.scored.probability - point.probability);
     if moved(usual) > 0.0 {
         return Some(*usual);
     }

@@ -38,13 +38,27 @@ impl Telling<'_> {
             clauses.push(format!(": {}", listed(&kinds)));
         }
         clauses.push(self.newest_clause());
+        let more = self.people_moved().filter(|(before, now)| now > before);
+        clauses.extend(more.map(|(before, now)| format!("; active people {before} → {now}")));
         clauses
+    }
+
+    /// People who were active at the score before and are now, where their number differs.
+    fn people_moved(&self) -> Option<(u32, u32)> {
+        let before = self.draft.change?.active_people?;
+        let now = self.alert_facts.active_people?;
+        (before != now).then_some((before, now))
     }
 
     /// `no activity for 24 days, usually every 3 days; the last was a demo request by a VP`.
     pub(super) fn stopped(&self) -> Vec<String> {
         let silent_ms = self.alert_facts.silent_ms(self.draft.tick_ms);
         let days = silent_ms.map_or(0, |ms| ms / DAY_MS);
+        let fewer = self.people_moved().filter(|(before, now)| now < before);
+        let fewer = fewer.map(|(before, now)| format!("active people {before} → {now}"));
+        if let Some(fewer) = fewer.filter(|_| days < SILENT_DAYS) {
+            return vec![fewer];
+        }
         if days < SILENT_DAYS {
             return match self.drag.and_then(value) {
                 Some(label) => {

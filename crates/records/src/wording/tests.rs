@@ -75,6 +75,7 @@ fn draft(alert_type: AlertType, probability: f64, change: Option<(f64, i64)>) ->
         change: change.map(|(probability, hours)| ScoreChange {
             since_ms: NOW_MS - hours * HOUR_MS,
             probability,
+            active_people: None,
         }),
         trend: Trend::Unknown,
         velocity_per_day: None,
@@ -128,6 +129,24 @@ fn sentences_say_what_happened_who_and_when() {
         &at(20),
         &busy,
         "Vertex Financial: 3 people active this week (Data, Finance, IT): demo request, pricing page view; the last by a VP yesterday. 24 % (was 14 % a week ago). Next: Schedule exec call.",
+    );
+    let with_people = |alert_type, probability, before, people| {
+        let mut draft = draft(alert_type, probability, Some((before, 170)));
+        let change = draft.change.as_mut().expect("a change was given");
+        change.active_people = Some(people);
+        draft
+    };
+    check(
+        &with_people(AlertType::ThresholdUp, 0.24, 0.14, 1),
+        &at(20),
+        &busy,
+        "Vertex Financial: 3 people active this week (Data, Finance, IT): demo request, pricing page view; the last by a VP yesterday; active people 1 → 4. 24 % (was 14 % a week ago). Next: Schedule exec call.",
+    );
+    check(
+        &with_people(AlertType::ThresholdDown, 0.1, 0.3, 7),
+        &at(20),
+        &busy,
+        "Vertex Financial: active people 7 → 4. 10 % (was 30 % a week ago). Next: Schedule exec call.",
     );
     let quiet = facts(Vec::new(), vec![event("demo_request", "C9", 24 * 24)]);
     check(
@@ -372,8 +391,9 @@ fn drafts() -> impl Strategy<Value = AlertDraft> {
         life,
         0.0001..0.9999f64,
         prop::option::of((0.0001..0.9999f64, 1..2_000i64)),
+        prop::option::of(0..9u32),
     )
-        .prop_map(|(alert_type, life, probability, before)| {
+        .prop_map(|(alert_type, life, probability, before, before_people)| {
             // The fold gives a threshold no change against its direction.
             let agrees = |(before, _): &(f64, i64)| match alert_type {
                 AlertType::ThresholdUp => *before < probability,
@@ -381,14 +401,20 @@ fn drafts() -> impl Strategy<Value = AlertDraft> {
                 _ => true,
             };
             let before = before.filter(|before| life == AlertLife::Resolved || agrees(before));
+            let base = draft(alert_type, probability, before);
+            let people = |change: ScoreChange| ScoreChange {
+                active_people: before_people,
+                ..change
+            };
             AlertDraft {
                 life,
+                change: base.change.map(people),
                 threshold: matches!(
                     alert_type,
                     AlertType::ThresholdUp | AlertType::ThresholdDown
                 )
                 .then_some(0.2),
-                ..draft(alert_type, probability, before)
+                ..base
             }
         })
 }
