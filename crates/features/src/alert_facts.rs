@@ -17,6 +17,7 @@ use crate::groups::is_person;
 use crate::hubs::{HubView, slot_of};
 use crate::words;
 use rhythm::Rhythm;
+pub(crate) use rhythm::about;
 
 /// Fewest other cells of a hub that are a group of peers.
 const MIN_PEERS: u32 = 5;
@@ -157,13 +158,12 @@ impl AlertFactPlan {
             let Some(others) = view.others(*hub).filter(|others| others.cells >= MIN_PEERS) else {
                 continue;
             };
-            let sum: f64 = self
-                .closings
-                .iter()
-                .map(|slot| others.sum(*slot, longest))
-                .sum();
-            // A steady rate r has the decayed sum r·h/ln 2, and r·h events within one half-life h.
-            let closed = (sum * std::f64::consts::LN_2).min(f64::from(others.cells));
+            let sum = |half: usize| {
+                let slots = self.closings.iter();
+                slots.map(|slot| others.sum(*slot, half)).sum::<f64>()
+            };
+            let closed = about(half_lives, half_lives[longest], sum);
+            let closed = closed.min(f64::from(others.cells));
             let share = closed / f64::from(others.cells);
             let best_share = best.as_ref().map_or(0.0, |b| b.closed / f64::from(b.of));
             if closed >= MIN_CLOSED && share > best_share {

@@ -26,7 +26,7 @@ mod scorer;
 mod shares;
 mod spec;
 mod vocabulary;
-mod words;
+pub mod words;
 
 pub use alert_facts::AlertFactPlan;
 pub use assigned::assignee;

@@ -7,7 +7,7 @@ const LONGEST_VALUE: usize = 60;
 
 /// A name in words: `toStage`, `pricing_page_view`, `contact_id` → `to stage`, `pricing page view`,
 /// `contact`.
-pub(crate) fn name(code: &str) -> String {
+pub fn name(code: &str) -> String {
     let mut words = String::new();
     let mut was_lower = false;
     for c in code.chars() {
@@ -37,7 +37,7 @@ pub(crate) fn moment(code: &str) -> String {
 
 /// A value from a row in words: `case_study` → `case study`. `None` for an empty value, and for one
 /// that looks like an e-mail address.
-pub(crate) fn value(text: &str) -> Option<String> {
+pub fn value(text: &str) -> Option<String> {
     let text = text.trim();
     let is_address = text
         .split_once('@')
@@ -53,7 +53,7 @@ pub(crate) fn value(text: &str) -> Option<String> {
 }
 
 /// The singular of an English plural.
-pub(crate) fn singular(plural: &str) -> String {
+pub fn singular(plural: &str) -> String {
     let ends = |suffix: &str| plural.strip_suffix(suffix);
     if let Some(stem) = ends("ies").filter(|s| s.len() > 1) {
         return format!("{stem}y");
@@ -149,7 +149,7 @@ pub(crate) fn ago(time_ms: i64, as_of: AsOf) -> String {
 }
 
 /// The first `most` items and the number of the others: `A, B, C and 4 more`.
-pub(crate) fn listed(items: &[String], most: usize) -> String {
+pub fn listed(items: &[String], most: usize) -> String {
     let shown = items
         .iter()
         .take(most)

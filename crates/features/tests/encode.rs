@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what is missing here fails a test")]
 
+#[path = "encode/alerts.rs"]
+mod alerts;
 #[path = "encode/assigned.rs"]
 mod assigned;
 #[path = "encode/bounds.rs"]

@@ -111,14 +111,14 @@ pub fn combine(mut drafts: Vec<EntityDraft>) -> Vec<AccountAlert> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::alerts::{AlertType, Severity};
     use crate::trend::Trend;
 
-    fn part(
+    pub(crate) fn part(
         task: &str,
         (entity_type, entity_id): (&str, &str),
         account: &str,
@@ -141,6 +141,7 @@ mod tests {
                 severity,
                 tick_ms: 10_000,
                 probability: 0.3,
+                has_left: false,
                 change: None,
                 trend: Trend::Unknown,
                 velocity_per_day: None,

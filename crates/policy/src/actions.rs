@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use leadpulse_schema::units::{DAY_MS, as_span};
 
 use crate::alerts::AlertType;
-use crate::options::PolicyError;
+use crate::error::PolicyError;
 use crate::trend::Trend;
 
 /// Most rules of a task.

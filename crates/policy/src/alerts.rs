@@ -25,7 +25,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use draft::{AlertDraft, AlertKey, AlertLife, ScoreChange, Severity, SuppressReason};
-pub use id::alert_id;
+pub use id::{alert_id, digest_id};
 pub use rules::AlertRuleOptions;
 
 use crate::facts::AlertFacts;

@@ -7,7 +7,7 @@ use leadpulse_schema::units::DAY_MS;
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountAlert;
-use crate::options::PolicyError;
+use crate::error::PolicyError;
 
 /// Greatest distance of a local time from UTC, minutes.
 const MAX_OFFSET_MINUTES: i32 = 14 * 60;
@@ -184,5 +184,113 @@ impl Caps {
 
     fn end_ms(&self, owner: &str, day: i64) -> i64 {
         (day + 1) * DAY_MS - self.offset_ms(owner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::{combine, tests::part};
+    use crate::alerts::{AlertLife, Severity};
+
+    const HOUR_MS: i64 = DAY_MS / 24;
+
+    fn alert(account: &str, severity: Severity, owner: Option<&str>) -> AccountAlert {
+        let mut one = part(
+            "t",
+            ("accounts", account),
+            account,
+            severity,
+            0.0,
+            AlertLife::Open,
+        );
+        one.owner = owner.map(Arc::from);
+        combine(vec![one]).remove(0)
+    }
+
+    fn accounts(alerts: &[AccountAlert]) -> Vec<&str> {
+        alerts.iter().map(|alert| &*alert.lead.account).collect()
+    }
+
+    fn caps(json: &str) -> Caps {
+        let options: CapOptions = serde_json::from_str(json).expect("the options parse");
+        options.checked().expect("the options have no fault")
+    }
+
+    #[test]
+    fn a_person_gets_so_many_a_day_and_one_digest_of_the_rest() {
+        let caps = caps(r#"{"per_owner_and_day":2}"#);
+        let mut state = CapState::default();
+        let ann = |account, severity| alert(account, severity, Some("ann"));
+        let morning = vec![
+            ann("A1", Severity::P2),
+            ann("A2", Severity::P3),
+            ann("A3", Severity::P3),
+        ];
+        let sent = caps.admit(&mut state, 8 * HOUR_MS, morning);
+        assert_eq!(accounts(&sent), ["A1", "A2"]);
+        let noon = vec![
+            ann("A4", Severity::P1),
+            alert("B1", Severity::P3, Some("bob")),
+        ];
+        assert_eq!(
+            accounts(&caps.admit(&mut state, 12 * HOUR_MS, noon)),
+            ["B1"]
+        );
+        assert_eq!(caps.revisit_at_ms(&state), Some(DAY_MS));
+        assert!(caps.due(&mut state, DAY_MS - 1).is_empty());
+        let saved = serde_json::to_string(&state).unwrap();
+        let mut state: CapState = serde_json::from_str(&saved).unwrap();
+        let digests = caps.due(&mut state, DAY_MS);
+        assert_eq!(digests.len(), 1, "bob's day had no more");
+        assert_eq!(
+            (digests[0].owner.as_deref(), digests[0].day),
+            (Some("ann"), 0)
+        );
+        assert_eq!(
+            accounts(&digests[0].alerts),
+            ["A4", "A3"],
+            "the urgent first"
+        );
+        assert_eq!(caps.revisit_at_ms(&state), None);
+        let next = caps.admit(&mut state, DAY_MS, vec![ann("A5", Severity::P3)]);
+        assert_eq!(accounts(&next), ["A5"]);
+    }
+
+    #[test]
+    fn days_begin_at_local_midnight() {
+        let caps = caps(
+            r#"{"per_owner_and_day":0,"utc_offset_minutes":60,"utc_offset_minutes_of":{"ann":-300}}"#,
+        );
+        for (owner, ends_at_ms) in [("ann", 5 * HOUR_MS), ("bob", 23 * HOUR_MS)] {
+            let mut state = CapState::default();
+            let sent = caps.admit(
+                &mut state,
+                HOUR_MS,
+                vec![alert("A1", Severity::P1, Some(owner))],
+            );
+            assert!(sent.is_empty());
+            assert_eq!(caps.revisit_at_ms(&state), Some(ends_at_ms), "{owner}");
+            assert_eq!(caps.due(&mut state, ends_at_ms)[0].ends_at_ms, ends_at_ms);
+        }
+        let far: CapOptions = serde_json::from_str(r#"{"utc_offset_minutes":900}"#).unwrap();
+        assert!(far.checked().is_err());
+    }
+
+    #[test]
+    fn pinned_ended_and_held_out_alerts_pass() {
+        let caps = caps(r#"{"per_owner_and_day":0}"#);
+        let mut state = CapState::default();
+        let mut pinned = alert("A1", Severity::P1, None);
+        pinned.lead.draft.is_pinned = true;
+        let mut ended = alert("A2", Severity::P1, None);
+        ended.lead.draft.life = AlertLife::Resolved;
+        let mut held_out = alert("A3", Severity::P1, None);
+        held_out.lead.draft.is_held_out = true;
+        let all = vec![pinned, ended, held_out, alert("A4", Severity::P1, None)];
+        assert_eq!(
+            accounts(&caps.admit(&mut state, 0, all)),
+            ["A1", "A2", "A3"]
+        );
     }
 }

@@ -7,6 +7,7 @@
 //! Decision: docs/decisions/0053-alerts-are-a-fold.md
 
 mod change;
+mod drafting;
 mod memory;
 mod severity;
 
@@ -17,13 +18,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::actions::Situation;
 use crate::alerts::rules::AlertRule;
-use crate::alerts::{AlertDraft, AlertKey, AlertLife, AlertType, SuppressReason, View};
+use crate::alerts::{
+    AlertDraft, AlertKey, AlertLife, AlertType, ScoreChange, SuppressReason, View,
+};
 use crate::facts::AlertFacts;
 use crate::level;
 use crate::policy::Policy;
-use crate::state::HistoryPoint;
-use crate::suppress::{AccountOverride, OverrideKind, is_held_out};
+use crate::suppress::{AccountOverride, OverrideKind};
 use crate::trend;
+use drafting::supersede;
 use memory::{OpenAlert, RuleMemory, Turn, Turning};
 
 /// One entity at one tick.
@@ -72,7 +75,7 @@ pub struct AlertState {
     level: u8,
     rules: BTreeMap<AlertType, RuleMemory>,
     /// The first score of each of the last days (UTC) that had one, oldest first.
-    history: Vec<HistoryPoint>,
+    history: Vec<ScoreChange>,
     /// The next moment at which time alone decides, milliseconds.
     pub revisit_at_ms: Option<i64>,
 }
@@ -139,10 +142,14 @@ impl Policy {
         folded
     }
 
-    /// The longest time before a moment whose observations can matter at it, milliseconds. Alerting
-    /// that begins at a moment folds from this long before it.
+    /// The longest time before a moment whose observations can matter at it, milliseconds: dwell,
+    /// cooldown and confirmation, and the span that changes are told over. Alerting that begins at
+    /// a moment folds from this long before it. 0 without rules.
     pub fn look_back_ms(&self) -> i64 {
-        self.rules.look_back_ms()
+        match self.rules.look_back_ms() {
+            0 => 0,
+            rules_ms => rules_ms.max(change::HISTORY_MS),
+        }
     }
 
     /// The reason to place sides instead of crossing them, if there is one.
@@ -176,11 +183,9 @@ impl Policy {
         scored: Scored,
         placing: Option<SuppressReason>,
     ) -> Folded {
-        let lines = &self.thresholds.lines;
-        let level = match placing {
-            Some(_) => level::placed(lines, scored.probability),
-            None => level::settled(lines, state.level, scored.probability),
-        };
+        // The level of a memory that is new, or of other thresholds, is 0: it settles where the
+        // score alone places it.
+        let level = level::settled(&self.thresholds.lines, state.level, scored.probability);
         let level_before = std::mem::replace(&mut state.level, level);
         let mut folded = Folded::default();
         for rule in &self.rules.rules {
@@ -194,11 +199,12 @@ impl Policy {
             let memory = state.rules.entry(rule.alert_type).or_default();
             self.fold_rule(memory, &now, level_before, placing, &mut folded);
         }
-        let newest = HistoryPoint {
-            as_of_ms: seen.tick_ms,
+        let newest = ScoreChange {
+            since_ms: seen.tick_ms,
             probability: scored.probability,
+            active_people: seen.facts.active_people,
         };
-        trend::record(&mut state.history, newest);
+        trend::record(&mut state.history, newest, |point| point.since_ms);
         supersede(&mut folded.fired);
         folded
     }
@@ -322,13 +328,14 @@ impl Policy {
     /// An entity without a score is on the side that fires nothing; open alerts are resolved.
     fn fold_absent(&self, state: &mut AlertState, seen: &Seen<'_>) -> Folded {
         let level_before = std::mem::take(&mut state.level);
+        let last = state.history.last().map_or(0.0, |last| last.probability);
         let mut folded = Folded::default();
         for rule in &self.rules.rules {
             let now = Moment {
                 seen,
                 rule,
                 scored: Scored {
-                    probability: 0.0,
+                    probability: last,
                     logit: f64::MIN,
                 },
                 level: 0,
@@ -385,45 +392,6 @@ impl Policy {
         };
         when.holds(&situation) && when.highest.iter().all(reaches)
     }
-
-    fn expires_at_ms(&self, tick_ms: i64) -> Option<i64> {
-        let expires_ms = self.rules.expires_ms?;
-        Some(tick_ms.saturating_add(expires_ms))
-    }
-
-    fn draft(
-        &self,
-        now: &Moment<'_>,
-        life: AlertLife,
-        open: OpenAlert,
-        level_before: u8,
-    ) -> AlertDraft {
-        let alert_type = now.rule.alert_type;
-        let change = self.change(now);
-        let is_pinned = now.ruling() == Some(OverrideKind::Pin);
-        let share = self.rules.hold_out_share;
-        AlertDraft {
-            key: AlertKey {
-                alert_type,
-                crossed_at_ms: open.crossed_at_ms,
-            },
-            life,
-            severity: open.severity,
-            tick_ms: now.seen.tick_ms,
-            probability: now.scored.probability,
-            change: change.from,
-            trend: change.trend,
-            velocity_per_day: change.velocity_per_day,
-            threshold: self.thresholds.crossed(alert_type),
-            previous_band: self.thresholds.band_name_at(level_before),
-            band: self.thresholds.band_name_at(now.level),
-            value_at_stake: now.seen.facts.value_at_stake(),
-            expires_at_ms: open.expires_at_ms,
-            supersedes: None,
-            is_held_out: !is_pinned && is_held_out(&now.seen.facts.account, share),
-            is_pinned,
-        }
-    }
 }
 
 /// An entity with a score at a tick, under one rule.
@@ -432,36 +400,13 @@ pub(crate) struct Moment<'a> {
     rule: &'a AlertRule,
     scored: Scored,
     level: u8,
-    history: &'a [HistoryPoint],
+    history: &'a [ScoreChange],
 }
 
 impl Moment<'_> {
     fn ruling(&self) -> Option<OverrideKind> {
         let ruling = self.seen.ruling?;
         ruling.at(self.seen.tick_ms)
-    }
-}
-
-/// A threshold's alert that fires while the opposite one ends replaces it: the end alone would be
-/// told twice.
-fn supersede(fired: &mut Vec<AlertDraft>) {
-    for (new, old) in [
-        (AlertType::ThresholdDown, AlertType::ThresholdUp),
-        (AlertType::ThresholdUp, AlertType::ThresholdDown),
-    ] {
-        let is_ended =
-            |draft: &AlertDraft| draft.key.alert_type == old && draft.life == AlertLife::Resolved;
-        let Some(ended) = fired.iter().position(is_ended) else {
-            continue;
-        };
-        let key = fired[ended].key;
-        let opened = fired
-            .iter_mut()
-            .find(|draft| draft.key.alert_type == new && draft.life == AlertLife::Open);
-        if let Some(opened) = opened {
-            opened.supersedes = Some(key);
-            fired.remove(ended);
-        }
     }
 }
 

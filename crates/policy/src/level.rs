@@ -3,6 +3,8 @@
 //! All thresholds of a task, named bands and plain probabilities alike, are one list of [`Line`]s,
 //! ascending in both `enter` and `exit`. So the lines an entity is over are always the lowest ones,
 //! and a single number, the *level*, is the whole state.
+//!
+//! Decision: docs/decisions/0022-alerts-fire-on-crossings.md
 
 /// A probability that is entered at `enter` and left below `exit < enter`.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -52,6 +52,7 @@ mod actions;
 mod alerts;
 mod caps;
 mod decision;
+mod error;
 mod facts;
 mod fold;
 mod level;
@@ -67,13 +68,14 @@ pub use account::{AccountAlert, EntityDraft, combine};
 pub use actions::{Action, ActionOptions, ActionTable, ActionWhen, Situation, Vocabulary};
 pub use alerts::{
     AlertDraft, AlertKey, AlertLife, AlertRuleOptions, AlertType, ScoreChange, Severity,
-    SuppressReason, alert_id,
+    SuppressReason, alert_id, digest_id,
 };
 pub use caps::{CapOptions, CapState, Caps, Digest};
 pub use decision::{Decision, EmitReason};
+pub use error::PolicyError;
 pub use facts::{AlertFacts, Arrival, FactOptions, OpenDeal, Pace, PeerClosings};
 pub use fold::{AlertState, Folded, Scored, Seen, Stage};
-pub use options::{BandOptions, EmitStep, PolicyError, PolicyOptions, Threshold};
+pub use options::{BandOptions, EmitStep, PolicyOptions, Threshold};
 pub use policy::Policy;
 pub use signal::Observation;
 pub use state::{Eligibility, Emitted, EntityState, HistoryPoint};

@@ -8,9 +8,10 @@ use leadpulse_schema::Absence;
 use crate::actions::{self, ActionOptions, ActionTable, Vocabulary};
 use crate::alerts::rules::AlertRules;
 use crate::decision::{Decision, EmitReason};
+use crate::error::PolicyError;
 use crate::facts::FactOptions;
 use crate::level;
-use crate::options::{EmitStep, PolicyError, PolicyOptions};
+use crate::options::{EmitStep, PolicyOptions};
 use crate::signal::{Continuity, Observation};
 use crate::state::{Eligibility, Emitted, EntityState, HistoryPoint};
 use crate::thresholds::{Band, Thresholds};
@@ -105,7 +106,7 @@ impl Policy {
         let (trend, velocity_per_day) =
             trend::of(&state.history, newest, self.steady_logit_per_day);
         let acceleration_per_day2 = trend::acceleration(&state.history, newest);
-        let is_recorded = trend::record(&mut state.history, newest);
+        let is_recorded = trend::record(&mut state.history, newest, |point| point.as_of_ms);
 
         let is_crossing = level_before != state.level;
         let emit = self.emit_reason(continuity, is_crossing, previous, observation);

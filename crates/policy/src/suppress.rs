@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::alerts::SuppressReason;
+use crate::error::PolicyError;
 use crate::facts::AlertFacts;
-use crate::options::PolicyError;
 
 /// The activity without which a rise is not told.
 ///

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::alerts::{AlertType, Reading, Severity};
+use crate::error::PolicyError;
 use crate::level::Line;
-use crate::options::{BandOptions, PolicyError, PolicyOptions, Threshold};
+use crate::options::{BandOptions, PolicyOptions, Threshold};
 
 /// A level counts lines in a byte, and the error texts promise a round limit.
 const MAX_BANDS: usize = 32;

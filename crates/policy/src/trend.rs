@@ -137,9 +137,10 @@ pub(crate) fn acceleration(history: &[HistoryPoint], newest: HistoryPoint) -> Op
     (qq > 1e-6).then(|| 2.0 * qy / qq)
 }
 
-/// Keeps `newest` if it is the first of its day. Returns true if it was kept.
-pub(crate) fn record(history: &mut Vec<HistoryPoint>, newest: HistoryPoint) -> bool {
-    let day = |point: &HistoryPoint| point.as_of_ms.div_euclid(DAY_MS);
+/// Keeps `newest` if it is the first of its day, by its time in milliseconds. Returns true if it was
+/// kept.
+pub(crate) fn record<P>(history: &mut Vec<P>, newest: P, time_ms: fn(&P) -> i64) -> bool {
+    let day = |point: &P| time_ms(point).div_euclid(DAY_MS);
     if history.last().is_some_and(|last| day(last) >= day(&newest)) {
         return false;
     }
@@ -217,7 +218,9 @@ mod tests {
     fn one_point_a_day_is_kept_and_eight_at_most() {
         let mut history = Vec::new();
         for hour in 0..24 * 20 {
-            let kept = record(&mut history, point(f64::from(hour) / 24.0, 0.5));
+            let kept = record(&mut history, point(f64::from(hour) / 24.0, 0.5), |p| {
+                p.as_of_ms
+            });
             assert_eq!(kept, hour % 24 == 0);
         }
         assert_eq!(history.len(), MAX_POINTS);

@@ -55,17 +55,30 @@ pub struct OpenOpportunity {
     pub close_date: Option<i64>,
 }
 
+/// Another alert of the same account and tick, which the record speaks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlertPart {
+    pub alert_id: String,
+    pub r#type: TypeName,
+    pub severity: Symbol,
+    pub state: Symbol,
+    pub task: Arc<str>,
+    pub entity_type: Arc<str>,
+    pub entity_id: Arc<str>,
+    pub probability: f64,
+}
+
 /// One alert: written to the alerts topic, kept in the read model, served by the HTTP API.
 ///
-/// `schemas/outputs/alert.avsc` gives the meaning, unit and empty case of each field. Fields
-/// without a source yet keep their defaults.
+/// `schemas/outputs/alert.avsc` gives the meaning, unit and empty case of each field.
+// Alerts of an older schema lack fields: they read back as empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Alert {
     pub alert_id: String,
     pub r#type: TypeName,
     pub severity: Symbol,
     pub state: Symbol,
-    pub ordinal: i64,
     pub dedupe_key: Option<String>,
     pub supersedes_alert_id: Option<String>,
     pub task: Arc<str>,
@@ -76,17 +89,15 @@ pub struct Alert {
     pub domain: Option<String>,
     pub lead_id: Option<String>,
     pub contact_id: Option<String>,
-    pub crm_ids: BTreeMap<String, String>,
     pub owner_id: Option<String>,
     pub region: Option<String>,
     pub segment: Option<String>,
     pub industry: Option<String>,
     pub probability: f64,
-    pub probability_low: Option<f64>,
-    pub probability_high: Option<f64>,
     pub score: f64,
     pub previous_probability: Option<f64>,
     pub previous_score: Option<f64>,
+    pub previous_as_of: Option<i64>,
     pub delta: Option<f64>,
     pub threshold: Option<f64>,
     pub band: Option<Arc<str>>,
@@ -96,12 +107,11 @@ pub struct Alert {
     pub ranked: Option<i64>,
     pub trend: Symbol,
     pub velocity_per_day: Option<f64>,
-    pub acceleration_per_day2: Option<f64>,
-    pub baseline_score: Option<f64>,
     pub horizon_days: Option<i32>,
     pub target: Option<String>,
     pub drivers: Vec<Driver>,
     pub base_logit: Option<f64>,
+    pub drivers_as_of: Option<i64>,
     pub change_since: Option<i64>,
     pub change_drivers: Vec<Driver>,
     pub top_signal: Option<String>,
@@ -117,8 +127,12 @@ pub struct Alert {
     pub sla_minutes: Option<i32>,
     pub expires_at: Option<i64>,
     pub do_not_contact: Option<bool>,
-    pub data_classes: Vec<String>,
+    pub value_at_stake: Option<f64>,
+    pub is_customer: bool,
+    pub hold_out: bool,
+    pub parts: Vec<AlertPart>,
     pub as_of: i64,
+    pub crossed_at: i64,
     pub occurred_at: Option<i64>,
     pub epoch: i64,
     pub bundle_id: Option<Arc<str>>,

@@ -1,21 +1,22 @@
-//! A decision becomes its score record, the alerts that fire, and what pages show of both.
+//! A decision becomes its score record, an alert becomes its record, with what pages show of both.
 
 use std::sync::Arc;
 
 use leadpulse_features::{CommitteeFact, Facts, probability};
 use leadpulse_graph::{Cell, CellRef, DAY_MS, EntityId, Graph, Node, Reasons};
-use leadpulse_policy::{Action, ActionTable, AlertDraft, AlertType, Decision, Situation};
+use leadpulse_policy::{Action, ActionTable, AlertType, Decision, Situation};
 use leadpulse_schema::units::{AsOf, EventTime};
 use leadpulse_schema::{Absence, Catalog, TableId};
 
-use crate::alert::ShownAlert;
 use crate::explained::Explained;
 use crate::output::output_key;
 use crate::people;
-use crate::score::{INELIGIBLE, ON_REQUEST, SCORED, Score, ShownScore};
+use crate::score::{INELIGIBLE, SCORED, Score, ShownScore};
 use crate::symbol::Symbol;
 
 mod alert;
+
+pub(crate) use alert::part;
 
 /// Events that a record names, at most.
 const TRACED_EVENTS: usize = 8;
@@ -103,16 +104,6 @@ impl Emission<'_> {
                 name,
                 facts: facts_json(&facts),
             },
-        }
-    }
-
-    /// Composes an alert that fires about the entity.
-    pub fn shown_alert(&self, draft: &AlertDraft) -> ShownAlert {
-        let facts = self.facts();
-        let score = self.score(ON_REQUEST, &facts);
-        ShownAlert {
-            record: self.alert(draft, &score, &facts),
-            name: self.name(&facts),
         }
     }
 

@@ -112,13 +112,12 @@ impl Explained {
             .map(phrase)
     }
 
-    /// The strongest negative driver in a few words: since the explanation before, or at all.
-    pub fn top_drag(&self) -> Option<String> {
-        self.change_drivers
-            .iter()
-            .chain(&self.drivers)
-            .find(|d| d.contribution < 0.0)
-            .map(phrase)
+    /// Label of the group that lowered the score most since the explanation before, or of the
+    /// strongest negative one.
+    pub fn top_drag(&self) -> Option<&str> {
+        let drivers = self.change_drivers.iter().chain(&self.drivers);
+        let mut negative = drivers.filter(|driver| driver.contribution < 0.0);
+        negative.next().map(|driver| driver.label.as_str())
     }
 }
 
@@ -292,7 +291,7 @@ mod tests {
             (
                 explained.top_group().map(str::to_owned),
                 explained.top_signal(),
-                explained.top_drag(),
+                explained.top_drag().map(str::to_owned),
             )
         };
         let text = |text: &str| Some(text.to_owned());
@@ -304,17 +303,14 @@ mod tests {
             words([0.1, 0.2, 0.0]),
             (text("usage"), text("USAGE (3 people)"), None)
         );
-        assert_eq!(
-            words([-0.1, -0.2, 0.0]),
-            (None, None, text("USAGE (3 people)"))
-        );
+        assert_eq!(words([-0.1, -0.2, 0.0]), (None, None, text("USAGE")));
         let (before, after) = (
             explained(None, AsOf::from_ms(1), [0.9, 0.1, -0.3]),
             [0.1, 0.1, -0.3],
         );
         assert_eq!(
             explained(Some(&before), AsOf::from_ms(2), after).top_drag(),
-            text("INTENT (pricing ×2)"),
+            Some("INTENT"),
             "what fell counts before what is low"
         );
     }

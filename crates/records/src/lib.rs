@@ -6,6 +6,7 @@
 mod alert;
 mod codec;
 mod dead_letter;
+mod digest;
 mod emission;
 mod explained;
 mod output;
@@ -14,9 +15,11 @@ mod policy_state;
 mod score;
 mod shown_letter;
 mod symbol;
+mod wording;
 
 pub use alert::{
-    ALERT_SCHEMA, Alert, Committee, CommitteeMember, OpenOpportunity, RecentEvent, ShownAlert,
+    ALERT_SCHEMA, Alert, AlertPart, Committee, CommitteeMember, OpenOpportunity, RecentEvent,
+    ShownAlert,
 };
 pub use codec::{ReadError, RecordCodec};
 pub use dead_letter::{
@@ -25,6 +28,7 @@ pub use dead_letter::{
     HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, Reason,
     Rejected, without_key, without_original_headers, without_value,
 };
+pub use digest::digest_alert;
 pub use emission::{Emission, EmissionRecords, Lineage, Standing, facts_json, name_of};
 pub use explained::{Explained, drivers};
 pub use output::{Output, OutputRecord, output_key};

@@ -21,7 +21,7 @@ impl Serialize for Symbol {
 }
 
 /// Symbols of all output schemas: a [`Symbol`] reads back as one of these.
-const SYMBOLS: [&str; 18] = [
+const SYMBOLS: [&str; 31] = [
     "scored",
     "ineligible",
     "improving",
@@ -37,8 +37,21 @@ const SYMBOLS: [&str; 18] = [
     "P2",
     "P3",
     "open",
+    "updated",
+    "resolved",
+    "suppressed",
     "threshold_up",
     "threshold_down",
+    "new_executive",
+    "committee_formed",
+    "engagement_spike",
+    "usage_spike",
+    "usage_limit",
+    "going_dark",
+    "champion_moved",
+    "re_engaged_after_loss",
+    "peer_wave",
+    "digest",
     "",
 ];
 

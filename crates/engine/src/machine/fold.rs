@@ -6,9 +6,10 @@ use std::sync::Arc;
 use leadpulse_features::probability;
 use leadpulse_graph::{CellRef, Reasons};
 use leadpulse_policy::{
-    AccountAlert, AlertDraft, Decision, Digest, EntityDraft, Scored, Seen, Stage, combine,
+    AccountAlert, AlertDraft, AlertFacts, Decision, Digest, EntityDraft, Scored, Seen, Stage,
+    combine,
 };
-use leadpulse_records::Emission;
+use leadpulse_records::{Emission, ShownAlert, digest_alert};
 use leadpulse_schema::Absence;
 
 use super::Machine;
@@ -22,6 +23,7 @@ struct Told {
     subject: Subject,
     reasons: Reasons,
     logit: Result<f64, Absence>,
+    facts: AlertFacts,
 }
 
 /// The drafts of a tick, and their entities by task, table and key.
@@ -159,11 +161,26 @@ impl Machine {
             subject: item.subject(),
             reasons: item.reasons,
             logit: item.logit,
+            facts,
         };
         found.told.insert((task_name, entity_type, entity_id), told);
     }
 
-    fn tell_digest(&self, _: &Digest, _: &mut Decided, _: &mut EpochTally) {}
+    /// Writes the record of a person's alerts beyond the cap of a day.
+    fn tell_digest(&self, digest: &Digest, decided: &mut Decided, tally: &mut EpochTally) {
+        let Some(record) = digest_alert(digest, &self.lineage()) else {
+            return;
+        };
+        let shown = ShownAlert { record, name: None };
+        self.write_alert(shown, decided, tally);
+    }
+
+    fn write_alert(&self, shown: ShownAlert, decided: &mut Decided, tally: &mut EpochTally) {
+        let key = (shown.record.r#type.0, shown.record.severity.0);
+        *tally.alerts.entry(key).or_default() += 1;
+        decided.outputs.push(self.alert_output(&shown.record));
+        decided.views.alerts.push(shown);
+    }
 
     /// Writes the record of an alert: explained, as of the tick.
     fn tell(
@@ -190,13 +207,10 @@ impl Machine {
             explained: explained.as_ref(),
             ..self.emission(one.subject, one.logit, &decision, &lineage)
         };
-        let shown = emission.shown_alert(&lead.draft);
-        let key = (shown.record.r#type.0, shown.record.severity.0);
-        *tally.alerts.entry(key).or_default() += 1;
+        let shown = emission.shown_alert(alert, &one.facts);
         let task = self.given.tasks[one.subject.task].name.to_string();
         *tally.explanations.entry((task, "made")).or_default() += 1;
-        decided.outputs.push(self.alert_output(&shown.record));
-        decided.views.alerts.push(shown);
+        self.write_alert(shown, decided, tally);
     }
 }
 

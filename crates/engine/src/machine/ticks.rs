@@ -113,8 +113,12 @@ impl Machine {
     /// The first moment at which a cell or an entity is due though no row touched it, milliseconds.
     pub fn next_due_ms(&self) -> i64 {
         let revisit_ms = self.state.revisits.first().map(|(at_ms, _)| *at_ms);
+        let digest_ms = self.given.caps.revisit_at_ms(&self.state.caps);
         let due_ms = self.state.graph.next_due_ms();
-        revisit_ms.map_or(due_ms, |at_ms| at_ms.min(due_ms))
+        [revisit_ms, digest_ms]
+            .into_iter()
+            .flatten()
+            .fold(due_ms, i64::min)
     }
 
     /// In: decoded rows by partition and offset, the clock reading that bounds the future, and the

@@ -12,7 +12,7 @@ use leadpulse_schema::Frame;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::broker::{Broker, Fault, HandClock, Reading};
+use super::broker::{Fault, HandClock, Reading};
 use super::market::Market;
 use super::rig::{Filter, Life, POLICY, Rig, TaskSpec};
 use super::scorer::by_name;

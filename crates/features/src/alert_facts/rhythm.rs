@@ -87,28 +87,9 @@ impl<'g> Rhythm<'g> {
         let before = (self.sums[long] - self.sums[short]).max(0.0);
         let usual_day = before / (mass(long) - mass(short)).max(f64::MIN_POSITIVE);
         Some(Pace {
-            week: self.week(&days),
+            week: about(&days, WEEK_DAYS, |half| self.sums[half]),
             usual_week: usual_day * WEEK_DAYS,
         })
-    }
-
-    /// About the number of events in the last week: two sums mixed so that a new event weighs one,
-    /// and all weights have the mass of a week.
-    fn week(&self, days: &[f64]) -> f64 {
-        let mass = |half: usize| days[half] / std::f64::consts::LN_2;
-        let above = (0..days.len()).find(|half| mass(*half) >= WEEK_DAYS);
-        match above {
-            Some(above) if above > 0 => {
-                let (low, high) = (mass(above - 1), mass(above));
-                let share = (WEEK_DAYS - low) / (high - low);
-                (1.0 - share) * self.sums[above - 1] + share * self.sums[above]
-            }
-            Some(half) => self.sums[half] * WEEK_DAYS / mass(half),
-            None => {
-                let half = days.len() - 1;
-                self.sums[half] * WEEK_DAYS / mass(half)
-            }
-        }
     }
 
     /// The upper quartile of the gaps between active days, milliseconds; `None` for an account
@@ -122,6 +103,24 @@ impl<'g> Rhythm<'g> {
         let mut gaps: Vec<i32> = days.windows(2).map(|pair| pair[1] - pair[0]).collect();
         gaps.sort_unstable();
         Some(i64::from(gaps[gaps.len() * 3 / 4]) * DAY_MS)
+    }
+}
+
+/// About the number of events within a window, from decayed sums of half-lives in days: two sums are
+/// mixed so that a new event weighs one, and all weights have the mass of the window.
+pub(crate) fn about(days: &[f64], window_days: f64, sum: impl Fn(usize) -> f64) -> f64 {
+    let mass = |half: usize| days[half] / std::f64::consts::LN_2;
+    match (0..days.len()).find(|half| mass(*half) >= window_days) {
+        Some(above) if above > 0 => {
+            let (low, high) = (mass(above - 1), mass(above));
+            let share = (window_days - low) / (high - low);
+            (1.0 - share) * sum(above - 1) + share * sum(above)
+        }
+        // All half-lives are longer, or all are shorter: the nearest, by its mass.
+        found => {
+            let half = found.unwrap_or(days.len() - 1);
+            sum(half) * window_days / mass(half)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use leadpulse_graph::{EntityId, Node, SlotKind};
 use leadpulse_schema::{Catalog, Feature, Relation, RelationKind, Role, Table};
 
 use super::{EvidenceDraft, Rank, Scene};
+use crate::alert_facts::about;
 use crate::committee::Activity;
 use crate::facts::{ACTIVE_DAYS, active_people, distinct_values, open_members};
 use crate::hubs::{HubView, Others, slot_of};
@@ -267,14 +268,13 @@ impl HubEvidence {
         Self { ends, counts }
     }
 
-    /// The largest sum of the other cells by the longest half-life, with its name: of the ends if
-    /// the catalog has any, else of all events.
-    fn largest<'s>(&'s self, others: &Others<'_>, longest: usize) -> Option<(&'s str, f64)> {
+    /// The largest number of events of the other cells within the longest half-life, about, with
+    /// its name: of the ends if the catalog has any, else of all events.
+    fn largest<'s>(&'s self, others: &Others<'_>, half_lives: &[f64]) -> Option<(&'s str, f64)> {
+        let longest = half_lives[half_lives.len() - 1];
         let total = |slots: &[usize]| {
-            slots
-                .iter()
-                .map(|slot| others.sum(*slot, longest))
-                .sum::<f64>()
+            let sum = |half: usize| slots.iter().map(|slot| others.sum(*slot, half)).sum();
+            about(half_lives, longest, sum)
         };
         let largest_of = |sums: &'s [(String, Vec<usize>)]| {
             sums.iter()
@@ -285,14 +285,14 @@ impl HubEvidence {
     }
 }
 
-/// Lines about hubs: `industries Finance: 3 × Closed Won among 41 other accounts (90-day weight)`.
+/// Lines about hubs: `industries Finance: about 3 Closed Won among 41 other accounts in 90 days`.
 pub(super) fn hubs(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     if scene.catalog.hubs.is_empty() {
         return;
     }
     let shared = scene.graph.shared();
-    let longest = shared.bank.len() - 1;
-    let half_life = words::number(shared.options.half_lives_days[longest]);
+    let half_lives = &shared.options.half_lives_days;
+    let half_life = words::number(half_lives[half_lives.len() - 1]);
     let view = HubView::new(scene.graph, scene.cell, scene.as_of);
     let sums = HubEvidence::of(scene);
     for hub in scene.catalog.hubs.iter().filter(|h| !h.sources.is_empty()) {
@@ -303,17 +303,15 @@ pub(super) fn hubs(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
             let Some(others) = view.others(entity) else {
                 continue;
             };
-            let Some((name, weight)) = sums.largest(&others, longest) else {
+            // Less than half an event is noise of a decayed sum.
+            let largest = sums.largest(&others, half_lives);
+            let Some((name, count)) = largest.filter(|(_, count)| *count >= 0.5) else {
                 continue;
             };
             let among = other_roots(scene, others.cells);
-            let what = if weight >= 0.05 {
-                format!("{} × {name}", words::number((weight * 10.0).round() / 10.0))
-            } else {
-                format!("no {name}")
-            };
+            let what = format!("about {} {name}", words::number(count.round()));
             let text = format!(
-                "{} {}: {what} among {among} ({half_life}-day weight)",
+                "{} {}: {what} among {among} in {half_life} days",
                 words::name(&hub.name),
                 scene.called(entity)
             );

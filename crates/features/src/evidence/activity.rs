@@ -326,8 +326,8 @@ fn means(scope: &TableScope<'_>, found: &mut EvidenceDraft<'_>) {
     }
 }
 
-/// Lines about frequency: `activities on 6 of the last 14 days`, `activities ×3 against the 90-day
-/// habit`, `17 activities in all`.
+/// Lines about frequency: `activities on 6 of the last 14 days`, `activities about 3 times the
+/// 90-day habit`, `17 activities in all`.
 fn habits(scene: &Scene<'_>, scope: &TableScope<'_>, found: &mut EvidenceDraft<'_>) {
     let TableScope {
         layout,
@@ -371,7 +371,7 @@ fn habits(scene: &Scene<'_>, scope: &TableScope<'_>, found: &mut EvidenceDraft<'
     );
 }
 
-/// `×3 against the 90-day habit`, `at 40% against the 90-day habit`; `None` for a short or steady
+/// `about 3 times the 90-day habit`, `at 40% of the 90-day habit`; `None` for a short or steady
 /// habit.
 fn change_of_habit(scene: &Scene<'_>, sum: &ActivitySum) -> Option<String> {
     let half_lives = &scene.graph.shared().options.half_lives_days;
@@ -383,17 +383,13 @@ fn change_of_habit(scene: &Scene<'_>, sum: &ActivitySum) -> Option<String> {
         return None;
     }
     let ratio = rate_per_day(sum.short, shortest) / rate_per_day(sum.weight(0), longest);
-    let habit = format!("against the {}-day habit", words::number(longest));
+    let days = words::number(longest);
     if ratio >= FASTER {
-        let times = if ratio < 10.0 {
-            (ratio * 10.0).round() / 10.0
-        } else {
-            ratio.round()
-        };
-        Some(format!("×{} {habit}", words::number(times)))
+        let times = words::number(ratio.round());
+        Some(format!("about {times} times the {days}-day habit"))
     } else if ratio <= SLOWER {
         let percent = words::number((100.0 * ratio).round());
-        Some(format!("at {percent}% {habit}"))
+        Some(format!("at {percent}% of the {days}-day habit"))
     } else {
         None
     }

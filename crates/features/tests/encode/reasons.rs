@@ -31,7 +31,7 @@ content: case study + blog + ebook
   case study, last 12 days ago
   blog, last 26 days ago
   ebook, last 40 days ago
-  views ×2.9 against the 90-day habit
+  views about 3 times the 90-day habit
   [views-12 views-11 views-10]
 engagement: email open
   email open ×2, last 2 days ago
@@ -49,8 +49,8 @@ high_intent: demo request + pricing
 history: created 400 days ago
   created 400 days ago
   leads: status 1 × MQL
-industry_peers: 2.8 × Closed Won among 3 other accounts
-  industries Finance: 2.8 × Closed Won among 3 other accounts (90-day weight)
+industry_peers: about 2 Closed Won among 3 other accounts
+  industries Finance: about 2 Closed Won among 3 other accounts in 90 days
   industry Finance
 opportunities: Negotiation, amount 120,000
   1 opportunity open: Negotiation, amount 120,000
@@ -98,8 +98,8 @@ high_intent: demo request
 history: status MQL
   status MQL
   created 400 days ago
-industry_peers: 2.8 × Closed Won among 3 other accounts
-  industries Finance: 2.8 × Closed Won among 3 other accounts (90-day weight)
+industry_peers: about 2 Closed Won among 3 other accounts
+  industries Finance: about 2 Closed Won among 3 other accounts in 90 days
   industry Finance
 opportunities: Negotiation, amount 120,000
   1 opportunity open: Negotiation, amount 120,000
@@ -141,8 +141,8 @@ high_intent: demo request + pricing
   [activities-17 views-16]
 history: created 400 days ago
   created 400 days ago
-industry_peers: 2.8 × Closed Won among 3 other accounts
-  industries Finance: 2.8 × Closed Won among 3 other accounts (90-day weight)
+industry_peers: about 2 Closed Won among 3 other accounts
+  industries Finance: about 2 Closed Won among 3 other accounts in 90 days
   industry Finance
 opportunities: Negotiation, amount 120,000
   1 opportunity open: Negotiation, amount 120,000
@@ -370,7 +370,7 @@ fn acceleration_compares_with_the_habit() {
     surge.extend([0.4, 0.3, 0.2, 0.1]);
     let (faster, told) = accelerated(&surge);
     assert!(
-        told.contains("against the 90-day habit") && told.contains("activities ×"),
+        told.contains("activities about ") && told.contains(" times the 90-day habit"),
         "{told}"
     );
     let (slower, told) = accelerated(&weekly[..22]);

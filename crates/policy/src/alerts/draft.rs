@@ -116,6 +116,9 @@ pub struct ScoreChange {
     pub since_ms: i64,
     /// The probability then.
     pub probability: f64,
+    /// People of the account who were active in the 14 days before; `None` where no table has
+    /// people.
+    pub active_people: Option<u32>,
 }
 
 /// An alert that fires, without the entity and the reasons.
@@ -128,8 +131,10 @@ pub struct AlertDraft {
     /// The tick at which it fires, milliseconds: that of the crossing, or later where the crossing
     /// waited.
     pub tick_ms: i64,
-    /// The probability at the tick.
+    /// The probability at the tick; for an entity that left the population its last one.
     pub probability: f64,
+    /// True for the end of an alert because the entity left the task's population.
+    pub has_left: bool,
     /// The score to compare with: about a week before, or the oldest known. For a threshold the
     /// score moved in the direction of the alert since then.
     pub change: Option<ScoreChange>,

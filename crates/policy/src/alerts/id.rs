@@ -18,18 +18,31 @@ pub fn alert_id(
     alert_type: AlertType,
     crossed_at_ms: i64,
 ) -> String {
-    let mut hasher = Sha256::new();
-    for part in [
+    let parts = [
         "leadpulse.alert.v2",
         task,
         entity_type,
         entity_key,
         alert_type.name(),
-    ] {
+    ];
+    uuid(&parts, crossed_at_ms)
+}
+
+/// The name of the digest of a person's day: a UUID like that of an alert, over
+/// `leadpulse.digest.v1`, the person's key (empty for alerts of nobody) and the end of the day in
+/// milliseconds.
+pub fn digest_id(owner: &str, ends_at_ms: i64) -> String {
+    uuid(&["leadpulse.digest.v1", owner], ends_at_ms)
+}
+
+/// A UUID of version 8 over texts, each preceded by its length, and a number.
+fn uuid(parts: &[&str], number: i64) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher.update(crossed_at_ms.to_be_bytes());
+    hasher.update(number.to_be_bytes());
     let digest = hasher.finalize();
 
     let mut id = String::with_capacity(36);

@@ -8,8 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::{AlertType, Limits, Reading, Severity};
 use crate::actions::{self, ActionWhen, Vocabulary};
+use crate::error::PolicyError;
 use crate::facts::Pace;
-use crate::options::{PolicyError, PolicyOptions};
+use crate::options::PolicyOptions;
 use crate::suppress::{ConfirmOptions, SuppressOptions};
 use crate::thresholds::Thresholds;
 
@@ -169,7 +170,8 @@ impl AlertRules {
         Ok(())
     }
 
-    /// The longest time before a moment whose observations can matter at it, milliseconds.
+    /// The longest time before a moment whose observations can matter at it, milliseconds; 0 without
+    /// rules.
     pub fn look_back_ms(&self) -> i64 {
         let confirm_ms = self.confirm.within.ms();
         let of = |rule: &AlertRule| {
@@ -178,7 +180,7 @@ impl AlertRules {
                 .saturating_add(rule.cooldown_ms)
                 .saturating_add(confirm_ms)
         };
-        self.rules.iter().map(of).max().unwrap_or_default()
+        self.rules.iter().map(of).max().map_or(0, |ms| ms.max(1))
     }
 }
 

@@ -5,11 +5,13 @@ use leadpulse_schema::units::{DAY_MS, DAY_MS_F64, logit};
 use super::Moment;
 use crate::alerts::{AlertType, ScoreChange};
 use crate::policy::Policy;
-use crate::state::HistoryPoint;
 use crate::trend::Trend;
 
 /// The span that changes are told over, where the history reaches as far.
 const SPAN_MS: i64 = 7 * DAY_MS;
+/// The time of history that gives every change its span: one day more, because a day's first score
+/// stands for it.
+pub(super) const HISTORY_MS: i64 = SPAN_MS + DAY_MS;
 /// Over less than this a slope per day would be an extrapolation.
 const MIN_SLOPE_MS: i64 = DAY_MS;
 /// Keeps the logit of a probability of 0 or 1 finite.
@@ -37,7 +39,7 @@ impl Policy {
                 logits: 0.0,
             };
         };
-        let span_ms = tick_ms - from.as_of_ms;
+        let span_ms = tick_ms - from.since_ms;
         let logits = bounded_logit(probability) - bounded_logit(from.probability);
         // A day at least: a step within an hour is no pace.
         let days = span_ms.max(MIN_SLOPE_MS) as f64 / DAY_MS_F64;
@@ -48,10 +50,7 @@ impl Policy {
             _ => Trend::Declining,
         };
         Change {
-            from: Some(ScoreChange {
-                since_ms: from.as_of_ms,
-                probability: from.probability,
-            }),
+            from: Some(from),
             trend,
             velocity_per_day: (span_ms >= MIN_SLOPE_MS)
                 .then(|| (probability - from.probability) / days),
@@ -62,18 +61,18 @@ impl Policy {
 
 /// The newest score that is a week old, else the oldest. For a threshold the score has to have
 /// moved in the alert's direction: else the one of the last week that is farthest on the other side.
-fn score_before(now: &Moment<'_>) -> Option<HistoryPoint> {
-    let is_before = |point: &&HistoryPoint| point.as_of_ms < now.seen.tick_ms;
-    let is_old = |point: &&HistoryPoint| now.seen.tick_ms - point.as_of_ms >= SPAN_MS;
+fn score_before(now: &Moment<'_>) -> Option<ScoreChange> {
+    let is_before = |point: &&ScoreChange| point.since_ms < now.seen.tick_ms;
+    let is_old = |point: &&ScoreChange| now.seen.tick_ms - point.since_ms >= SPAN_MS;
     let points = || now.history.iter().filter(is_before);
-    let a_week_ago = points().filter(is_old).next_back();
+    let a_week_ago = points().rfind(is_old);
     let usual = a_week_ago.or_else(|| points().next())?;
     let sign = match now.rule.alert_type {
         AlertType::ThresholdUp => 1.0,
         AlertType::ThresholdDown => -1.0,
         _ => return Some(*usual),
     };
-    let moved = |point: &HistoryPoint| sign * (now.scored.probability - point.probability);
+    let moved = |point: &ScoreChange| sign * (now.scored.probability - point.probability);
     if moved(usual) > 0.0 {
         return Some(*usual);
     }

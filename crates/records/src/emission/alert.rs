@@ -1,64 +1,74 @@
-//! The alert of a decision: fields of the score, a sentence about the crossing, and people to turn
-//! to.
+//! The alert of an account at a tick: the leading part with its score, a sentence, people to turn
+//! to, and the other parts.
 
-use leadpulse_features::{EventFact, Facts, assignee};
+use leadpulse_features::{EventFact, Facts};
 use leadpulse_graph::{DAY_MS, Reasons};
-use leadpulse_policy::{Action, AlertDraft, alert_id};
+use leadpulse_policy::{AccountAlert, Action, AlertDraft, AlertFacts, AlertLife, EntityDraft};
 
-use super::{Emission, points};
-use crate::alert::{Alert, EXPLAIN_METHOD, RecentEvent};
-use crate::explained::Explained;
+use super::{Emission, name_of, points};
+use crate::alert::{Alert, AlertPart, EXPLAIN_METHOD, RecentEvent, ShownAlert};
 use crate::people;
-use crate::score::Score;
+use crate::score::{ON_REQUEST, Score};
 use crate::symbol::{Symbol, TypeName};
+use crate::wording::Telling;
 
 /// Events that an alert lists, at most.
 const LISTED_EVENTS: usize = 5;
 
-/// State of a new alert; the program closes none.
-const OPEN: Symbol = Symbol("open");
-
 impl Emission<'_> {
-    /// Builds the alert of one draft, about an entity that has a score.
-    pub(super) fn alert(&self, draft: &AlertDraft, score: &Score, facts: &Facts) -> Alert {
-        let alert_type = draft.key.alert_type.name();
-        let probability = score.probability.unwrap_or_default();
-        let name = self.name(facts);
-        let name = name.as_deref().unwrap_or(&score.entity_id);
+    /// Composes the record of an account's alert. The emission is of the leading part at its tick,
+    /// and so are the facts.
+    pub fn shown_alert(&self, alert: &AccountAlert, alert_facts: &AlertFacts) -> ShownAlert {
+        let facts = self.facts();
+        let score = self.score(ON_REQUEST, &facts);
+        let record = self.alert(alert, alert_facts, &score, &facts);
+        let name = self.name(&facts);
+        ShownAlert { record, name }
+    }
+
+    fn alert(
+        &self,
+        alert: &AccountAlert,
+        alert_facts: &AlertFacts,
+        score: &Score,
+        facts: &Facts,
+    ) -> Alert {
+        let (lead, draft) = (&alert.lead, &alert.lead.draft);
         let account_field = |field: &str| facts.values.get(field).cloned();
         let recent: Vec<RecentEvent> = facts.events.iter().map(recent_event).collect();
         let trigger = recent.first().filter(|_| self.has_trigger());
         let action = self.action(&facts.committee, Some(draft.key.alert_type));
         let (sla_minutes, expires_days) = self.limits(action);
+        let expires_at_ms = expires_days
+            .map(|days| draft.tick_ms.saturating_add(i64::from(days) * DAY_MS))
+            .or(draft.expires_at_ms);
         Alert {
-            alert_id: alert_id(
-                &score.task,
-                &score.entity_type,
-                &score.entity_id,
-                draft.key.alert_type,
-                draft.key.crossed_at_ms,
-            ),
-            r#type: TypeName(alert_type),
+            alert_id: lead.alert_id(),
+            r#type: TypeName(draft.key.alert_type.name()),
             severity: Symbol(draft.severity.name()),
-            state: OPEN,
+            state: state_of(draft),
             dedupe_key: Some(format!(
-                "{}|{}|{}|{alert_type}",
-                score.task, score.entity_type, score.entity_id
+                "{}|{}|{}|{}",
+                lead.task, lead.entity_type, lead.entity_id, draft.key.alert_type
             )),
+            supersedes_alert_id: lead.supersedes_alert_id(),
             account_name: facts.name.clone(),
-            // Fields of the account are carried over where its table has a field of that name.
-            domain: account_field("domain"),
+            domain: alert_facts
+                .domain
+                .clone()
+                .or_else(|| account_field("domain")),
             lead_id: self.own_key("lead_id", score),
             contact_id: self.own_key("contact_id", score),
-            owner_id: self.assignee().or_else(|| account_field("owner_id")),
+            owner_id: alert_facts
+                .owner
+                .clone()
+                .or_else(|| account_field("owner_id")),
+            // Fields of the account are carried over where its table has a field of that name.
             region: account_field("region"),
             segment: account_field("segment"),
             industry: account_field("industry"),
-            threshold: draft.threshold,
-            band: draft.band.clone(),
-            previous_band: draft.previous_band.clone(),
             target: Some(self.query.to_owned()),
-            summary: Some(self.summary(draft, name, probability)),
+            summary: Some(self.summary(lead, alert_facts, facts, action)),
             explain_method: self.explained.map(|_| EXPLAIN_METHOD.to_owned()),
             committee: people::for_alert(&facts.committee),
             trigger: trigger.cloned(),
@@ -69,20 +79,19 @@ impl Emission<'_> {
             recommended_action_label: action.map(|action| action.label.to_string()),
             suggested_contact_id: facts.committee.members.first().map(|m| m.key.clone()),
             sla_minutes: sla_minutes.and_then(|minutes| i32::try_from(minutes).ok()),
-            expires_at: expires_days
-                .map(|days| score.as_of.saturating_add(i64::from(days) * DAY_MS)),
-            ..repeated(score)
+            expires_at: expires_at_ms,
+            do_not_contact: Some(alert_facts.do_not_contact),
+            value_at_stake: Some(draft.value_at_stake).filter(|value| *value > 0.0),
+            is_customer: alert_facts.is_customer,
+            hold_out: draft.is_held_out,
+            parts: alert.parts.iter().map(part).collect(),
+            ..drafted(score, draft)
         }
     }
 
     /// True if an event made the entity be scored: then the newest event is the alert's trigger.
     fn has_trigger(&self) -> bool {
         self.reasons.contains(Reasons::EVENT)
-    }
-
-    /// Key of the person of the own company whom the alert is for; `None` without a staff table.
-    fn assignee(&self) -> Option<String> {
-        assignee(self.graph, self.graph.cell(self.cell), self.entity)
     }
 
     /// Key of the entity, if the key field of its table has this name.
@@ -100,51 +109,97 @@ impl Emission<'_> {
         )
     }
 
-    /// Composes one sentence: the name, the crossing, the probability, the strongest signal behind
-    /// it.
-    fn summary(&self, draft: &AlertDraft, name: &str, p: f64) -> String {
-        let (verb, signal) = if draft.key.alert_type.is_fall() {
-            ("fell below", self.explained.and_then(Explained::top_drag))
-        } else {
-            ("rose above", self.explained.and_then(Explained::top_signal))
+    fn summary(
+        &self,
+        lead: &EntityDraft,
+        alert_facts: &AlertFacts,
+        facts: &Facts,
+        action: Option<&Action>,
+    ) -> String {
+        let name = self.name(facts);
+        let came_from = alert_facts.from_elsewhere.first();
+        let from = came_from.and_then(|arrival| self.account_name(arrival.from.as_deref()?));
+        let drag = self.explained.and_then(|explained| explained.top_drag());
+        let telling = Telling {
+            name: name.as_deref().unwrap_or(&lead.entity_id),
+            draft: &lead.draft,
+            alert_facts,
+            facts,
+            drag,
+            from: from.as_deref(),
+            next: action.map(|action| &*action.label),
         };
-        let because = signal.map_or_else(String::new, |signal| format!(", driven by {signal}"));
-        format!(
-            "{name} {verb} {:.0} %: now {:.0} %{because}.",
-            100.0 * draft.threshold.unwrap_or_default(),
-            100.0 * p
-        )
+        telling.sentence()
+    }
+
+    /// Label of an account by its key; the key where it has none.
+    fn account_name(&self, key: &str) -> Option<String> {
+        let root = self.catalog.root().id;
+        let (_, node) = self.graph.find(root, key)?;
+        let label = name_of(self.catalog, node, &Facts::default());
+        label.or_else(|| Some(key.to_owned()))
     }
 }
 
-/// An alert that repeats its score: the fields that both have.
-fn repeated(score: &Score) -> Alert {
-    let probability = score.probability.unwrap_or_default();
+/// State of an alert's record; suppressed for an account of the hold-out share.
+fn state_of(draft: &AlertDraft) -> Symbol {
+    if draft.is_held_out {
+        return Symbol("suppressed");
+    }
+    match draft.life {
+        AlertLife::Open => Symbol("open"),
+        AlertLife::Updated => Symbol("updated"),
+        AlertLife::Resolved => Symbol("resolved"),
+    }
+}
+
+/// The alert of an entity as a part of a record.
+pub(crate) fn part(part: &EntityDraft) -> AlertPart {
+    AlertPart {
+        alert_id: part.alert_id(),
+        r#type: TypeName(part.draft.key.alert_type.name()),
+        severity: Symbol(part.draft.severity.name()),
+        state: state_of(&part.draft),
+        task: part.task.clone(),
+        entity_type: part.entity_type.clone(),
+        entity_id: part.entity_id.clone(),
+        probability: part.draft.probability,
+    }
+}
+
+/// An alert with the figures of its draft, and fields that it shares with the entity's score.
+///
+/// Score, change, direction and slope are the draft's, so that no two figures disagree.
+fn drafted(score: &Score, draft: &AlertDraft) -> Alert {
+    let before = draft.change.map(|change| change.probability);
     Alert {
         task: score.task.clone(),
         entity_type: score.entity_type.clone(),
         entity_id: score.entity_id.clone(),
         account_id: score.account_id.clone(),
-        probability,
-        score: points(probability),
-        previous_probability: score.previous_probability,
-        previous_score: score.previous_score,
-        delta: score
-            .previous_probability
-            .map(|before| points(probability - before)),
+        probability: draft.probability,
+        score: points(draft.probability),
+        previous_probability: before,
+        previous_score: before.map(points),
+        previous_as_of: draft.change.map(|change| change.since_ms),
+        delta: before.map(|before| points(draft.probability - before)),
+        threshold: draft.threshold,
+        band: draft.band.clone(),
+        previous_band: draft.previous_band.clone(),
         percentile: score.percentile,
         rank: score.rank,
         ranked: score.ranked,
-        trend: score.trend,
-        velocity_per_day: score.velocity_per_day,
-        acceleration_per_day2: score.acceleration_per_day2,
+        trend: Symbol(draft.trend.name()),
+        velocity_per_day: draft.velocity_per_day.map(points),
         horizon_days: score.horizon_days,
         drivers: score.drivers.clone(),
         base_logit: score.base_logit,
+        drivers_as_of: score.drivers_as_of,
         change_since: score.change_since,
         change_drivers: score.change_drivers.clone(),
         top_signal: score.top_signal.clone(),
-        as_of: score.as_of,
+        as_of: draft.tick_ms,
+        crossed_at: draft.key.crossed_at_ms,
         epoch: score.epoch,
         bundle_id: score.bundle_id.clone(),
         plan_hash: score.plan_hash.clone(),
