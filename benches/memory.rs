@@ -106,6 +106,7 @@ impl Driver {
             owner: "bench".into(),
             soft_budget: options.soft_budget,
             explain_budget: options.explain_budget,
+            explain_top: options.explain_top,
             current_scores: true,
             caps: ground.loaded.config.alerts.caps.checked()?,
         })?;

@@ -167,6 +167,7 @@ fn machine(scenario: &Scenario) -> Machine {
     let EngineOptions {
         soft_budget,
         explain_budget,
+        explain_top,
         ..
     } = EngineOptions::default();
     Machine::new(MachineParts {
@@ -181,6 +182,7 @@ fn machine(scenario: &Scenario) -> Machine {
         owner: String::new(),
         soft_budget,
         explain_budget,
+        explain_top,
         current_scores: true,
         caps: CapOptions::default().checked().unwrap(),
     })

@@ -294,6 +294,7 @@ impl Assembly<'_> {
             owner: String::new(),
             soft_budget: config.engine.soft_budget,
             explain_budget: config.engine.explain_budget,
+            explain_top: config.engine.explain_top,
             current_scores: config.kafka.outputs.writes(Output::CurrentScores),
             caps: config.alerts.caps.checked()?,
         })

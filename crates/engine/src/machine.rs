@@ -21,6 +21,7 @@ mod decide;
 mod deployed;
 mod fold;
 mod notices;
+mod reasons;
 mod restore;
 mod score;
 mod seal;
@@ -30,6 +31,7 @@ mod swap;
 mod ticks;
 mod track;
 
+use decide::Asked;
 use notices::kept_letters;
 use ticks::Folding;
 
@@ -141,10 +143,10 @@ impl Machine {
     }
 
     /// True if an epoch without records would do something at this clock reading: a timer or a
-    /// board is due, or cells wait.
+    /// board is due, or cells or explanations wait.
     pub fn wants_tick(&self, clock_ms: Option<i64>) -> bool {
         let graph = &self.state.graph;
-        if graph.deferred() > 0 {
+        if graph.deferred() > 0 || !self.state.unexplained.is_empty() {
             return true;
         }
         let (Some(now_ms), Some(as_of)) = (clock_ms, self.as_of()) else {
@@ -177,11 +179,17 @@ impl Machine {
         let (admitted, mut decided) =
             self.apply(decoded, bound_ms, &cut.ticks, Folding::On, &mut tally);
         laps.end("graph", &mut tally);
-        let dirty = self.track(&cut, &mut tally);
+        let mut dirty = self.track(&cut, &mut tally);
+        self.list_unexplained(cut.closing);
+        let wanted = self.take_unexplained(cut.closing, &mut dirty);
         laps.end("track", &mut tally);
         let assessed = self.score(&dirty);
         laps.end("infer", &mut tally);
-        self.decide(&dirty, &assessed, cut.closing, &mut decided, &mut tally);
+        let asked = Asked {
+            closing: cut.closing,
+            wanted,
+        };
+        self.decide(&dirty, &assessed, &asked, &mut decided, &mut tally);
         laps.end("policy", &mut tally);
         let scored = assessed.iter().filter(|one| one.logit.is_ok()).count();
         tally.notices = self.notices(records, &admitted);

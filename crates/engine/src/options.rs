@@ -34,6 +34,9 @@ pub struct EngineOptions {
     /// band crossings first, then scores within a
     /// band that were never explained.
     pub explain_budget: usize,
+    /// Entities at the top of each task that are kept explained, within the budget: no explanation
+    /// there is older than a day.
+    pub explain_top: usize,
     /// The source of time that moves `as_of` on.
     pub clock: ClockMode,
     /// Alerts are decided at multiples of this, milliseconds. It divides the board period.
@@ -53,6 +56,7 @@ impl Default for EngineOptions {
             max_bytes: 16 << 20,
             soft_budget: 512,
             explain_budget: 4,
+            explain_top: 200,
             clock: ClockMode::Wall,
             tick_ms: 10_000,
             live_from_ms: None,

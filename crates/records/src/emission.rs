@@ -246,6 +246,7 @@ fn cause(reasons: Reasons) -> &'static str {
         (Reasons::BUNDLE, "bundle_swap"),
         (Reasons::TIMER, "timer"),
         (Reasons::BOARD, "board"),
+        (Reasons::REFRESH, "timer"),
     ];
     named
         .into_iter()

@@ -20,6 +20,14 @@ use super::state::Tracked;
 use super::{Machine, Task};
 use crate::epoch::{EpochTally, EpochViews};
 
+/// What an epoch asks for besides what moved.
+pub(super) struct Asked {
+    /// Every score is emitted.
+    pub closing: bool,
+    /// Tasks and entities to explain and emit.
+    pub wanted: BTreeSet<(usize, EntityId)>,
+}
+
 /// The records of an epoch's decisions, in order, and the views of them to show after the commit.
 #[derive(Default)]
 pub(super) struct Decided {
@@ -39,12 +47,12 @@ impl Machine {
         &mut self,
         dirty: &[(CellRef, Reasons)],
         assessed: &[Assessed],
-        closing: bool,
+        asked: &Asked,
         decided: &mut Decided,
         tally: &mut EpochTally,
     ) {
-        let decisions = self.observe(dirty, assessed, closing);
-        self.explain_wanted(assessed, &decisions, tally);
+        let decisions = self.observe(dirty, assessed, asked);
+        self.explain_wanted(assessed, &decisions, asked, tally);
         let lineage = self.lineage();
         for (item, decision) in assessed.iter().zip(&decisions) {
             if decision.emit.is_some() {
@@ -95,7 +103,7 @@ impl Machine {
         &mut self,
         dirty: &[(CellRef, Reasons)],
         assessed: &[Assessed],
-        closing: bool,
+        asked: &Asked,
     ) -> Vec<Decision> {
         let as_of_ms = self.state.as_of.ms();
         let mut decisions = Vec::with_capacity(assessed.len());
@@ -117,7 +125,7 @@ impl Machine {
                         probability: probability(logit),
                         logit,
                         as_of_ms,
-                        forced: closing,
+                        forced: asked.closing || asked.wanted.contains(&(item.task, item.entity)),
                     };
                     policy.observe(&mut tracked.policy, observation)
                 }
@@ -134,16 +142,17 @@ impl Machine {
         decisions
     }
 
-    /// Explains every score whose last explanation is of this moment and of another
+    /// Explains what is asked for, every score whose last explanation is of this moment and of another
     /// state, and, as far as the budget goes, band crossings, then scores within a band that were
     /// never explained.
     fn explain_wanted(
         &mut self,
         assessed: &[Assessed],
         decisions: &[Decision],
+        asked: &Asked,
         tally: &mut EpochTally,
     ) {
-        let mut wanted = self.wanted_explanations(assessed, decisions);
+        let mut wanted = self.wanted_explanations(assessed, decisions, asked);
         let within_budget = wanted.optional.len().min(self.given.explain_budget);
         let over_budget = wanted.optional.split_off(within_budget);
         let mut explain = wanted.due;
@@ -169,7 +178,12 @@ impl Machine {
         }
     }
 
-    fn wanted_explanations(&self, assessed: &[Assessed], decisions: &[Decision]) -> Wanted {
+    fn wanted_explanations(
+        &self,
+        assessed: &[Assessed],
+        decisions: &[Decision],
+        asked: &Asked,
+    ) -> Wanted {
         let (mut due, mut crossings, mut unexplained) = (Vec::new(), Vec::new(), Vec::new());
         for (index, (item, decision)) in assessed.iter().zip(decisions).enumerate() {
             if item.logit.is_err() {
@@ -178,7 +192,7 @@ impl Machine {
             // A record names the moment of its explanation. Two states of one moment, as late rows
             // make them, cannot be told apart by it.
             let outdated = decision.emit.is_some() && self.is_outdated(item);
-            if outdated {
+            if outdated || asked.wanted.contains(&(item.task, item.entity)) {
                 due.push(index);
             } else if decision.emit == Some(EmitReason::Crossing) {
                 crossings.push(index);

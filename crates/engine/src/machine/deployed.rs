@@ -50,6 +50,7 @@ pub struct Deployed {
     pub(super) encoders: Arc<OutputEncoders>,
     pub(super) soft_budget: usize,
     pub(super) explain_budget: usize,
+    pub(super) explain_top: usize,
     pub(super) current_scores: bool,
     pub(super) caps: Caps,
     digest: String,
@@ -120,6 +121,8 @@ pub struct MachineParts {
     pub soft_budget: usize,
     /// See [`crate::EngineOptions::explain_budget`].
     pub explain_budget: usize,
+    /// See [`crate::EngineOptions::explain_top`].
+    pub explain_top: usize,
     /// True if [`Output::CurrentScores`](crate::ports::Output::CurrentScores) is written.
     pub current_scores: bool,
     /// The most alerts that a person gets on a day.
@@ -150,6 +153,7 @@ impl MachineParts {
             encoders: self.encoders,
             soft_budget: self.soft_budget,
             explain_budget: self.explain_budget,
+            explain_top: self.explain_top,
             current_scores: self.current_scores,
             caps: self.caps,
             digest: String::new(),
@@ -241,7 +245,7 @@ impl Deployed {
                 task.name, task.entity, task.query, task.population, task.policy
             ));
         }
-        let budgets = (self.soft_budget, self.explain_budget);
+        let budgets = (self.soft_budget, self.explain_budget, self.explain_top);
         hash.update(format!(
             "{:?}|{budgets:?}|{:?}",
             self.graph_options, self.caps

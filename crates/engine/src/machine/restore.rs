@@ -239,6 +239,8 @@ impl Machine {
         let state = &mut self.state;
         let mut margins: FxHashMap<CellRef, f32> = FxHashMap::default();
         state.revisits.clear();
+        state.unexplained.clear();
+        state.listed_board = None;
         for ((task, entity), tracked) in &state.tracked {
             let policy = &self.given.tasks[*task].policy;
             let revisit_ms = tracked.alerts.revisit_at_ms;

@@ -49,6 +49,10 @@ pub struct WorkerState {
     /// Ticks at which time alone decides about an alert, milliseconds: its entity is looked at
     /// then.
     pub(super) revisits: BTreeSet<(i64, EntityId)>,
+    /// Tasks and entities at the top whose explanation is missing or old.
+    pub(super) unexplained: BTreeSet<(usize, EntityId)>,
+    /// The board at which they were listed.
+    pub(super) listed_board: Option<i64>,
     /// Alerts that owners got today.
     pub(super) caps: CapState,
     pub(super) partitions: Vec<InputPartition>,
@@ -83,6 +87,8 @@ impl WorkerState {
             standings: given.tasks.iter().map(|_| Standings::default()).collect(),
             tracked: FxHashMap::default(),
             revisits: BTreeSet::new(),
+            unexplained: BTreeSet::new(),
+            listed_board: None,
             caps: CapState::default(),
             layout: PartitionLayout::of(1, &partitions),
             layout_is_new: true,

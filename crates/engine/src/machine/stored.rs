@@ -97,6 +97,8 @@ struct StoredState<'a> {
     /// (task, entity, memory), ascending by task and entity.
     tracked: Vec<(usize, EntityId, Cow<'a, Tracked>)>,
     revisits: Cow<'a, BTreeSet<(i64, EntityId)>>,
+    unexplained: Cow<'a, BTreeSet<(usize, EntityId)>>,
+    listed_board: Option<i64>,
     caps: Cow<'a, CapState>,
     graph: StoredGraph<'a>,
 }
@@ -159,6 +161,8 @@ impl WorkerState {
             positions: Cow::Borrowed(&self.positions),
             tracked,
             revisits: Cow::Borrowed(&self.revisits),
+            unexplained: Cow::Borrowed(&self.unexplained),
+            listed_board: self.listed_board,
             caps: Cow::Borrowed(&self.caps),
             graph: self.graph.stored(),
         }
@@ -199,6 +203,8 @@ impl WorkerState {
             standings,
             tracked,
             revisits: stored.revisits.into_owned(),
+            unexplained: stored.unexplained.into_owned(),
+            listed_board: stored.listed_board,
             caps: stored.caps.into_owned(),
             partitions: stored.partitions.into_owned(),
             layout: stored.layout.into_owned(),

@@ -135,6 +135,7 @@ impl Rig {
             epoch_floor_ms: 10_000,
             soft_budget: 4,
             explain_budget: 2,
+            explain_top: 0,
             // Alerts fire from the beginning.
             live_from_ms: Some(0),
             ..Default::default()
@@ -383,6 +384,7 @@ impl Rig {
             owner: owner.into(),
             soft_budget: self.options.soft_budget,
             explain_budget: self.options.explain_budget,
+            explain_top: self.options.explain_top,
             current_scores: true,
             caps: CapOptions {
                 per_owner_and_day: None,

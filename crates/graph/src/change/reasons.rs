@@ -17,6 +17,8 @@ impl Reasons {
     pub const BUNDLE: Reasons = Reasons(8);
     /// The closing tick of a run to the end.
     pub const CLOSING: Reasons = Reasons(16);
+    /// The explanation of an entity is to be made anew.
+    pub const REFRESH: Reasons = Reasons(32);
 
     /// The union of two sets.
     pub fn with(self, other: Reasons) -> Reasons {

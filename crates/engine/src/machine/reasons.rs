@@ -1,0 +1,81 @@
+//! Reasons of the entities that people look at first: the top of each task is kept explained.
+
+use std::collections::BTreeSet;
+
+use leadpulse_graph::{CellRef, EntityId, Reasons};
+use leadpulse_schema::units::DAY_MS;
+
+use super::Machine;
+
+/// An explanation older than this is made anew.
+// Half a day: the reasons at the top of a list are of today, and a list of hundreds costs seconds of
+// computing in that time.
+const STALE_MS: i64 = DAY_MS / 2;
+
+impl Machine {
+    /// Once a board, lists the entities at the top of each task without an explanation of late.
+    /// History is nobody's list: before alerts fire there are none.
+    pub(super) fn list_unexplained(&mut self, closing: bool) {
+        let board = self.state.graph.board();
+        let ticks = &self.state.ticks;
+        let is_live = ticks
+            .closed_ms
+            .zip(ticks.live_from_ms)
+            .is_some_and(|(at, from)| at >= from);
+        if !closing && (!is_live || board == self.state.listed_board) {
+            return;
+        }
+        self.state.listed_board = board;
+        self.state.unexplained.clear();
+        for task in 0..self.given.tasks.len() {
+            let top = self.top(task);
+            self.state
+                .unexplained
+                .extend(top.into_iter().map(|entity| (task, entity)));
+        }
+    }
+
+    /// The first entities of a task whose explanation is missing or old.
+    fn top(&self, task: usize) -> Vec<EntityId> {
+        let of_task = self.state.tracked.iter().filter(|((of, _), _)| *of == task);
+        let mut ranked: Vec<(f64, EntityId, bool)> = of_task
+            .filter_map(|((_, entity), tracked)| {
+                let made_ms = tracked.explained.as_deref().map(|made| made.as_of.ms());
+                let is_old = |made_ms: i64| self.state.as_of.ms() - made_ms > STALE_MS;
+                Some((tracked.ranked_by()?, *entity, made_ms.is_none_or(is_old)))
+            })
+            .collect();
+        ranked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let first = ranked.into_iter().take(self.given.explain_top);
+        first
+            .filter(|(_, _, is_wanted)| *is_wanted)
+            .map(|(_, entity, _)| entity)
+            .collect()
+    }
+
+    /// Takes as many of the listed as the budget allows, all of them at the closing tick, and adds
+    /// their cells to those that are scored.
+    pub(super) fn take_unexplained(
+        &mut self,
+        closing: bool,
+        dirty: &mut Vec<(CellRef, Reasons)>,
+    ) -> BTreeSet<(usize, EntityId)> {
+        let budget = match closing {
+            true => usize::MAX,
+            false => self.given.explain_budget,
+        };
+        let mut taken = BTreeSet::new();
+        while taken.len() < budget
+            && let Some((task, entity)) = self.state.unexplained.pop_first()
+        {
+            let Some(place) = self.state.graph.directory().place(entity) else {
+                continue;
+            };
+            if let Err(index) = dirty.binary_search_by_key(&place.cell, |(at, _)| *at) {
+                dirty.insert(index, (place.cell, Reasons::REFRESH));
+            }
+            taken.insert((task, entity));
+        }
+        taken
+    }
+}
