@@ -130,6 +130,8 @@ fn repeated(score: &Score) -> Alert {
         entity_id: score.entity_id.clone(),
         account_id: score.account_id.clone(),
         probability,
+        probability_low: score.probability_low,
+        probability_high: score.probability_high,
         score: points(probability),
         previous_probability: score.previous_probability,
         previous_score: score.previous_score,
