@@ -23,6 +23,7 @@ mod plan;
 mod relations;
 mod scorer;
 mod shares;
+mod sources;
 mod spec;
 mod vocabulary;
 mod words;

@@ -4,7 +4,8 @@
 //! takes examples, `train` fits a bundle; `judge`, `backtest` and `explain` ask a bundle about past
 //! moments, `report` says how good the answers were. `advice` is about settings, `label_count` counts labels alone. `given` reads rows of the user's own, which
 //! `given_examples` and `backtest` take; `out_table` writes tables, `example_table` that of
-//! examples. `left_out` keeps tasks that cannot be judged out of a bundle.
+//! examples. `left_out` keeps tasks that cannot be judged out of a bundle,
+//! `stopped` is the graph of a history in which sources stop.
 //!
 //! Invariants: training, backtest and the live engine read features through the same graph and the
 //! same encoder. No row known after an anchor reaches the anchor's example, and no row known after
@@ -26,6 +27,7 @@ mod left_out;
 mod out_table;
 mod predict;
 mod report;
+mod stopped;
 mod train;
 mod walk;
 

@@ -39,7 +39,7 @@ const DEALS: &str = r#"{"type":"record","name":"Deal","leadpulse":{"table":"deal
   {"name":"stage","type":["null","string"],"default":null,"leadpulse":{"values":["won","lost"]}},
   {"name":"amount","type":["null","double"],"default":null}]}"#;
 
-const WINS: &str =
+pub(crate) const WINS: &str =
     "PREDICT COUNT(deals.* WHERE deals.stage = 'won', 0, 30, days) > 0 FOR EACH accounts.id";
 const VALUE: &str = "PREDICT SUM(deals.amount, 0, 30, days) FOR EACH accounts.id";
 const PRICING: &str = "PREDICT COUNT(visits.* WHERE visits.page = 'pricing', 0, 20, days) > 0 FOR EACH contacts.id WHERE contacts.role = 'user'";
@@ -63,7 +63,7 @@ impl Dice {
 
 /// One row of a table: when it is known, and its columns.
 #[derive(Clone, Debug)]
-struct Line {
+pub(crate) struct Line {
     table: &'static str,
     known_ms: i64,
     columns: Vec<String>,
@@ -79,7 +79,7 @@ const HEADERS: [(&str, &str); 4] = [
 
 /// Accounts become interested now and then: their contacts look at prices, and soon after there is
 /// a deal.
-fn market(seed: u64) -> Vec<Line> {
+pub(crate) fn market(seed: u64) -> Vec<Line> {
     const ACCOUNTS: usize = 70;
     let mut dice = Dice(seed);
     let mut lines = Vec::new();
@@ -180,14 +180,14 @@ fn market(seed: u64) -> Vec<Line> {
 }
 
 /// A market's files and project.
-struct Ground {
+pub(crate) struct Ground {
     _folder: tempfile::TempDir,
-    project: Project,
+    pub(crate) project: Project,
     sources: Vec<FileSource>,
-    files: Files,
+    pub(crate) files: Files,
 }
 
-fn ground(lines: &[Line], queries: &[(&str, &str)]) -> Ground {
+pub(crate) fn ground(lines: &[Line], queries: &[(&str, &str)]) -> Ground {
     let schemas = [
         ("accounts.avsc", ACCOUNTS),
         ("contacts.avsc", CONTACTS),
@@ -965,7 +965,7 @@ fn optional_tasks_that_cannot_be_judged_are_left_out() {
             .parse()
             .unwrap();
         let is_early = line.columns[2].parse::<i64>().unwrap() < 160 * DAY_MS;
-        let page = ["docs", "blog"][usize::from((account % 2 == 0) == is_early)];
+        let page = ["docs", "blog"][usize::from(account.is_multiple_of(2) == is_early)];
         line.columns[3] = page.into();
     }
     let never = "PREDICT COUNT(deals.* WHERE deals.stage = 'nowhere', 0, 30, days) > 0 FOR EACH accounts.id";
@@ -1024,6 +1024,25 @@ fn optional_tasks_that_cannot_be_judged_are_left_out() {
         .train_with(&["wins", "turned"], 0, &kept, true)
         .unwrap();
     assert_eq!((bundle.tasks().len(), report.left_out.len()), (2, 0));
+}
+
+#[test]
+fn sources_that_stop_are_for_training_only() {
+    let mut ground = ground(&market(7), &[("wins", WINS), ("pricing", PRICING)]);
+    let (_, plain) = ground.train(&["wins", "pricing"], 0).unwrap();
+    ground.project.graph_options.source_ages = true;
+    let (bundle, report) = ground.train(&["wins", "pricing"], 0).unwrap();
+    for (task, plain) in report.tasks.iter().zip(&plain.tasks) {
+        let share = task.stopped as f64 / plain.training as f64;
+        assert!((0.15..0.35).contains(&share), "{share}");
+        assert_eq!(task.training, plain.training + task.stopped);
+        assert_eq!((plain.stopped, task.validation), (0, plain.validation));
+        assert_eq!(task.training_tally, plain.training_tally);
+        assert_eq!(task.validation_tally, plain.validation_tally);
+    }
+    let columns = bundle.plan().layout().root.iter();
+    let ages = columns.filter(|column| column.name.ends_with("/source_age"));
+    assert_eq!(ages.count(), 2);
 }
 
 #[test]

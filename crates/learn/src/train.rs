@@ -115,6 +115,8 @@ pub struct TaskReport {
     pub name: String,
     /// Training examples; of hazards also those whose window had not closed.
     pub training: usize,
+    /// Of the training examples those that repeat others as a source that stopped leaves them.
+    pub stopped: usize,
     /// The number of validation examples.
     pub validation: usize,
     /// The rows of training anchors.
@@ -410,6 +412,7 @@ fn reports(
     let reports = tasks.map(|((task, examples), evaluation)| TaskReport {
         name: task.definition.name.clone(),
         training: examples.training.len(),
+        stopped: examples.stopped,
         validation: examples.validation.len(),
         training_tally: examples.training_tally,
         validation_tally: examples.validation_tally,

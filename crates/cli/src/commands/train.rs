@@ -254,6 +254,12 @@ fn show(task: &TaskReport) {
     ] {
         say!("  {set:<11}{examples} examples; {}", labels(tally));
     }
+    if task.stopped > 0 {
+        say!(
+            "  stopped    {} of the training examples show a source that stopped",
+            task.stopped
+        );
+    }
     if let Some(unowned) = unowned(&task.validation_tally) {
         say!("  nobody's   {unowned}");
     }

@@ -10,7 +10,7 @@
 mod bins;
 mod calibration;
 mod cohorts;
-mod draws;
+pub(crate) mod draws;
 mod estimate;
 mod html;
 pub(crate) mod notes;
