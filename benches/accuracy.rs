@@ -107,6 +107,10 @@ struct Arguments {
     /// Configuration, from the repository; its schemas are to be the shipped ones.
     #[arg(long, default_value = "leadpulse.toml")]
     config: PathBuf,
+    /// A table, e.g. content_views, whose rows end with the start of the test: how a ranking fares
+    /// when a source stops. Give a folder of its own with --out.
+    #[arg(long, value_name = "TABLE")]
+    stopped: Option<String>,
     /// No trees in our ensemble.
     #[arg(long)]
     without_trees: bool,
@@ -211,6 +215,7 @@ impl Arguments {
             fit: fit.clone(),
             models,
             weeks: self.weeks,
+            stopped: self.stopped.clone(),
         }
     }
 }

@@ -282,7 +282,11 @@ fn fit(loaded: &Loaded, project: &Project, folder: &Path, ensemble: usize) -> Re
     };
     Ok(train(
         project,
-        &[TrainTask { plan: task, fit }],
+        &[TrainTask {
+            plan: task,
+            fit,
+            is_optional: false,
+        }],
         &Files::prepare(project.catalog.clone(), &files)?,
         &options,
         &mut |_| {},

@@ -55,6 +55,7 @@ impl Net<'_> {
         let tasks = [TrainTask {
             plan: self.task,
             fit,
+            is_optional: false,
         }];
         Ok(train(
             self.project,

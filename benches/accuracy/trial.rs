@@ -89,6 +89,9 @@ pub struct Setup {
     pub models: Vec<Model>,
     /// Weeks of lists.
     pub weeks: usize,
+    /// Table whose rows end with the start of the test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
 }
 
 /// One seed of one world, with the models to try.
@@ -206,6 +209,13 @@ impl Trial<'_> {
         clock.step("simulating");
         let files = Files::prepare(catalog.clone(), &simulated.files)?;
         let calendar = self.calendar(first_event_ms(catalog, &files)?)?;
+        let files = match &self.setup.stopped {
+            Some(table) => {
+                simulated.stop(catalog, table, calendar.test_from_ms)?;
+                Files::prepare(catalog.clone(), &simulated.files)?
+            }
+            None => files,
+        };
         let rows = Rows::collect(catalog, &files, &calendar)?;
         clock.step("rows and columns of the baselines");
 

@@ -1,6 +1,7 @@
 //! A simulated market as files, with what only the simulator knows.
 
 use std::collections::HashMap;
+use std::fs;
 
 use anyhow::{Context, Result};
 use leadpulse_history::FileSource;
@@ -20,7 +21,7 @@ pub struct Simulated {
     /// Moments at which accounts began to evaluate vendors.
     pub evaluations: Vec<Milestone>,
     pub purchases: Vec<Milestone>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Simulated {
@@ -44,8 +45,30 @@ impl Simulated {
             rows,
             evaluations,
             purchases,
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// Takes the rows of an event table away that are known at a moment, milliseconds, or later.
+    pub fn stop(&self, catalog: &Catalog, table: &str, from_ms: i64) -> Result<()> {
+        let found = catalog.table(table);
+        let table = found.with_context(|| format!("there is no table {table}"))?;
+        let time = table
+            .time
+            .with_context(|| format!("{} has no time", table.name))?;
+        let time = &table.field_at(time).name;
+        let path = self.folder.path().join(format!("{}.jsonl", table.name));
+        let text = fs::read_to_string(&path)?;
+        let mut kept = String::new();
+        for line in text.lines() {
+            let row: serde_json::Value = serde_json::from_str(line)?;
+            let known_ms = row["known_at"].as_i64().or_else(|| row[time].as_i64());
+            if known_ms.context("a row has no time")? < from_ms {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+        }
+        Ok(fs::write(&path, kept)?)
     }
 
     /// The exact Bayes filter's forecasts, by account and moment.

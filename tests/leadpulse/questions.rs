@@ -159,6 +159,7 @@ fn every_query_parses_plans_trains_and_scores() {
             .map(|plan| TrainTask {
                 plan,
                 fit: fit.clone(),
+                is_optional: false,
             })
             .collect();
         let options = TrainOptions {

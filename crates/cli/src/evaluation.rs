@@ -75,6 +75,16 @@ pub fn show(task: &TaskEvaluation) {
             shown("ahead by", rule.figures.auroc_behind)
         );
     }
+    if let Some(part) = &task.without_open_deal {
+        say!(
+            "  no deal    {} rows without an open deal, {} positive: {}, log loss {:+.4} beside \
+             their rate",
+            part.rows,
+            part.positives,
+            shown("AUROC", part.model.auroc),
+            part.losses.log_loss_over_base_rate.value
+        );
+    }
     say!(
         "  evidence   {} outcomes of {} entities at {} anchors",
         task.outcomes,

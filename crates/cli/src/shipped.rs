@@ -30,6 +30,7 @@ pub const FILES: &[(&str, &str)] = shipped![
     "schemas/outputs/versions/epoch_record-2.avsc",
     "schemas/outputs/versions/epoch_record-3.avsc",
     "schemas/outputs/versions/score-1.avsc",
+    "schemas/outputs/versions/score-2.avsc",
     "schemas/product_usage.avsc",
     "schemas/users.avsc",
 ];

@@ -24,6 +24,7 @@ mod plan;
 mod relations;
 mod scorer;
 mod shares;
+mod sources;
 mod spec;
 mod vocabulary;
 pub mod words;

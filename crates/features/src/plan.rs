@@ -25,6 +25,7 @@ use crate::order::OrderBlock;
 use crate::outcomes::OutcomeBlock;
 use crate::relations::RelationBlock;
 use crate::shares::ShareBlock;
+use crate::sources::SourceBlock;
 use crate::spec::{FeatureSpec, PlanSource};
 
 /// The version of the meaning of columns, where neither names nor options tell it.
@@ -54,6 +55,7 @@ struct CellPlan {
     relations: RelationBlock,
     outcomes: Option<OutcomeBlock>,
     hubs: HubBlock,
+    sources: SourceBlock,
     has_clock: bool,
 }
 
@@ -181,6 +183,7 @@ impl CellPlan {
             relations: RelationBlock::of_cell(catalog, columns),
             outcomes: OutcomeBlock::new(catalog, columns),
             hubs: HubBlock::new(source, columns),
+            sources: SourceBlock::new(source, columns),
             has_clock: source.spec.has_clock,
         };
         // Columns of the root row alone: the moment is the same for every member.
@@ -230,6 +233,7 @@ impl CellPlan {
             block.write(&graph.outcomes(cell), as_of, out);
         }
         self.hubs.write(graph, cell, as_of, out);
+        self.sources.write(graph, as_of, out);
         season(as_of, out);
         if self.has_clock {
             clock(as_of, out);

@@ -17,6 +17,10 @@ pub struct ScorerTask {
     /// Grade of the evaluation, as records have it: `sound`, `provisional`, …; `None` for a model
     /// that was not graded.
     pub quality: Option<String>,
+    /// Half the width of the 95 % interval of a logit, logits: how far the level of one period of
+    /// outcomes lies from that of others. `None` where fewer than four periods are known, and for a
+    /// regression.
+    pub interval_logits: Option<f64>,
 }
 
 /// The part of a logit that one explanation group contributes.

@@ -27,6 +27,7 @@ use crate::state::cell::{Cell, StateRules};
 use crate::state::decay::Bank;
 use crate::state::hubs::Hubs;
 use crate::state::layout::StateLayout;
+use crate::state::sources::SourceTimes;
 use crate::who::Entities;
 use crate::who::directory::Directory;
 use crate::who::journal::Change;
@@ -47,6 +48,7 @@ pub struct Graph {
     pub(crate) entities: Entities,
     pub(crate) cells: Cells,
     pub(crate) hubs: Hubs,
+    pub(crate) sources: SourceTimes,
     pub(crate) gate: Gate,
     pub(crate) newest: NewestVersions,
     pub(crate) bursts: Bursts,
@@ -76,6 +78,7 @@ impl Graph {
         let layout = StateLayout::new(catalog.clone(), &options);
         Self {
             hubs: Hubs::new(layout.hub_width * bank.len()),
+            sources: SourceTimes::default(),
             gate: Gate::new(&catalog),
             newest: NewestVersions::default(),
             bursts: Bursts::default(),
@@ -109,6 +112,11 @@ impl Graph {
     /// The hubs, as of the last board.
     pub fn hubs(&self) -> &Hubs {
         &self.hubs
+    }
+    /// The newest event of each event table, as of the last board; empty unless the options keep
+    /// ages.
+    pub fn source_times(&self) -> &SourceTimes {
+        &self.sources
     }
     /// The newest moment that the graph was advanced to, milliseconds.
     pub fn as_of_ms(&self) -> i64 {
@@ -258,10 +266,29 @@ impl Graph {
         self.writer().close_bursts();
         let trackers = [&self.tracker, &self.due];
         let is_moved = publish(&mut self.cells, &mut self.hubs, &trackers, due * period);
-        if is_moved {
+        let is_back = self.publish_sources(due * period);
+        if is_moved || is_back {
             self.tracker.sweep(&self.cells, &self.hubs);
             self.due.sweep(&self.cells, &self.hubs);
         }
+    }
+
+    /// Publishes the ages of sources. A source that is back changes what every cell reads: all that
+    /// were scored wait for a new score. Returns true if so.
+    fn publish_sources(&mut self, board_ms: i64) -> bool {
+        if !self.shared().options.source_ages {
+            return false;
+        }
+        let tables = self.entities.catalog.tables.iter();
+        let newest_ms = tables.map(|table| self.gate.newest_ms(table.id));
+        let newest = SourceTimes::new(newest_ms.collect());
+        let is_back = self.sources.differs(&newest, board_ms);
+        if is_back {
+            self.tracker.forget_drift();
+            self.due.forget_drift();
+        }
+        self.sources = newest;
+        is_back
     }
 
     /// Takes the cells to re-score now: all that rows or timers touched, and up to `soft_budget`

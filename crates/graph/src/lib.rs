@@ -24,7 +24,8 @@
 //! A cell's features may read other cells in three ways: the survivor of an entity
 //! ([`Graph::survivor`]), the entities that refer to its members ([`Graph::incoming`]), and the
 //! ends of deals in the cells that its edges lead to ([`Graph::outcomes`]). A change of any of
-//! these marks the cell.
+//! these marks the cell. All cells read the ages of sources ([`Graph::source_times`]), as of a
+//! board.
 //!
 //! # Example
 //!
@@ -112,6 +113,7 @@ pub use state::layout::{
 };
 pub use state::node::{EngagementTraces, EngagingEvent, Node, Recent};
 pub use state::revisable::{Accumulated, OpenEvent, Revisable};
+pub use state::sources::SourceTimes;
 pub use state::tally::{DecayedTally, Mention, Touch};
 pub use stored::StoredGraph;
 pub use who::directory::{Directory, Namespace, NodePlace};

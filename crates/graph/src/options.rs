@@ -88,6 +88,9 @@ pub struct GraphOptions {
     /// The way to the right one of several roots that name one domain: `ultimate_parent`, or the
     /// name of a field that member and root must agree in. Without it the smallest key decides.
     pub match_by: Option<String>,
+    /// Keeps how long each event table has brought nothing new: models then tell customers who fell
+    /// silent from a source that stopped.
+    pub source_ages: bool,
     /// Registrable domains of the firm that runs Leadpulse: members with an address of one count
     /// nowhere.
     pub own_domains: Vec<String>,
@@ -118,6 +121,7 @@ impl Default for GraphOptions {
             shards: 16,
             free_mail_domains: Vec::new(),
             match_by: None,
+            source_ages: false,
             own_domains: Vec::new(),
             competitor_domains: Vec::new(),
             burst_events: 10,

@@ -21,6 +21,7 @@ pub(crate) mod layout;
 pub(crate) mod node;
 pub(crate) mod revisable;
 pub(crate) mod shard;
+pub(crate) mod sources;
 pub(crate) mod tally;
 
 use cell::{Cell, StateRules};

@@ -28,6 +28,7 @@ use crate::options::GraphOptions;
 use crate::state::cell::Cell;
 use crate::state::hubs::Hubs;
 use crate::state::shard::Shard;
+use crate::state::sources::SourceTimes;
 use crate::who::directory::{Directory, DirectoryEntry, NodePlace};
 use crate::who::edges::Incoming;
 use crate::who::identity::Identity;
@@ -46,6 +47,7 @@ pub struct StoredGraph<'a> {
     #[serde(serialize_with = "sorted_provisional")]
     provisional: Cow<'a, FxHashMap<EntityId, CellRef>>,
     hubs: Cow<'a, Hubs>,
+    sources: Cow<'a, SourceTimes>,
     gate: Cow<'a, Gate>,
     newest: Cow<'a, NewestVersions>,
     bursts: Cow<'a, Bursts>,
@@ -76,6 +78,7 @@ impl Graph {
             shards: Cow::Borrowed(&self.cells.shards),
             provisional: Cow::Borrowed(&self.cells.provisional),
             hubs: Cow::Borrowed(&self.hubs),
+            sources: Cow::Borrowed(&self.sources),
             gate: Cow::Borrowed(&self.gate),
             newest: Cow::Borrowed(&self.newest),
             bursts: Cow::Borrowed(&self.bursts),
@@ -115,6 +118,7 @@ impl Graph {
         graph.cells.shards = stored.shards.into_owned();
         graph.cells.provisional = stored.provisional.into_owned();
         graph.hubs = stored.hubs.into_owned();
+        graph.sources = stored.sources.into_owned();
         graph.gate = stored.gate.into_owned();
         graph.newest = stored.newest.into_owned();
         graph.bursts = stored.bursts.into_owned();

@@ -13,7 +13,7 @@ use leadpulse_schema::{Role, RowBatch, TableId};
 use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes, TieShares, Ties};
 use crate::report::notes::Notes;
-use crate::walk::{BATCH_ROWS, Due, Schedule, Walk};
+use crate::walk::{BATCH_ROWS, Due, Graphs, Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
@@ -21,6 +21,9 @@ use leadpulse_schema::units::AsOf;
 
 /// Cells encoded at a time.
 const CHUNK_CELLS: usize = 256;
+/// The share of (cell, anchor) pairs that are taken once more with a source that stopped.
+// Decision: docs/decisions/0056-a-source-that-stopped.md
+const STOPPED_RATIO: f64 = 0.25;
 
 /// The split of a history. Everything between one part's newest anchor and the next part is at
 /// least a horizon.
@@ -184,6 +187,9 @@ pub struct Collected {
     /// Events that name a root before the tie, by the labels known at the end; for tasks about
     /// roots.
     pub ties: TieShares,
+    /// Training examples that repeat others as a source that stopped leaves them. They are in no
+    /// tally, and never in validation.
+    pub stopped: usize,
     /// Keys of the entities of all examples.
     pub keys: FxHashMap<EntityId, Arc<str>>,
 }
@@ -199,6 +205,7 @@ impl Collected {
             training_tally: Tally::default(),
             validation_tally: Tally::default(),
             ties: TieShares::default(),
+            stopped: 0,
             keys: FxHashMap::default(),
         }
     }
@@ -222,6 +229,8 @@ struct Pending {
     slot: u32,
     entity: EntityId,
     anchor_ms: i64,
+    /// True if the cell is that of a history in which a source stopped.
+    is_stopped: bool,
 }
 
 /// Replays the files once, up to the test's start, and takes the examples of all tasks. A cell that
@@ -258,13 +267,14 @@ pub(crate) fn collect_with(
     let schedule = schedule(&harvest, &chronicles, newest_ms);
     let mut store = CellStore::new(plan.layout());
     let mut pending: Vec<Vec<Pending>> = vec![Vec::new(); tasks.len()];
-    let mut walk = Walk::new(project, files, newest_ms)?;
+    let mut walk = Walk::new(project, files, newest_ms)?.with_stopped_sources(project);
     walk.pass(
         schedule,
         &mut chronicles,
         (newest_ms, extent.rows),
         progress,
-        |graph, anchor_ms, due| {
+        |graphs, anchor_ms, due| {
+            let graph = graphs.whole;
             take(
                 graph,
                 tasks,
@@ -281,6 +291,7 @@ pub(crate) fn collect_with(
                     new.for_each(|row| notes.note(graph, row.entity, anchor_ms));
                 }
             }
+            take_stopped(graphs, (tasks, plan), anchor_ms, &mut store, &mut pending);
         },
     )?;
     let report = walk.report(files);
@@ -340,6 +351,7 @@ fn labelled(
         slot,
         entity,
         anchor_ms,
+        is_stopped,
     } in pending
     {
         let example = |outcome| Example {
@@ -351,6 +363,18 @@ fn labelled(
             weight: 1.0,
         };
         let last = at_end.seen(entity, anchor_ms);
+        if is_stopped {
+            if let Seen::Known { outcome, .. } = at_split.seen(entity, anchor_ms)
+                && anchor_ms < split.val_from_ms
+            {
+                collected.training.push(example(outcome));
+                collected.stopped += 1;
+            }
+            if let Seen::Known { outcome, .. } = last {
+                collected.refit.push(example(outcome));
+            }
+            continue;
+        }
         let (set, tally, seen) = match anchor_ms < split.val_from_ms {
             true => (
                 &mut collected.training,
@@ -464,6 +488,58 @@ fn take(
             slot: stored.slot as u32,
             entity: stored.entity,
             anchor_ms,
+            is_stopped: false,
+        });
+    });
+}
+
+/// Encodes a share of the entities that were just taken once more, as a source that stopped leaves
+/// them; nothing where no source stops.
+fn take_stopped(
+    graphs: Graphs<'_>,
+    (tasks, plan): (&[&TaskPlan], &FeaturePlan),
+    anchor_ms: i64,
+    store: &mut CellStore,
+    pending: &mut [Vec<Pending>],
+) {
+    let Some(stopped) = graphs.stopped else {
+        return;
+    };
+    let directory = graphs.whole.directory();
+    let (mut wanted, mut origins) = (Vec::new(), Vec::new());
+    for (index, (task, pending)) in tasks.iter().zip(&*pending).enumerate() {
+        let taken = pending.iter().rev();
+        for row in taken.take_while(|row| row.anchor_ms == anchor_ms) {
+            let place = directory.place(row.entity);
+            let is_chosen = place.is_some_and(|place| {
+                let root = graphs.whole.cell(place.cell).anchor;
+                is_sampled(root, !anchor_ms, STOPPED_RATIO)
+            });
+            // Entities have numbers of their own in each graph. One that only the source named
+            // is unknown without it.
+            let key = directory.key(row.entity);
+            let found = stopped.find(task.plan.entity, key);
+            let found = found.filter(|(_, node)| is_chosen && stopped.exists(node));
+            if let Some((at, node)) = found {
+                wanted.push(WantedCell {
+                    at,
+                    entity: node.entity,
+                    table: task.plan.entity,
+                    id: origins.len(),
+                });
+                origins.push((index, row.entity));
+            }
+        }
+    }
+    let as_of = AsOf::from_ms(anchor_ms);
+    store_cells((stopped, plan, as_of), wanted, store, |id, stored| {
+        let (task, entity) = origins[id];
+        pending[task].push(Pending {
+            row: stored.row,
+            slot: stored.slot as u32,
+            entity,
+            anchor_ms,
+            is_stopped: true,
         });
     });
 }

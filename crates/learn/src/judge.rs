@@ -87,7 +87,8 @@ pub fn judge(
         &mut chronicles,
         (extent.last_ms, extent.rows),
         progress,
-        |graph, at_ms, due| {
+        |graphs, at_ms, due| {
+            let graph = graphs.whole;
             score(graph, &bound, at_ms, &due, (&mut scored, &mut notes));
             for (notes, scored) in notes.iter_mut().zip(&scored) {
                 let new = scored.iter().rev().take_while(|row| row.at_ms == at_ms);

@@ -49,7 +49,8 @@ pub fn count_labels(
         &mut chronicles,
         (extent.last_ms, extent.rows),
         &mut |_| {},
-        |graph, anchor_ms, due| {
+        |graphs, anchor_ms, due| {
+            let graph = graphs.whole;
             anchors += 1;
             for due in due {
                 pairs.extend(

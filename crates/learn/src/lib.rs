@@ -4,7 +4,8 @@
 //! takes examples, `train` fits a bundle; `judge`, `backtest` and `explain` ask a bundle about past
 //! moments, `report` says how good the answers were. `advice` is about settings, `label_count` counts labels alone. `given` reads rows of the user's own, which
 //! `given_examples` and `backtest` take; `out_table` writes tables, `example_table` that of
-//! examples.
+//! examples. `left_out` keeps tasks that cannot be judged out of a bundle,
+//! `stopped` is the graph of a history in which sources stop.
 //!
 //! Invariants: training, backtest and the live engine read features through the same graph and the
 //! same encoder. No row known after an anchor reaches the anchor's example, and no row known after
@@ -22,9 +23,11 @@ mod judge;
 mod label_count;
 mod labels;
 mod leaks;
+mod left_out;
 mod out_table;
 mod predict;
 mod report;
+mod stopped;
 mod train;
 mod walk;
 
@@ -42,11 +45,12 @@ pub use given::{GivenColumns, GivenRow, GivenRows, RowsError};
 pub use judge::{Judged, Period, judge};
 pub use label_count::{LabelCount, count_labels};
 pub use labels::{FilledIn, RootSketch, Tally, TieShare, TieShares};
+pub use left_out::LeftOut;
 pub use out_table::{OutError, OutTable};
 pub use predict::TaskJudgement;
 pub use report::{
     Baseline, Baselines, CalibrationFigures, Cohort, Cohorts, Decile, Estimate, GroupWeight,
-    LossFigures, RankFigures, ReliabilityBin, Report, Segment, TaskEvaluation,
+    LossFigures, PartFigures, RankFigures, ReliabilityBin, Report, Segment, TaskEvaluation,
 };
 pub use train::{TaskReport, TrainOptions, TrainReport, TrainTask, train};
 

@@ -39,7 +39,7 @@ const DEALS: &str = r#"{"type":"record","name":"Deal","leadpulse":{"table":"deal
   {"name":"stage","type":["null","string"],"default":null,"leadpulse":{"values":["won","lost"]}},
   {"name":"amount","type":["null","double"],"default":null}]}"#;
 
-const WINS: &str =
+pub(crate) const WINS: &str =
     "PREDICT COUNT(deals.* WHERE deals.stage = 'won', 0, 30, days) > 0 FOR EACH accounts.id";
 const VALUE: &str = "PREDICT SUM(deals.amount, 0, 30, days) FOR EACH accounts.id";
 const PRICING: &str = "PREDICT COUNT(visits.* WHERE visits.page = 'pricing', 0, 20, days) > 0 FOR EACH contacts.id WHERE contacts.role = 'user'";
@@ -63,7 +63,7 @@ impl Dice {
 
 /// One row of a table: when it is known, and its columns.
 #[derive(Clone, Debug)]
-struct Line {
+pub(crate) struct Line {
     table: &'static str,
     known_ms: i64,
     columns: Vec<String>,
@@ -79,7 +79,7 @@ const HEADERS: [(&str, &str); 4] = [
 
 /// Accounts become interested now and then: their contacts look at prices, and soon after there is
 /// a deal.
-fn market(seed: u64) -> Vec<Line> {
+pub(crate) fn market(seed: u64) -> Vec<Line> {
     const ACCOUNTS: usize = 70;
     let mut dice = Dice(seed);
     let mut lines = Vec::new();
@@ -180,14 +180,14 @@ fn market(seed: u64) -> Vec<Line> {
 }
 
 /// A market's files and project.
-struct Ground {
+pub(crate) struct Ground {
     _folder: tempfile::TempDir,
-    project: Project,
+    pub(crate) project: Project,
     sources: Vec<FileSource>,
-    files: Files,
+    pub(crate) files: Files,
 }
 
-fn ground(lines: &[Line], queries: &[(&str, &str)]) -> Ground {
+pub(crate) fn ground(lines: &[Line], queries: &[(&str, &str)]) -> Ground {
     let schemas = [
         ("accounts.avsc", ACCOUNTS),
         ("contacts.avsc", CONTACTS),
@@ -289,6 +289,17 @@ impl Ground {
         names: &[&str],
         seed: u64,
     ) -> Result<(leadpulse_model::Bundle, TrainReport), LearnError> {
+        self.train_with(names, seed, &TrainOptions::default(), false)
+    }
+
+    /// Trains tasks, which may be left out if they are optional.
+    fn train_with(
+        &self,
+        names: &[&str],
+        seed: u64,
+        options: &TrainOptions,
+        is_optional: bool,
+    ) -> Result<(leadpulse_model::Bundle, TrainReport), LearnError> {
         let fit = FitOptions {
             candidates: vec![Regularisation {
                 hidden: 32,
@@ -306,13 +317,14 @@ impl Ground {
             .map(|name| TrainTask {
                 plan: self.project.task(name).unwrap(),
                 fit: fit.clone(),
+                is_optional,
             })
             .collect();
         let options = TrainOptions {
             val_from_ms: Some(160 * DAY_MS),
             test_from_ms: Some(220 * DAY_MS),
             refit: true,
-            ..TrainOptions::default()
+            ..options.clone()
         };
         train(&self.project, &tasks, &self.files, &options, &mut |_| {})
     }
@@ -449,6 +461,7 @@ fn what_is_known_later_changes_no_example_and_no_score() {
             entity: ground.project.task(name).unwrap().plan.entity,
             horizon_ms: 0,
             quality: None,
+            interval_logits: None,
         };
         let survey = survey(&ground.project, &ground.files, Some(split.val_from_ms)).unwrap();
         let scorer = Sum {
@@ -940,6 +953,99 @@ fn what_cannot_be_trained_is_refused() {
 }
 
 #[test]
+fn optional_tasks_that_cannot_be_judged_are_left_out() {
+    // Before day 160 people of steel read the blog, afterwards those of paper do: what was learnt
+    // ranks validation worse than chance.
+    let mut lines = market(6);
+    for line in lines.iter_mut().filter(|line| line.table == "visits") {
+        let account: usize = line.columns[1][1..]
+            .split('-')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let is_early = line.columns[2].parse::<i64>().unwrap() < 160 * DAY_MS;
+        let page = ["docs", "blog"][usize::from(account.is_multiple_of(2) == is_early)];
+        line.columns[3] = page.into();
+    }
+    let never = "PREDICT COUNT(deals.* WHERE deals.stage = 'nowhere', 0, 30, days) > 0 FOR EACH accounts.id";
+    let turned =
+        "PREDICT COUNT(visits.* WHERE visits.page = 'blog', 0, 20, days) > 0 FOR EACH accounts.id";
+    let ground = ground(
+        &lines,
+        &[
+            ("wins", WINS),
+            ("never", never),
+            ("turned", turned),
+            ("pricing", VALUE),
+        ],
+    );
+    let names = ["wins", "never", "turned", "pricing"];
+    let options = TrainOptions::default();
+    let (bundle, report) = ground.train_with(&names, 0, &options, true).unwrap();
+    let reasons: Vec<(&str, &str)> = report
+        .left_out
+        .iter()
+        .map(|left_out| (left_out.task.as_str(), left_out.reason.as_str()))
+        .collect();
+    assert!(
+        matches!(reasons[..], [("never", a), ("turned", b)] if a.contains("are false") && b.contains("worse than chance")),
+        "{reasons:?}"
+    );
+    let of_bundle: Vec<&str> = bundle
+        .tasks()
+        .iter()
+        .map(|task| task.name.as_str())
+        .collect();
+    assert_eq!(of_bundle, ["wins", "pricing"]);
+    let reported: Vec<&str> = report.tasks.iter().map(|task| task.name.as_str()).collect();
+    assert_eq!(reported, of_bundle);
+    for (task, report) in bundle.manifest().tasks.iter().zip(&report.tasks) {
+        assert_eq!(task.metrics["training"]["examples"], report.training);
+        assert_eq!(report.evaluation.task, task.name);
+    }
+    // The others are what they are without them.
+    let (alone, _) = ground.train(&["wins", "pricing"], 0).unwrap();
+    let same = |a: &leadpulse_model::Bundle| {
+        let tasks = a.manifest().tasks.iter();
+        tasks
+            .map(|task| (task.calibration.clone(), task.metrics["validation"].clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(same(&alone), same(&bundle));
+    // Asked for, each ends the training or is kept.
+    let named = ground.train(&["wins", "never"], 0).unwrap_err();
+    assert!(named.to_string().contains("are false"), "{named}");
+    let kept = TrainOptions {
+        keep_worse_than_chance: true,
+        ..options
+    };
+    let (bundle, report) = ground
+        .train_with(&["wins", "turned"], 0, &kept, true)
+        .unwrap();
+    assert_eq!((bundle.tasks().len(), report.left_out.len()), (2, 0));
+}
+
+#[test]
+fn sources_that_stop_are_for_training_only() {
+    let mut ground = ground(&market(7), &[("wins", WINS), ("pricing", PRICING)]);
+    let (_, plain) = ground.train(&["wins", "pricing"], 0).unwrap();
+    ground.project.graph_options.source_ages = true;
+    let (bundle, report) = ground.train(&["wins", "pricing"], 0).unwrap();
+    for (task, plain) in report.tasks.iter().zip(&plain.tasks) {
+        let share = task.stopped as f64 / plain.training as f64;
+        assert!((0.15..0.35).contains(&share), "{share}");
+        assert_eq!(task.training, plain.training + task.stopped);
+        assert_eq!((plain.stopped, task.validation), (0, plain.validation));
+        assert_eq!(task.training_tally, plain.training_tally);
+        assert_eq!(task.validation_tally, plain.validation_tally);
+    }
+    let columns = bundle.plan().layout().root.iter();
+    let ages = columns.filter(|column| column.name.ends_with("/source_age"));
+    assert_eq!(ages.count(), 2);
+}
+
+#[test]
 fn labels_are_counted_as_they_are_trained() {
     let ground = ground(&market(5), &[("wins", WINS), ("pricing", PRICING)]);
     for task in ground.tasks() {
@@ -1155,6 +1261,7 @@ fn given_rows_train_what_their_outcomes_say() {
     let task = |name: &str| TrainTask {
         plan: ground.project.task(name).unwrap(),
         fit: fit.clone(),
+        is_optional: false,
     };
     let folder = tempfile::tempdir().unwrap();
     let examples = folder.path().join("examples.parquet");
@@ -1251,6 +1358,7 @@ fn given_rows_that_cannot_be_learnt_from_end_the_training() {
         let tasks = [TrainTask {
             plan: ground.project.task("wins").unwrap(),
             fit: FitOptions::default(),
+            is_optional: false,
         }];
         let trained = train(
             &ground.project,

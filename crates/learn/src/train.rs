@@ -20,9 +20,10 @@ use crate::given::GivenRows;
 use crate::given_examples::collect_given;
 use crate::labels::{Chronicle, Tally};
 use crate::leaks::{refuse_early_ties, refuse_leaks};
+use crate::left_out::{JudgedTasks, LeftOut, is_of_outcomes, is_optional};
 use crate::report::TaskEvaluation;
 use crate::report::notes::Notes;
-use crate::report::validation::{evaluate_validation, group_weights};
+use crate::report::validation::group_weights;
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
@@ -36,6 +37,9 @@ pub struct TrainTask<'a> {
     pub plan: &'a TaskPlan,
     /// Settings of its fit.
     pub fit: FitOptions,
+    /// A task that nobody named: where it cannot be judged it is left out of the bundle, and does
+    /// not end the training. Never the first, which has the trunk.
+    pub is_optional: bool,
 }
 
 /// Settings of a training.
@@ -64,6 +68,8 @@ pub struct TrainOptions {
     pub created_at: Option<String>,
     /// A column `table.field` of points that the report compares the scores with.
     pub existing_score: Option<String>,
+    /// Keeps an optional task although it ranks worse than chance.
+    pub keep_worse_than_chance: bool,
 }
 
 impl Default for TrainOptions {
@@ -79,6 +85,7 @@ impl Default for TrainOptions {
             sample_ratio: 1.0,
             created_at: None,
             existing_score: None,
+            keep_worse_than_chance: false,
         }
     }
 }
@@ -98,6 +105,8 @@ pub struct TrainReport {
     pub rows: Vec<RowTally>,
     /// Per task, in the bundle's order.
     pub tasks: Vec<TaskReport>,
+    /// Optional tasks that are not in the bundle.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// The findings of one task's training, and its quality on validation.
@@ -106,6 +115,8 @@ pub struct TaskReport {
     pub name: String,
     /// Training examples; of hazards also those whose window had not closed.
     pub training: usize,
+    /// Of the training examples those that repeat others as a source that stopped leaves them.
+    pub stopped: usize,
     /// The number of validation examples.
     pub validation: usize,
     /// The rows of training anchors.
@@ -177,19 +188,37 @@ pub fn train(
         write_examples(path, project, &plans, &collected)?;
     }
     // Before the first fit, which may take hours: a task that cannot be judged ends the training.
-    for (task, examples) in tasks.iter().zip(&collected) {
+    for (index, (task, examples)) in tasks.iter().zip(&collected).enumerate() {
         refuse_early_ties(project, task.plan, examples.ties)?;
-        check_validation(task.plan, &examples.validation_tally)?;
+        if !is_optional(tasks, index) {
+            check_validation(task.plan, &examples.validation_tally)?;
+        }
     }
     let store = collected[0].training.cells();
     let (cells, cell_bytes, rows) = (store.len(), store.heap_bytes(), store.tally());
-    let fitted = fit_tasks(project, tasks, &collected, split, options, progress)?;
-    let evaluations =
-        evaluate_validation(project, &plans, &fitted, &collected, &mut notes, &changing);
+    let (fitted, mut left_out) = fit_tasks(project, tasks, &collected, split, options, progress)?;
+    let mut judged = JudgedTasks {
+        plans,
+        collected,
+        notes,
+        evaluations: Vec::new(),
+        fitted,
+    };
+    judged.retain_fitted();
+    judged.evaluate(project, &changing);
+    if !options.keep_worse_than_chance {
+        left_out.extend(judged.leave_out_worse_than_chance(tasks));
+    }
     let meta = BundleMeta {
         catalog_fingerprint: project.catalog.fingerprint(),
         created_at: options.created_at.clone(),
     };
+    let JudgedTasks {
+        collected,
+        evaluations,
+        fitted,
+        ..
+    } = judged;
     let (bundle, evaluations) = graded(fitted, evaluations, &collected, (plan, meta))?;
     let report = TrainReport {
         split,
@@ -199,6 +228,7 @@ pub fn train(
         cell_bytes,
         rows,
         tasks: reports(bundle.fitted(), collected, evaluations),
+        left_out,
     };
     Ok((bundle, report))
 }
@@ -299,7 +329,8 @@ fn given_split(
     given.split(options.val_from_ms)
 }
 
-/// Fits the tasks in their order: the first with a trunk, each other with a head on it.
+/// Fits the tasks in their order: the first with a trunk, each other with a head on it. Optional
+/// ones without outcomes of both kinds are left out.
 fn fit_tasks(
     project: &Project,
     tasks: &[TrainTask<'_>],
@@ -307,9 +338,10 @@ fn fit_tasks(
     split: Split,
     options: &TrainOptions,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Fitted, LearnError> {
+) -> Result<(Fitted, Vec<LeftOut>), LearnError> {
     let (refit, is_given) = (options.refit, options.given.is_some());
     let mut fitted: Option<Fitted> = None;
+    let mut left_out = Vec::new();
     for (index, (task, examples)) in tasks.iter().zip(collected).enumerate() {
         let name = &task.plan.name;
         let mut tell = |p: leadpulse_model::FitProgress| {
@@ -340,11 +372,21 @@ fn fit_tasks(
         let options = restricted(project, task);
         let (training, validation) = (&examples.training, &examples.validation);
         let refit = refit.then_some(&examples.refit);
-        let mut with_task = match &fitted {
-            None => fit(training, validation, refit, definition, &options, &mut tell)?,
+        let with_task = match &fitted {
+            None => fit(training, validation, refit, definition, &options, &mut tell),
             Some(base) => fit_head(
                 base, training, validation, refit, definition, &options, &mut tell,
-            )?,
+            ),
+        };
+        let mut with_task = match with_task {
+            Err(error) if is_optional(tasks, index) && is_of_outcomes(&error) => {
+                left_out.push(LeftOut {
+                    task: name.clone(),
+                    reason: error.to_string(),
+                });
+                continue;
+            }
+            fitted => fitted?,
         };
         let metrics = json!({
             "examples": training.len(),
@@ -354,10 +396,11 @@ fn fit_tasks(
             "rows": examples.training_tally,
             "validation_rows": examples.validation_tally,
         });
-        with_task.set_metrics(index, "training", metrics);
+        let place = with_task.tasks().len() - 1;
+        with_task.set_metrics(place, "training", metrics);
         fitted = Some(with_task);
     }
-    Ok(fitted.expect("there is at least one task"))
+    Ok((fitted.expect("the first task is never left out"), left_out))
 }
 
 fn reports(
@@ -369,6 +412,7 @@ fn reports(
     let reports = tasks.map(|((task, examples), evaluation)| TaskReport {
         name: task.definition.name.clone(),
         training: examples.training.len(),
+        stopped: examples.stopped,
         validation: examples.validation.len(),
         training_tally: examples.training_tally,
         validation_tally: examples.validation_tally,

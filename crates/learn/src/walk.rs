@@ -11,6 +11,7 @@ use leadpulse_schema::{Row, RowBatch};
 
 use crate::data_report::{DataReport, RowCounts};
 use crate::labels::{Belonging, Chronicle, Namings, Ties};
+use crate::stopped::StoppedSources;
 use crate::{LearnError, Progress};
 use leadpulse_history::{Files, Replay};
 use leadpulse_project::Anchors;
@@ -29,6 +30,8 @@ pub(crate) struct Walk {
     freeze_ms: i64,
     rows: u64,
     counts: RowCounts,
+    /// The same history with sources that stop; `None` where no example is to be taken of it.
+    stopped: Option<StoppedSources>,
     /// Labels will be asked: only then is it kept who belonged to whom.
     is_asked: bool,
     belonging: Belonging,
@@ -46,10 +49,17 @@ impl Walk {
             freeze_ms,
             rows: 0,
             counts: RowCounts::new(&project.catalog, files),
+            stopped: None,
             is_asked: false,
             belonging: Belonging::default(),
             namings: Namings::default(),
         })
+    }
+
+    /// Walks through the history with sources that stop as well.
+    pub fn with_stopped_sources(mut self, project: &Project) -> Self {
+        self.stopped = StoppedSources::new(project);
+        self
     }
 
     /// What became of the rows so far.
@@ -88,7 +98,7 @@ impl Walk {
     }
 
     /// Passes through the history up to `last_ms`: every accepted row is offered to the tasks'
-    /// chronicles, and at each moment of the schedule `ask` gets the graph, the moment and who is
+    /// chronicles, and at each moment of the schedule `ask` gets the graphs, the moment and who is
     /// due. `of` is how many rows there are, for `progress`.
     pub fn pass(
         &mut self,
@@ -96,7 +106,7 @@ impl Walk {
         chronicles: &mut [Chronicle<'_>],
         (last_ms, of): (i64, u64),
         progress: &mut dyn FnMut(Progress),
-        mut ask: impl FnMut(&Graph, i64, Vec<Due>),
+        mut ask: impl FnMut(Graphs<'_>, i64, Vec<Due>),
     ) -> Result<(), LearnError> {
         let reach_ms = schedule.reach_ms();
         self.is_asked = true;
@@ -119,7 +129,11 @@ impl Walk {
             }
             // A step that arrives applies no rows: what was next still is.
             let Some(at_ms) = next_ms else { return Ok(()) };
-            ask(&self.graph, at_ms, schedule.due());
+            let graphs = Graphs {
+                whole: &self.graph,
+                stopped: self.stopped.as_ref().map(StoppedSources::graph),
+            };
+            ask(graphs, at_ms, schedule.due());
         }
     }
 
@@ -148,6 +162,9 @@ impl Walk {
         if read > 0 {
             self.rows += read as u64;
             let outcomes = self.graph.apply(&self.batch, None);
+            if let Some(stopped) = &mut self.stopped {
+                stopped.apply(self.graph.catalog(), &self.batch);
+            }
             let changes = self.graph.take_changes();
             let is_accepted = |index: usize| outcomes[index].is_accepted();
             if self.is_asked {
@@ -166,8 +183,20 @@ impl Walk {
             return Ok(false);
         }
         self.graph.advance(AsOf::from_ms(stop_ms));
+        if let Some(stopped) = &mut self.stopped {
+            stopped.advance(stop_ms);
+        }
         Ok(stop_ms == moment_ms)
     }
+}
+
+/// The graphs of a walk at one moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Graphs<'a> {
+    /// Everything that was known.
+    pub whole: &'a Graph,
+    /// Without the rows of a source that has stopped. Its entities have numbers of their own.
+    pub stopped: Option<&'a Graph>,
 }
 
 /// A task that is due at a moment.

@@ -28,6 +28,7 @@ use manifest::{Manifest, TaskManifest, TreesManifest, sha256};
 use write::files_of;
 
 use crate::fit::Fitted;
+use crate::fit::levels::Levels;
 
 /// Version of the bundle format that is written and read. Plans of version 1 had other columns,
 /// towers of version 2 did not read the row of the member that they score.
@@ -193,6 +194,8 @@ fn scorer_tasks(fitted: &Fitted) -> Vec<ScorerTask> {
             entity: task.definition.entity,
             horizon_ms: task.definition.horizon_ms,
             quality: task.quality.as_ref().map(|q| q.grade.code().to_owned()),
+            interval_logits: Levels::of_metrics(&task.metrics)
+                .and_then(|levels| levels.interval_logits()),
         })
         .collect()
 }

@@ -11,7 +11,7 @@ pub(crate) mod embedded;
 mod ensemble;
 mod error;
 mod jobs;
-mod levels;
+pub(crate) mod levels;
 pub(crate) mod metrics;
 mod options;
 mod rows;
@@ -92,6 +92,25 @@ impl Fitted {
     /// manifest.
     pub fn set_metrics(&mut self, task: usize, name: &str, metrics: Value) {
         self.tasks[task].metrics.insert(name.to_owned(), metrics);
+    }
+
+    /// Keeps the tasks of some names, with their towers; the scores of a kept task stay what they
+    /// are, because no tower reads another.
+    pub fn retain_tasks(&mut self, is_kept: impl Fn(&str) -> bool) {
+        let kept: Vec<bool> = self
+            .tasks
+            .iter()
+            .map(|task| is_kept(&task.definition.name))
+            .collect();
+        fn retain<T>(items: &mut Vec<T>, kept: &[bool]) {
+            let mut marks = kept.iter();
+            items.retain(|_| *marks.next().expect("every task has a tower"));
+        }
+        retain(&mut self.tasks, &kept);
+        retain(&mut self.config.towers, &kept);
+        for network in &mut self.networks {
+            retain(&mut network.towers, &kept);
+        }
     }
 
     /// Writes the grade of a task's evaluation. It ends up in the manifest.

@@ -66,6 +66,8 @@ pub struct Emission<'a> {
     pub horizon_ms: i64,
     /// Grade of the bundle for the task; `None` for one without.
     pub quality: Option<&'a str>,
+    /// Half the width of the interval of a logit, logits; `None` where the bundle has none.
+    pub interval_logits: Option<f64>,
     /// Cell of the entity.
     pub cell: CellRef,
     pub entity: EntityId,
@@ -173,7 +175,15 @@ impl Emission<'_> {
             committee: probability.and_then(|_| people::for_score(&facts.committee)),
             trace: traced(facts),
             quality: self.quality.map(Arc::from),
+            probability_low: self.end_of_interval(-1.0),
+            probability_high: self.end_of_interval(1.0),
         }
+    }
+
+    /// The probability at one end of the interval: −1 for the lower, 1 for the upper.
+    fn end_of_interval(&self, sign: f64) -> Option<f64> {
+        let logit = self.logit.ok()?;
+        Some(probability(logit + sign * self.interval_logits?))
     }
 
     /// Action of the first rule that fits the score, or the alert that comes with it.

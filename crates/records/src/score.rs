@@ -82,6 +82,8 @@ pub struct Score {
     pub committee: Option<ScoreCommittee>,
     pub trace: Vec<String>,
     pub quality: Option<Arc<str>>,
+    pub probability_low: Option<f64>,
+    pub probability_high: Option<f64>,
 }
 
 /// Counts and attributes of the account's people with events in the last 14 days.

@@ -21,6 +21,7 @@ use leadpulse_project::Project;
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
+use crate::commands::train::show_left_out;
 use crate::commands::{ConfigArgument, date, parse_duration};
 use crate::progress::Bar;
 use crate::shipped;
@@ -183,11 +184,16 @@ impl DemoArguments {
         let mut tasks = Vec::new();
         for plan in &project.tasks {
             let fit = fit.clone();
-            tasks.push(TrainTask { plan, fit });
+            tasks.push(TrainTask {
+                plan,
+                fit,
+                is_optional: true,
+            });
         }
         let mut bar = Bar::new();
         let (bundle, report) = train(project, &tasks, files, &options, &mut |p| bar.show(p))?;
         bar.finish();
+        show_left_out(&report);
         bundle.save(&self.work_dir.join("bundle"))?;
         say!(
             "bundle   {} trained on {} examples known by {} in {:.0} s",

@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use leadpulse_learn::{
-    GivenColumns, GivenRows, Report, Tally, TaskReport, TrainOptions, TrainReport, TrainTask,
+    GivenColumns, GivenRows, LeftOut, Report, Tally, TaskReport, TrainOptions, TrainReport,
+    TrainTask,
 };
 use leadpulse_model::{Grade, RowTally};
 use leadpulse_project::{Project, TaskPlan};
@@ -96,7 +97,11 @@ impl TrainArguments {
             for lint in &plan.plan.lints {
                 tracing::warn!(task = plan.name, "{lint}");
             }
-            chosen.push(TrainTask { plan, fit });
+            chosen.push(TrainTask {
+                plan,
+                fit,
+                is_optional: self.task.is_empty(),
+            });
         }
         let given = self.given(&project, &chosen)?;
         let files = self.data.open(&loaded, &project.catalog)?;
@@ -110,6 +115,7 @@ impl TrainArguments {
             refit: !self.no_refit,
             sample_ratio: self.sample,
             existing_score: self.existing_score.clone(),
+            keep_worse_than_chance: self.force,
             ..TrainOptions::default()
         };
         let mut bar = Bar::new();
@@ -154,6 +160,7 @@ impl TrainArguments {
         for task in &report.tasks {
             show(task);
         }
+        show_left_out(report);
         if let Some(path) = &self.examples {
             say!("examples    {}", path.display());
         }
@@ -206,6 +213,16 @@ impl TrainArguments {
     }
 }
 
+/// Prints the tasks that are not in the bundle, and why.
+pub fn show_left_out(report: &TrainReport) {
+    for LeftOut { task, reason } in &report.left_out {
+        say!(
+            "left out    {task}: {reason}. The bundle has no scores of it; name it with --task to \
+             have this end the training"
+        );
+    }
+}
+
 /// Prints the width of one kind of row, by explanation group, and how many members share a row.
 fn show_rows(rows: &RowTally) {
     let groups: Vec<String> = rows
@@ -236,6 +253,12 @@ fn show(task: &TaskReport) {
         ("validation", task.validation, &task.validation_tally),
     ] {
         say!("  {set:<11}{examples} examples; {}", labels(tally));
+    }
+    if task.stopped > 0 {
+        say!(
+            "  stopped    {} of the training examples show a source that stopped",
+            task.stopped
+        );
     }
     if let Some(unowned) = unowned(&task.validation_tally) {
         say!("  nobody's   {unowned}");

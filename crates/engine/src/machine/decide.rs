@@ -303,6 +303,7 @@ impl Machine {
             actions: &self.given.actions[one.task],
             horizon_ms: scored.horizon_ms,
             quality: scored.quality.as_deref(),
+            interval_logits: scored.interval_logits,
             cell: one.cell,
             entity: one.entity,
             reasons: Reasons::default(),

@@ -176,6 +176,26 @@ fn a_score_carries_the_grade_of_the_bundle_for_its_task() {
 }
 
 #[test]
+fn scores_and_alerts_carry_the_interval_of_the_bundle() {
+    let mut bench = Bench::new(&[buys(Filter::Everyone)], by_activity);
+    bench.account("A1", T0, "Prospect");
+    bench.step(None);
+    (0..20).for_each(|_| bench.activity(("account_id", "A1"), T0 + HOUR_MS));
+    let stepped = bench.step(None);
+    let outputs = &stepped.sealed.outputs;
+    let scores = bench.rig.outputs(outputs, Output::Scores);
+    let alerts = bench.rig.outputs(outputs, Output::Alerts);
+    let logit = scores[0]["logit"].as_f64().unwrap();
+    for record in [&scores[0], &alerts[0]] {
+        for (end, half) in [("probability_low", -0.5), ("probability_high", 0.5)] {
+            let found = record[end].as_f64().unwrap();
+            let expected = leadpulse_features::probability(logit + half);
+            assert!((found - expected).abs() < 1e-12, "{end} {found} {expected}");
+        }
+    }
+}
+
+#[test]
 fn an_entity_that_leaves_the_population_is_told_once_and_may_return() {
     let mut bench = Bench::new(&[buys(Filter::Equals("status", "Prospect"))], by_activity);
     let reasons = |bench: &mut Bench| -> Vec<(String, Json, Json)> {

@@ -314,6 +314,7 @@ impl Rig {
             entity: self.entity(spec),
             horizon_ms: 90 * DAY_MS,
             quality: Some("provisional".into()),
+            interval_logits: Some(0.5),
         };
         Linear::new(
             &self.bundle_id,

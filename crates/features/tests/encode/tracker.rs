@@ -183,6 +183,14 @@ proptest! {
         never_missed(&market, &seeds, cut, hours);
     }
 
+    /// Sources that were silent for days come back, and every cell reads that.
+    #[test]
+    fn no_cell_misses_a_source_that_is_back(seeds in seeds(70, 60), cut in 0..100_usize, hours in 0..3_i64) {
+        let mut market = crm();
+        market.options.source_ages = true;
+        never_missed(&market, &seeds, cut, hours);
+    }
+
     #[test]
     fn no_changed_cell_without_hubs_is_missed(seeds in seeds(40, 60), cut in 0..100_usize) {
         never_missed(&shop(), &seeds, cut, 0);

@@ -139,6 +139,9 @@ pub struct Gate {
     /// Tables whose fingerprints are kept for good: outcome tables, and those of rows that carry
     /// their own known time.
     for_good: BTreeSet<TableId>,
+    /// Time of the newest accepted row of each event table, milliseconds.
+    #[serde(serialize_with = "sorted")]
+    newest_ms: FxHashMap<TableId, i64>,
     /// Per table, the latest bound that fingerprints were forgotten under.
     #[serde(serialize_with = "sorted")]
     forgotten: FxHashMap<TableId, i64>,
@@ -277,6 +280,13 @@ impl Gate {
         let partition = self.partitions.entry(row.position().partition).or_default();
         partition.newest_ms = partition.newest_ms.max(Some(row.event_ms()));
         partition.add_table(row.table());
+        let newest_ms = self.newest_ms.entry(row.table()).or_insert(i64::MIN);
+        *newest_ms = (*newest_ms).max(row.event_ms());
+    }
+
+    /// Time of the newest accepted row of an event table, milliseconds; `None` before the first.
+    pub(crate) fn newest_ms(&self, table: TableId) -> Option<i64> {
+        self.newest_ms.get(&table).copied()
     }
 
     /// Keeps the table's fingerprints until the partition has had an accepted row, or until

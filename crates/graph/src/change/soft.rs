@@ -45,6 +45,13 @@ impl Tracker {
         self.soft_is_ordered = false;
     }
 
+    /// Makes the next sweep list every cell that was scored, whatever its hubs did.
+    pub fn forget_drift(&mut self) {
+        for known in self.shards.iter_mut().flat_map(|shard| &mut shard.cells) {
+            known.drift_seen = f64::NEG_INFINITY;
+        }
+    }
+
     /// Orders soft-dirty cells: the one nearest to a threshold comes last.
     pub(super) fn order_soft(&mut self) {
         if self.soft_is_ordered {

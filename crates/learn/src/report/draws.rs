@@ -2,7 +2,7 @@
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 #[derive(Clone, Debug)]
-pub(super) struct SeededDraws(u64);
+pub(crate) struct SeededDraws(u64);
 
 impl SeededDraws {
     pub fn new(seed: u64) -> Self {

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use leadpulse_model::Grade;
 
 use super::{
-    CalibrationFigures, Cohort, Cohorts, Decile, Estimate, RankFigures, Report, Segment,
-    TaskEvaluation,
+    Baseline, CalibrationFigures, Cohort, Cohorts, Decile, Estimate, PartFigures, RankFigures,
+    Report, Segment, TaskEvaluation,
 };
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;color:#1c2430;max-width:62rem;\
@@ -129,6 +129,9 @@ fn show_task(page: &mut Markup, task: &TaskEvaluation) {
     if !task.deciles.is_empty() {
         show_deciles(page, task);
     }
+    if let Some(part) = &task.without_open_deal {
+        show_part(page, "Without an open deal", part);
+    }
     show_groups(page, task);
     show_segments(page, &task.segments);
     show_cohorts(page, &task.cohorts);
@@ -190,25 +193,7 @@ fn show_figures(page: &mut Markup, task: &TaskEvaluation) {
         return;
     };
     page.element("h3", "Ranking, beside simple rules on the same rows");
-    let row = |name: &str, figures: &RankFigures| {
-        vec![
-            name.to_owned(),
-            figure(figures.auroc),
-            figure(figures.average_precision),
-            signed(figures.auroc_behind),
-        ]
-    };
-    let mut rows = vec![row("model", model)];
-    rows.extend(task.baselines.iter().map(|b| row(&b.name, &b.figures)));
-    let precision = match task.rows {
-        0 => "–".to_owned(),
-        rows => format!("{:.4}", task.positives as f64 / rows as f64),
-    };
-    rows.push(vec!["chance".into(), ".5000".into(), precision, "–".into()]);
-    page.table(
-        &["", "AUROC", "average precision", "model ahead by (AUROC)"],
-        &rows,
-    );
+    show_ranks(page, model, &task.baselines, (task.positives, task.rows));
     page.element("h3", "Probabilities");
     page.table(
         &["", "log loss", "Brier", "log loss beside the base rate"],
@@ -225,6 +210,61 @@ fn show_figures(page: &mut Markup, task: &TaskEvaluation) {
              better.</p>"
         ));
     }
+}
+
+/// The ranking of the model, of simple rules and of chance, over rows of which some are positive.
+fn show_ranks(
+    page: &mut Markup,
+    model: &RankFigures,
+    baselines: &[Baseline],
+    (positives, rows): (usize, usize),
+) {
+    let row = |name: &str, figures: &RankFigures| {
+        vec![
+            name.to_owned(),
+            figure(figures.auroc),
+            figure(figures.average_precision),
+            signed(figures.auroc_behind),
+        ]
+    };
+    let mut lines = vec![row("model", model)];
+    lines.extend(baselines.iter().map(|b| row(&b.name, &b.figures)));
+    let precision = match rows {
+        0 => "–".to_owned(),
+        rows => format!("{:.4}", positives as f64 / rows as f64),
+    };
+    lines.push(vec!["chance".into(), ".5000".into(), precision, "–".into()]);
+    page.table(
+        &["", "AUROC", "average precision", "model ahead by (AUROC)"],
+        &lines,
+    );
+}
+
+/// A part of the rows: its numbers, ranking, losses and calibration.
+fn show_part(page: &mut Markup, title: &str, part: &PartFigures) {
+    page.element("h3", title);
+    page.element(
+        "p",
+        &format!(
+            "{} rows of {} entities, {} of them positive; {} outcomes of {} entities. Log loss {}, \
+             {} beside the rate of these rows. ECE {:.4}, {:.4} with true probabilities.",
+            part.rows,
+            part.entities,
+            part.positives,
+            part.outcomes,
+            part.positive_entities,
+            figure(Some(part.losses.log_loss)),
+            signed(Some(part.losses.log_loss_over_base_rate)),
+            part.calibration.ece,
+            part.calibration.null_ece,
+        ),
+    );
+    show_ranks(
+        page,
+        &part.model,
+        &part.baselines,
+        (part.positives, part.rows),
+    );
 }
 
 fn show_calibration(page: &mut Markup, found: &CalibrationFigures) {

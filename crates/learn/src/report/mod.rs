@@ -10,7 +10,7 @@
 mod bins;
 mod calibration;
 mod cohorts;
-mod draws;
+pub(crate) mod draws;
 mod estimate;
 mod html;
 pub(crate) mod notes;
@@ -99,6 +99,10 @@ pub struct TaskEvaluation {
     /// Simple rules on the same rows.
     pub baselines: Vec<Baseline>,
     pub segments: Vec<Segment>,
+    /// The rows whose cell has no open deal: with one, a score mostly repeats its stage. `None`
+    /// for numbers, for tasks about deals, and where the schemas have no deals.
+    #[serde(default)]
+    pub without_open_deal: Option<PartFigures>,
     /// Columns along which predictions differ, or part from outcomes; empty with fewer than 100
     /// rows.
     #[serde(default)]
@@ -111,6 +115,26 @@ pub struct TaskEvaluation {
     pub quality: Option<Quality>,
     /// Warnings to be read before the figures.
     pub remarks: Vec<String>,
+}
+
+/// The figures of a part of the rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartFigures {
+    pub rows: usize,
+    /// Different entities among them.
+    pub entities: usize,
+    /// Rows with a positive outcome.
+    pub positives: usize,
+    /// Different entities with a positive outcome.
+    pub positive_entities: usize,
+    /// Positive outcomes whose windows do not overlap.
+    pub outcomes: usize,
+    pub model: RankFigures,
+    /// Losses beside those of the part's own rate.
+    pub losses: LossFigures,
+    pub calibration: CalibrationFigures,
+    /// Simple rules on the same rows.
+    pub baselines: Vec<Baseline>,
 }
 
 /// A tenth of the rows by score.
@@ -187,11 +211,38 @@ pub(crate) fn evaluate(subject: EvaluatedTask<'_>, rows: &[EvaluatedRow]) -> Tas
         evaluation.regression = RegressionMetrics::of(&predicted, &labels);
     } else {
         judge_condition(&mut evaluation, &subject, rows, &predicted);
+        evaluation.without_open_deal = without_open_deal(&subject, rows);
     }
     let positive_entities = subject.positive_entities;
     let positive_entities = positive_entities.unwrap_or(evaluation.positive_entities);
     evaluation.quality = Some(quality::quality(&evaluation, positive_entities));
     evaluation
+}
+
+/// The figures of the rows without an open deal; `None` where rows are not divided, or none has
+/// such a cell.
+fn without_open_deal(subject: &EvaluatedTask<'_>, rows: &[EvaluatedRow]) -> Option<PartFigures> {
+    let is_without = |row: &&EvaluatedRow| row.facts.has_open_deal == Some(false);
+    let rows: Vec<EvaluatedRow> = rows.iter().filter(is_without).cloned().collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let predicted: Vec<f64> = rows.iter().map(|row| row.predicted).collect();
+    let mut part = counts(subject, &rows);
+    // The rate that training knew is of all rows.
+    let rate = part.positives as f64 / rows.len() as f64;
+    judge_ranks(&mut part, subject, &rows, (&predicted, rate));
+    Some(PartFigures {
+        rows: part.rows,
+        entities: part.entities,
+        positives: part.positives,
+        positive_entities: part.positive_entities,
+        outcomes: part.outcomes,
+        model: part.model?,
+        losses: part.losses?,
+        calibration: part.calibration?,
+        baselines: part.baselines,
+    })
 }
 
 /// Fills in the figures of a condition.
@@ -201,11 +252,25 @@ fn judge_condition(
     rows: &[EvaluatedRow],
     predicted: &[f64],
 ) {
-    let entities: Vec<EntityId> = rows.iter().map(|row| row.entity).collect();
-    let times_ms: Vec<i64> = rows.iter().map(|row| row.at_ms).collect();
     let outcomes: Vec<bool> = rows.iter().map(|row| row.label > 0.5).collect();
     let rate = evaluation.positives as f64 / rows.len() as f64;
     let base_rate = subject.base_rate.unwrap_or(rate);
+    judge_ranks(evaluation, subject, rows, (predicted, base_rate));
+    evaluation.deciles = deciles(&Ranking::new(predicted), predicted, &outcomes);
+    evaluation.top_to_bottom = top_to_bottom(evaluation);
+    evaluation.segments = segments::segments(&subject.notes.lookout, &subject.notes.words, rows);
+}
+
+/// Fills in ranking, losses and calibration, beside simple rules and a constant probability.
+fn judge_ranks(
+    evaluation: &mut TaskEvaluation,
+    subject: &EvaluatedTask<'_>,
+    rows: &[EvaluatedRow],
+    (predicted, base_rate): (&[f64], f64),
+) {
+    let entities: Vec<EntityId> = rows.iter().map(|row| row.entity).collect();
+    let times_ms: Vec<i64> = rows.iter().map(|row| row.at_ms).collect();
+    let outcomes: Vec<bool> = rows.iter().map(|row| row.label > 0.5).collect();
     let ranking = Ranking::new(predicted);
     let rules = rules(&subject.notes.lookout, rows);
     let mut rankings = vec![ranking.clone()];
@@ -237,9 +302,6 @@ fn judge_condition(
         outcomes: &outcomes,
     };
     evaluation.calibration = Some(calibration::calibration(&ranking, predicted, &given));
-    evaluation.deciles = deciles(&ranking, predicted, &outcomes);
-    evaluation.top_to_bottom = top_to_bottom(evaluation);
-    evaluation.segments = segments::segments(&subject.notes.lookout, &subject.notes.words, rows);
 }
 
 /// Numbers of rows, entities, outcomes and anchors.

@@ -6,7 +6,7 @@ use leadpulse_project::{Project, TaskPlan};
 use rustc_hash::FxHashMap;
 
 use super::numbers::RowNumbers;
-use super::rows::{Lookout, RowFacts, Words, points_field, segment_fields};
+use super::rows::{Lookout, RowFacts, Words, divides_by_deals, points_field, segment_fields};
 use crate::LearnError;
 
 /// The fields to note for a task, and the values noted so far.
@@ -41,6 +41,7 @@ impl Notes {
             lookout: Lookout {
                 segments: segment_fields(catalog, entity),
                 points: points.transpose()?.flatten(),
+                has_deals: divides_by_deals(catalog, entity),
             },
             words: Words::default(),
             numbers: RowNumbers::new(plan.layout(), entity),
@@ -55,7 +56,9 @@ impl Notes {
         };
         let cell = graph.cell(place.cell);
         let node = &cell.nodes[place.node as usize];
-        let facts = self.lookout.facts(cell, node, at_ms, &mut self.words);
+        let facts = self
+            .lookout
+            .facts(graph, (cell, node), at_ms, &mut self.words);
         self.facts.insert((entity, at_ms), facts);
     }
 

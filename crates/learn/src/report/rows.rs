@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use leadpulse_graph::{Cell, EntityId, Node};
+use leadpulse_graph::{Cell, EntityId, Graph, Node};
 use leadpulse_schema::{Catalog, DataType, FieldId, Role, Table, TableId, Value};
 
 /// The most different values of a field that is a segment.
@@ -99,6 +99,8 @@ pub(crate) fn points_field(
 pub(crate) struct Lookout {
     pub segments: Vec<Beside>,
     pub points: Option<Beside>,
+    /// True where rows are divided by the open deals of their cells.
+    pub has_deals: bool,
 }
 
 impl Lookout {
@@ -110,8 +112,14 @@ impl Lookout {
         }
     }
 
-    /// The facts of an entity at a moment, milliseconds: its cell stands there.
-    pub fn facts(&self, cell: &Cell, node: &Node, at_ms: i64, words: &mut Words) -> RowFacts {
+    /// The facts of an entity at a moment, milliseconds: the graph stands there.
+    pub fn facts(
+        &self,
+        graph: &Graph,
+        (cell, node): (&Cell, &Node),
+        at_ms: i64,
+        words: &mut Words,
+    ) -> RowFacts {
         // Events of a root's people are the root's.
         let newest_ms = match node.entity == cell.anchor {
             true => cell.newest_event_ms(),
@@ -127,6 +135,7 @@ impl Lookout {
             segments: segments
                 .map(|(field, beside)| words.number(field, beside.value(cell, node)))
                 .collect(),
+            has_open_deal: self.has_deals.then(|| graph.outcomes(cell).open > 0),
         }
     }
 }
@@ -141,6 +150,16 @@ pub(crate) struct RowFacts {
     /// Per field of the lookout the number of its value; `None` where it is null, or the field has
     /// too many values.
     pub segments: Box<[Option<u8>]>,
+    /// True while a deal of its cell has not ended; `None` where that is not asked.
+    pub has_open_deal: Option<bool>,
+}
+
+/// True if reports divide the rows of an entity by the open deals of its cell: the schemas have
+/// deals, and the entity is none.
+pub(crate) fn divides_by_deals(catalog: &Catalog, entity: TableId) -> bool {
+    let has_outcome = |table: &Table| table.role == Role::Member && table.outcome.is_some();
+    let is_deal = has_outcome(catalog.table_at(entity));
+    !is_deal && catalog.tables.iter().any(has_outcome)
 }
 
 /// The values of segment fields by number.

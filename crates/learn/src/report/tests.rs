@@ -140,6 +140,56 @@ fn tenths_add_up_and_a_ratio_needs_outcomes() {
     assert_eq!(few.top_to_bottom, None);
 }
 
+#[test]
+fn rows_without_an_open_deal_are_judged_apart() {
+    let plain = rows(300, 6, |chance| chance);
+    assert_eq!(evaluated(&plain).without_open_deal, None);
+    // The score of a row with a deal knows the outcome.
+    let divided = plain.iter().cloned().map(|row| {
+        let has_deal = row.entity.0.is_multiple_of(2);
+        let predicted = if has_deal { row.label } else { row.predicted };
+        let facts = RowFacts {
+            has_open_deal: Some(has_deal),
+            ..row.facts
+        };
+        EvaluatedRow {
+            predicted,
+            facts,
+            ..row
+        }
+    });
+    let divided: Vec<EvaluatedRow> = divided.collect();
+    let of_part = divided
+        .iter()
+        .filter(|row| row.facts.has_open_deal == Some(false));
+    let of_part: Vec<EvaluatedRow> = of_part.cloned().collect();
+    let (whole, alone) = (evaluated(&divided), evaluated(&of_part));
+    let part = whole.without_open_deal.clone().unwrap();
+    let counts = (part.rows, part.entities, part.positives, part.outcomes);
+    assert_eq!(
+        counts,
+        (alone.rows, alone.entities, alone.positives, alone.outcomes)
+    );
+    assert_eq!(Some(part.model), alone.model);
+    assert_eq!(Some(part.losses), alone.losses);
+    assert_eq!(Some(part.calibration), alone.calibration);
+    assert_eq!(part.baselines, alone.baselines);
+    let auroc = |figures: Option<RankFigures>| figures.unwrap().auroc.unwrap().value;
+    assert!(auroc(whole.model) > auroc(alone.model) + 0.1);
+    let report = Report {
+        tasks: vec![whole],
+        ..Report::default()
+    };
+    assert!(report.html().contains("<h3>Without an open deal</h3>"));
+    let all_with = divided
+        .into_iter()
+        .filter(|row| row.facts.has_open_deal == Some(true));
+    assert_eq!(
+        evaluated(&all_with.collect::<Vec<_>>()).without_open_deal,
+        None
+    );
+}
+
 fn rows_of_few() -> Vec<EvaluatedRow> {
     rows(60, 3, |chance| chance)
 }

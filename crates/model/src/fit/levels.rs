@@ -7,9 +7,14 @@
 //! each period. The one with the least log loss, one period ahead, is used. Every row was judged by
 //! members that had not seen it.
 //!
-//! Decision: docs/decisions/0050-the-level-comes-from-rows-that-no-member-saw.md
+//! From four periods on their spread gives every score an interval: where the level of the next
+//! period is likely to lie.
+//!
+//! Decisions: docs/decisions/0050-the-level-comes-from-rows-that-no-member-saw.md,
+//! docs/decisions/0055-an-interval-from-the-periods.md
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use leadpulse_features::probability;
 
@@ -25,7 +30,7 @@ const FILTER_GAIN: f64 = 0.5;
 const SPREAD_FROM: usize = 4;
 
 /// A rule that predicts the level of the next period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LevelRule {
     /// The level over all periods.
@@ -37,7 +42,7 @@ pub(crate) enum LevelRule {
 }
 
 /// The level of a calibration, for the manifest.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Levels {
     /// The rule that was chosen.
     pub rule: LevelRule,
@@ -52,8 +57,57 @@ pub(crate) struct Levels {
     pub spread: Option<f64>,
 }
 
+impl Levels {
+    /// The levels that a fit wrote to a task's metrics; `None` for a regression, or a bundle whose
+    /// fit chose no level.
+    pub fn of_metrics(metrics: &Map<String, Value>) -> Option<Self> {
+        serde_json::from_value(metrics.get("level")?.clone()).ok()
+    }
+
+    /// Half the width of the 95 % interval of the next period's level, logits: Student's quantile
+    /// times the standard deviation of a further period about the level that the rule gives. `None`
+    /// below four periods.
+    ///
+    /// Levels of single periods contain the chance of their outcomes, so the interval is rather too
+    /// wide where outcomes are few.
+    pub fn interval_logits(&self) -> Option<f64> {
+        let spread = self.spread.filter(|spread| spread.is_finite())?;
+        let weights = self.rule.weights(self.levels.len());
+        // The level of the rule is a weighted mean of levels that vary as the next one does.
+        let variance = 1.0 + weights.iter().map(|weight| weight * weight).sum::<f64>();
+        let degrees = self.levels.len() as f64 - 1.0;
+        Some(student_975(degrees) * spread * variance.sqrt())
+    }
+}
+
+/// The 97.5 % point of Student's distribution, within 1 % from three degrees of freedom on.
+///
+/// Abramowitz and Stegun, "Handbook of mathematical functions", 26.7.5.
+fn student_975(degrees: f64) -> f64 {
+    const Z: f64 = 1.959_964;
+    let terms = [
+        (Z.powi(3) + Z) / 4.0,
+        (5.0 * Z.powi(5) + 16.0 * Z.powi(3) + 3.0 * Z) / 96.0,
+        (3.0 * Z.powi(7) + 19.0 * Z.powi(5) + 17.0 * Z.powi(3) - 15.0 * Z) / 384.0,
+    ];
+    let powers = (1..).map(|power| degrees.powi(power));
+    Z + terms.iter().zip(powers).map(|(t, p)| t / p).sum::<f64>()
+}
+
 impl LevelRule {
     const ALL: [Self; 3] = [Self::All, Self::Last, Self::Filtered];
+
+    /// Weights of the periods in the level of this rule, oldest first; their sum is 1.
+    fn weights(self, periods: usize) -> Vec<f64> {
+        let age = |period: usize| (periods - 1 - period) as i32;
+        let weight = |period: usize| match self {
+            Self::All => 1.0 / periods as f64,
+            Self::Last => f64::from(u8::from(age(period) == 0)),
+            Self::Filtered if period == 0 => (1.0 - FILTER_GAIN).powi(age(period)),
+            Self::Filtered => FILTER_GAIN * (1.0 - FILTER_GAIN).powi(age(period)),
+        };
+        (0..periods).map(weight).collect()
+    }
 
     /// The level after periods of these levels, over that of all of them.
     fn next(self, levels: &[f64]) -> f64 {
@@ -226,6 +280,64 @@ mod tests {
         let rows = history(&[0.2, 0.2], 4);
         let (map, _) = Calibration::fit_by_period(&rows, HORIZON_MS);
         assert_eq!(map, Calibration::fit(&rows));
+    }
+
+    #[test]
+    fn rules_are_means_with_their_weights() {
+        let levels = [0.4, -0.2, 0.1, 0.7, -0.5];
+        for rule in LevelRule::ALL {
+            let weights = rule.weights(levels.len());
+            assert!(
+                (weights.iter().sum::<f64>() - 1.0).abs() < 1e-12,
+                "{rule:?}"
+            );
+            let mean: f64 = weights.iter().zip(levels).map(|(w, l)| w * l).sum();
+            if rule != LevelRule::All {
+                assert!((mean - rule.next(&levels)).abs() < 1e-12, "{rule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn students_quantiles_are_those_of_tables() {
+        for (degrees, expected) in [(3.0, 3.182), (4.0, 2.776), (7.0, 2.365), (30.0, 2.042)] {
+            let found: f64 = student_975(degrees);
+            assert!((found / expected - 1.0).abs() < 0.01, "{degrees}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_next_period_lies_in_the_interval_as_often_as_promised() {
+        let mut rng = ChaCha8Rng::seed_from_u64(8);
+        let (mut inside, mut narrow, cases) = (0, 0, 120);
+        for case in 0..cases {
+            // About normal, standard deviation .5.
+            let mut level = || (0..3).map(|_| rng.random_range(-0.5..0.5)).sum::<f64>();
+            let levels: Vec<f64> = (0..5).map(|_| level()).collect();
+            let next = level();
+            let (map, found) = Calibration::fit_by_period(&history(&levels, case), HORIZON_MS);
+            let half = found.interval_logits().unwrap();
+            let error = (-2.0 - map.apply(-2.0) + next).abs();
+            inside += usize::from(error < half);
+            narrow += usize::from(error < half / 3.0);
+        }
+        let share = f64::from(inside as u32) / cases as f64;
+        assert!((0.9..=0.995).contains(&share), "{share}");
+        // An interval that contains everything would too.
+        assert!(f64::from(narrow as u32) / (cases as f64) < 0.8, "{narrow}");
+    }
+
+    #[test]
+    fn the_interval_is_read_back_from_the_metrics() {
+        let (_, found) =
+            Calibration::fit_by_period(&history(&[0.1, -0.1, 0.3, 0.0], 2), HORIZON_MS);
+        let level = serde_json::to_value(&found).unwrap();
+        let metrics = Map::from_iter([("level".to_owned(), level)]);
+        assert_eq!(Levels::of_metrics(&metrics), Some(found.clone()));
+        assert!(found.interval_logits().is_some_and(|half| half > 0.0));
+        let (_, few) = Calibration::fit_by_period(&history(&[0.1, -0.1, 0.3], 2), HORIZON_MS);
+        assert_eq!(few.interval_logits(), None);
+        assert_eq!(Levels::of_metrics(&Map::new()), None);
     }
 
     #[test]

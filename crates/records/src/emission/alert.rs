@@ -178,6 +178,8 @@ fn drafted(score: &Score, draft: &AlertDraft) -> Alert {
         entity_id: score.entity_id.clone(),
         account_id: score.account_id.clone(),
         probability: draft.probability,
+        probability_low: score.probability_low,
+        probability_high: score.probability_high,
         score: points(draft.probability),
         previous_probability: before,
         previous_score: before.map(points),

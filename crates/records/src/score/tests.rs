@@ -120,6 +120,8 @@ fn score() -> Score {
         }),
         trace: vec!["e1".into(), "e2".into()],
         quality: Some("provisional".into()),
+        probability_low: Some(0.2),
+        probability_high: Some(0.45),
     }
 }
 
@@ -295,6 +297,8 @@ fn every_record_reads_back_as_it_was_written() {
         recommended_action_label: None,
         committee: None,
         trace: vec![],
+        probability_low: None,
+        probability_high: None,
         ..score()
     };
     check(SCORE_SCHEMA, &ineligible, false);
@@ -384,7 +388,7 @@ fn records_are_the_bytes_of_their_fixtures() {
         alerts: Some(r#"{"level":2}"#.into()),
     };
     let written = [
-        ("score-2", codec(SCORE_SCHEMA).encode(&score())),
+        ("score-3", codec(SCORE_SCHEMA).encode(&score())),
         ("alert-2", codec(ALERT_SCHEMA).encode(&alert())),
         ("policy-state-2", codec(POLICY_STATE_SCHEMA).encode(&state)),
     ];
