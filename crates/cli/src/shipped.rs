@@ -27,6 +27,7 @@ pub const FILES: &[(&str, &str)] = shipped![
     "schemas/outputs/policy_state.avsc",
     "schemas/outputs/score.avsc",
     "schemas/outputs/versions/epoch_record-1.avsc",
+    "schemas/outputs/versions/alert-1.avsc",
     "schemas/outputs/versions/epoch_record-2.avsc",
     "schemas/outputs/versions/epoch_record-3.avsc",
     "schemas/outputs/versions/score-1.avsc",

@@ -94,6 +94,8 @@ pub struct Alert {
     pub segment: Option<String>,
     pub industry: Option<String>,
     pub probability: f64,
+    pub probability_low: Option<f64>,
+    pub probability_high: Option<f64>,
     pub score: f64,
     pub previous_probability: Option<f64>,
     pub previous_score: Option<f64>,

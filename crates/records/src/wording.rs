@@ -171,11 +171,11 @@ pub(crate) fn percent(probability: f64) -> String {
     }
 }
 
-/// A span before the alert in words: `within the hour`, `5 hours ago`, `a week ago`, `9 days ago`.
+/// A span before the alert in words: `less than an hour ago`, `5 hours ago`, `a week ago`, `9 days ago`.
 fn span_ago(ms: i64) -> String {
     const HOUR_MS: i64 = DAY_MS / 24;
     match ms {
-        ms if ms < HOUR_MS => "within the hour".to_owned(),
+        ms if ms < HOUR_MS => "less than an hour ago".to_owned(),
         ms if ms < 2 * HOUR_MS => "an hour ago".to_owned(),
         ms if ms < DAY_MS => format!("{} hours ago", ms / HOUR_MS),
         ms if ms < 2 * DAY_MS => "a day ago".to_owned(),

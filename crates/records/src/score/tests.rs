@@ -193,6 +193,8 @@ fn alert() -> Alert {
         segment: Some("Enterprise".into()),
         industry: Some("Software".into()),
         probability: 0.7,
+        probability_low: Some(0.6),
+        probability_high: Some(0.8),
         score: 70.0,
         previous_probability: Some(0.4),
         previous_score: Some(40.0),

@@ -27,7 +27,7 @@ impl Telling<'_> {
             return match kinds.is_empty() {
                 true => Vec::new(),
                 false => vec![
-                    format!("this week {}", listed(&kinds)),
+                    format!("{} this week", listed(&kinds)),
                     self.newest_clause(),
                 ],
             };
