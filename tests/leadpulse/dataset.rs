@@ -39,7 +39,7 @@ pub struct Dataset {
     /// The population of the task's query, computed without the code under test.
     pub population: Population,
     /// A moment of the history. The threshold lies among the scores of that moment.
-    midway: &'static str,
+    pub midway: &'static str,
     /// Number of batches of the history, each produced and scored before the next.
     pub batches: usize,
     /// Records per epoch, so that there are a few dozen epochs.

@@ -94,6 +94,7 @@ pub struct Score {
 pub struct Alert {
     pub alert_id: String,
     pub r#type: String,
+    pub state: String,
     pub probability: f64,
     pub threshold: Option<f64>,
     pub epoch: i64,
@@ -226,6 +227,7 @@ impl Scenario {
             .map(|(name, value)| (format!("LEADPULSE_KAFKA__{name}"), value.clone()))
             .into();
         self.set("ENGINE__MAX_RECORDS", &self.dataset.max_records.to_string());
+        self.set("ENGINE__LIVE_FROM", self.dataset.midway);
     }
 
     /// Sends the program's requests through the proxy from now on. Returns the proxy's view of the

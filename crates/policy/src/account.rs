@@ -26,14 +26,24 @@ pub struct EntityDraft {
 }
 
 impl EntityDraft {
-    /// Name of the alert.
+    /// Name of the alert: by the crossing, or by the tick at which it became more urgent or ended.
+    /// So whoever acts once for each name acts on these, too.
     pub fn alert_id(&self) -> String {
-        self.id_of(self.draft.key)
+        let AlertDraft { key, tick_ms, .. } = &self.draft;
+        match self.draft.life {
+            AlertLife::Open => self.id_of(*key),
+            AlertLife::Updated | AlertLife::Resolved => self.id_of(AlertKey {
+                crossed_at_ms: *tick_ms,
+                ..*key
+            }),
+        }
     }
 
-    /// Name of the alert that this one replaces.
+    /// Name of the alert that this one replaces: the one that it updates or ends, or that of the
+    /// other threshold.
     pub fn supersedes_alert_id(&self) -> Option<String> {
-        self.draft.supersedes.map(|key| self.id_of(key))
+        let own = (self.draft.life != AlertLife::Open).then_some(self.draft.key);
+        own.or(self.draft.supersedes).map(|key| self.id_of(key))
     }
 
     fn id_of(&self, key: AlertKey) -> String {

@@ -17,6 +17,7 @@ use leadpulse_schema::Absence;
 use serde::{Deserialize, Serialize};
 
 use crate::actions::Situation;
+use crate::alerts::Reading;
 use crate::alerts::rules::AlertRule;
 use crate::alerts::{
     AlertDraft, AlertKey, AlertLife, AlertType, ScoreChange, SuppressReason, View,
@@ -253,7 +254,9 @@ impl Policy {
             }
             let is_crossing = memory.waiting_since_ms == Some(tick_ms);
             // A score that is on the other side, if only for a moment, is nothing to tell of.
-            if !memory.is_turning() && !self.fire_waiting(memory, now, is_crossing, folded) {
+            if !memory.is_turning()
+                && !self.fire_waiting(memory, now, (reading, is_crossing), folded)
+            {
                 self.update_open(memory, now, folded);
             }
         }
@@ -269,7 +272,7 @@ impl Policy {
         &self,
         memory: &mut RuleMemory,
         now: &Moment<'_>,
-        is_crossing: bool,
+        (reading, is_crossing): (Reading, bool),
         folded: &mut Folded,
     ) -> bool {
         let Some(crossed_at_ms) = memory.waiting_since_ms else {
@@ -288,7 +291,8 @@ impl Policy {
             }
             return false;
         }
-        if !self.is_confirmed(now) {
+        // Between the two limits the side holds, but the alert would say what is not so now.
+        if reading == Reading::Between || !self.is_confirmed(now) {
             let wait_ms = self.rules.confirm.within.ms();
             if tick_ms.saturating_sub(crossed_at_ms.max(cooled_ms)) >= wait_ms {
                 memory.waiting_since_ms = None;

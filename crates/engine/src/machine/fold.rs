@@ -26,11 +26,14 @@ struct Told {
     facts: AlertFacts,
 }
 
+/// Task, table and key of an entity.
+type ToldKey = (Arc<str>, Arc<str>, Arc<str>);
+
 /// The drafts of a tick, and their entities by task, table and key.
 #[derive(Default)]
 struct Drafts {
     drafts: Vec<EntityDraft>,
-    told: BTreeMap<(Arc<str>, Arc<str>, Arc<str>), Told>,
+    told: BTreeMap<ToldKey, Told>,
 }
 
 impl Machine {
@@ -186,7 +189,7 @@ impl Machine {
     fn tell(
         &self,
         alert: &AccountAlert,
-        told: &BTreeMap<(Arc<str>, Arc<str>, Arc<str>), Told>,
+        told: &BTreeMap<ToldKey, Told>,
         decided: &mut Decided,
         tally: &mut EpochTally,
     ) {

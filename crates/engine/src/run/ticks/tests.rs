@@ -161,7 +161,7 @@ proptest! {
             log.take(&mut ticks, &mut taken, room, true, None);
         }
         for partition in 0..log.blocked.len() {
-            log.poll(partition, usize::MAX.min(100));
+            log.poll(partition, 100);
         }
         log.take(&mut ticks, &mut taken, usize::MAX, true, None);
         prop_assert_eq!(closed_by(&taken.closings, &log.stamps), expected);
