@@ -26,8 +26,6 @@ use crate::commands::{ConfigArgument, date, parse_duration};
 use crate::progress::Bar;
 use crate::shipped;
 
-/// Milliseconds of an hour.
-const HOUR_MS: u64 = 3_600_000;
 /// Simulated days before the market is watched: the bundle is trained on them.
 const HISTORY_DAYS: u32 = 420;
 /// Simulated days that can be watched.
@@ -80,8 +78,8 @@ impl DemoArguments {
         let data = self.work_dir.join("data");
         let started = Instant::now();
         let history_end_ms = self.simulate(&data)?;
-        // Days pass in seconds: what happens within an hour of them is one tick.
-        loaded.config.engine.tick_ms = HOUR_MS;
+        // Days pass in seconds: a quarter of one is a tick.
+        loaded.config.engine.tick_ms = DAY_MS as u64 / 4;
         loaded.config.engine.live_from_ms = Some(history_end_ms);
         let files = Files::prepare(
             project.catalog.clone(),

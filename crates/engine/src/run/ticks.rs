@@ -72,7 +72,8 @@ impl Ticks {
     /// Goes on after `over_ms` with records of `open_ms`; `first_ms` is the first tick of all.
     pub fn begin(&mut self, first_ms: i64, over_ms: Option<i64>, open_ms: Option<i64>) {
         self.first_ms = Some(first_ms);
-        self.over_ms = over_ms.unwrap_or(first_ms - self.step_ms);
+        let before_ms = first_ms - self.step_ms;
+        self.over_ms = over_ms.map_or(before_ms, |over_ms| over_ms.max(before_ms));
         self.open_ms = open_ms;
         self.ends = None;
     }
@@ -282,6 +283,12 @@ impl Ticks {
             quiet.iter().all(|p| read_to[*p] >= ends[*p])
         };
         if let Some(ends) = outside.ends {
+            // The end of the log ends no tick that lies ahead of all that it holds.
+            let taken_ms = self.newest_ms().map(|ms| self.at_or_after(ms));
+            let last_ms = self.fronts(inbox, outside).chain(taken_ms).max();
+            if last_ms.is_none_or(|last_ms| last_ms < tick_ms) {
+                return false;
+            }
             return source
                 .read_to()
                 .is_ok_and(|read_to| are_read(ends, &read_to));

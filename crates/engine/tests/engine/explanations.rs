@@ -365,12 +365,7 @@ fn rules_say_what_to_do() {
         ),
         "the policy's, the rule's"
     );
-    assert!(
-        down["summary"]
-            .as_str()
-            .unwrap()
-            .starts_with("Acme fell below ")
-    );
+    assert!(down["summary"].as_str().unwrap().starts_with("Acme: "));
 
     let unknown = r#"{"actions":[{"code":"call","when":{"top_group":["nonsense"]}}]}"#;
     let Err(error) =

@@ -152,6 +152,8 @@ proptest! {
                 Some(((newest + 9).div_euclid(10) * 10).max(50))
             }).collect()
         }).collect();
+        let newest = stamps.iter().flatten().max().copied().unwrap_or(0);
+        prop_assume!(newest > 40);
         let mut log = Log::new(stamps);
         let mut ticks = ticks(50, log.stamps.len());
         let mut taken = Taken::from(&vec![NextOffset(0); log.stamps.len()]);
@@ -168,6 +170,19 @@ proptest! {
         prop_assert!(taken.closings.is_sorted_by(|a, b| a.tick < b.tick));
         prop_assert_eq!(taken.late, 0);
     }
+}
+
+#[test]
+fn the_end_of_the_log_ends_no_tick_ahead_of_it() {
+    let mut log = Log::new(vec![vec![13, 17]]);
+    let mut ticks = ticks(100, 1);
+    let mut taken = Taken::from(&[NextOffset(0)]);
+    log.poll(0, 2);
+    log.take(&mut ticks, &mut taken, 99, true, None);
+    assert_eq!(
+        (taken.records.len(), taken.closings.len(), ticks.open_ms()),
+        (2, 0, Some(100))
+    );
 }
 
 #[test]

@@ -94,7 +94,7 @@ proptest! {
             }
             if let Some(up) = opened(&folded, AlertType::ThresholdUp) {
                 prop_assert!(low, "a second rise without a descent");
-                prop_assert!(up.probability >= 0.14);
+                prop_assert!(up.probability >= 0.2);
                 low = false;
             }
         }
@@ -127,8 +127,8 @@ proptest! {
                     let is_told = open.map(|draft| draft.key.crossed_at_ms) == Some(crossed_ms);
                     let has_ended = reasons.iter().any(|reason| matches!(reason, SuppressReason::Reversed | SuppressReason::Ineligible));
                     let holds = match step {
-                        Step::Score(probability, false) if is_up => *probability >= 0.14,
-                        Step::Score(probability, false) => *probability < 0.2,
+                        Step::Score(probability, false) if is_up => *probability >= 0.2,
+                        Step::Score(probability, false) => *probability < 0.14,
                         _ => false,
                     };
                     if *tick_ms == end_ms {
