@@ -1,5 +1,6 @@
 //! The subcommands, one module each, and the arguments that several share.
 
+pub mod alerts;
 pub mod backtest;
 pub mod config;
 pub mod demo;

@@ -5,6 +5,8 @@
 #[macro_use]
 mod output;
 
+mod alert_figures;
+mod alert_table;
 mod commands;
 mod data_report;
 mod evaluation;
@@ -50,6 +52,9 @@ enum CommandArguments {
     /// Scores past moments from files, and judges the scores against labels given or against what
     /// happened.
     Backtest(commands::backtest::BacktestArguments),
+    /// Works on alerts: tries policies on files.
+    #[command(subcommand)]
+    Alerts(commands::alerts::AlertsArguments),
     /// Prints the reasons for entities' scores at a past moment, from files.
     Explain(commands::explain::ExplainArguments),
     /// Produces files to topics as producers would, in time order.
@@ -77,6 +82,7 @@ impl CommandArguments {
             Self::Verify(command) => command.run(),
             Self::Train(command) => command.run(),
             Self::Backtest(command) => command.run(),
+            Self::Alerts(command) => command.run(),
             Self::Explain(command) => command.run(),
             Self::Replay(command) => command.run(),
             Self::Validate(command) => command.run(),

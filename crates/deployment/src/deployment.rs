@@ -97,7 +97,7 @@ impl Assembly<'_> {
         let kafka_metrics = KafkaMetrics::register(&registry)?;
         let schema_metrics = RegistryMetrics::register(&registry)?;
         let read_model = Arc::new(ReadModel::new());
-        let tasks = self.tasks()?;
+        let tasks = scored_tasks(self.loaded, self.project, &*self.scorer)?;
         let (desk, requests) = explain_queue(EXPLANATIONS_WAITING);
         let schemas = schema_store(self.loaded, &schema_metrics)?;
         // HTTP comes first: /readyz gives the reason while a deployment waits for its cluster.
@@ -170,7 +170,7 @@ impl Assembly<'_> {
         let mut source = retry(&SystemClock, &limit, || {
             KafkaSource::open(&config.kafka, &inputs, &kafka_metrics)
         })?;
-        let tasks = self.tasks()?;
+        let tasks = scored_tasks(self.loaded, self.project, &*self.scorer)?;
         let machine = Machine::new(self.machine_parts(tasks, &encoders, &mut source, &limit)?)?;
         let ports = Ports {
             source: Box::new(source),
@@ -237,42 +237,6 @@ impl Assembly<'_> {
         })
     }
 
-    /// The configured tasks that the bundle predicts. Logs those that it does not.
-    fn tasks(&self) -> Result<Vec<Task>, DeployError> {
-        let scorer: &dyn Scorer = &*self.scorer;
-        let mut tasks = Vec::new();
-        for planned in &self.project.tasks {
-            if !scorer.tasks().iter().any(|t| t.name == planned.name) {
-                tracing::warn!(
-                    task = planned.name,
-                    bundle = scorer.bundle_id(),
-                    "not scored: the bundle was trained without this task"
-                );
-                continue;
-            }
-            let configured = self
-                .loaded
-                .config
-                .tasks
-                .iter()
-                .find(|t| t.name == planned.name)
-                .expect("tasks are planned from the configuration");
-            tasks.push(Task {
-                name: planned.name.as_str().into(),
-                entity: planned.plan.entity,
-                population: planned.population.clone(),
-                policy: configured.policy.validated()?,
-                query: planned.plan.text.clone(),
-            });
-        }
-        if tasks.is_empty() {
-            return Err(DeployError::NoTask {
-                bundle: scorer.bundle_id().to_owned(),
-            });
-        }
-        Ok(tasks)
-    }
-
     /// The machine's parts, of a process that owns nothing.
     fn machine_parts(
         &self,
@@ -299,6 +263,50 @@ impl Assembly<'_> {
             caps: config.alerts.caps.checked()?,
         })
     }
+}
+
+/// The tasks of a project that the bundle predicts, with the policies of a configuration. Logs the
+/// tasks that it does not predict.
+///
+/// # Errors
+/// A task whose policy is absent or faulty; a bundle that predicts no task.
+pub(crate) fn scored_tasks(
+    loaded: &Loaded,
+    project: &Project,
+    scorer: &dyn Scorer,
+) -> Result<Vec<Task>, DeployError> {
+    let mut tasks = Vec::new();
+    for planned in &project.tasks {
+        if !scorer.tasks().iter().any(|t| t.name == planned.name) {
+            tracing::warn!(
+                task = planned.name,
+                bundle = scorer.bundle_id(),
+                "not scored: the bundle was trained without this task"
+            );
+            continue;
+        }
+        let mut configured = loaded.config.tasks.iter();
+        let configured = configured.find(|t| t.name == planned.name);
+        let Some(configured) = configured else {
+            return Err(DeployError::NoPolicy {
+                path: loaded.path.clone(),
+                task: planned.name.clone(),
+            });
+        };
+        tasks.push(Task {
+            name: planned.name.as_str().into(),
+            entity: planned.plan.entity,
+            population: planned.population.clone(),
+            policy: configured.policy.validated()?,
+            query: planned.plan.text.clone(),
+        });
+    }
+    if tasks.is_empty() {
+        return Err(DeployError::NoTask {
+            bundle: scorer.bundle_id().to_owned(),
+        });
+    }
+    Ok(tasks)
 }
 
 /// A running deployment.

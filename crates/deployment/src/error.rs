@@ -46,6 +46,17 @@ pub enum DeployError {
         /// The cluster's answer.
         source: PortError,
     },
+    /// A configuration has no policy for a task.
+    #[error(
+        "{path} has no task {task:?}, so its policy is not known; add it with its [tasks.policy]",
+        path = path.display()
+    )]
+    NoPolicy {
+        /// The configuration.
+        path: PathBuf,
+        /// Name of the task.
+        task: String,
+    },
     /// A port cannot be opened.
     #[error(transparent)]
     Port(#[from] PortError),

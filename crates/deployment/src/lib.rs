@@ -2,7 +2,8 @@
 //!
 //! [`Loaded::read`] reads the file, the environment and the command line. [`Assembly::start`]
 //! connects the ports, makes the machine, and starts the engine and HTTP; [`Deployment::join`]
-//! waits for the end. [`run`] does all of it for `leadpulse run`. [`Feeder`] and [`DemoCluster`]
+//! waits for the end. [`run`] does all of it for `leadpulse run`. [`Rehearsal`]
+//! drives the machine alone, over files. [`Feeder`] and [`DemoCluster`]
 //! are the other side: they write the inputs of a replay or a demo.
 //!
 //! Invariants: every value in force has a known origin; [`SystemClock`] is the only reader of the
@@ -19,6 +20,7 @@ mod feeder;
 mod loaded;
 mod ports;
 mod project;
+mod rehearsal;
 mod run;
 mod signals;
 mod validate;
@@ -34,6 +36,7 @@ pub use error::DeployError;
 pub use feeder::Feeder;
 pub use loaded::Loaded;
 pub use ports::{check_unfilled, create_inputs, schema_store, writer_schemas};
+pub use rehearsal::{REVERSED_WITHIN_MS, Rehearsal, Rehearsed, Rise};
 pub use run::{RunSettings, run};
 pub use signals::stop_on_signal;
 pub use validate::{RowShown, ValidationSummary, Validator, Verdict, newest_records};

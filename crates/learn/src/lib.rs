@@ -2,7 +2,7 @@
 //!
 //! The parts: `walk` moves a graph through the history, `labels` answers for each anchor, `collect`
 //! takes examples, `train` fits a bundle; `judge`, `backtest` and `explain` ask a bundle about past
-//! moments, `report` says how good the answers were. `advice` is about settings, `label_count` counts labels alone. `given` reads rows of the user's own, which
+//! moments, `aftermath` reads what came after given ones, `report` says how good the answers were. `advice` is about settings, `label_count` counts labels alone. `given` reads rows of the user's own, which
 //! `given_examples` and `backtest` take; `out_table` writes tables, `example_table` that of
 //! examples. `left_out` keeps tasks that cannot be judged out of a bundle,
 //! `stopped` is the graph of a history in which sources stop.
@@ -12,6 +12,7 @@
 //! a split reaches the part before it.
 
 mod advice;
+mod aftermath;
 mod backtest;
 mod collect;
 mod data_report;
@@ -37,6 +38,7 @@ mod tests;
 use leadpulse_history::HistoryError;
 use leadpulse_model::{BundleError, FitError};
 
+pub use aftermath::{Aftermath, Aftermaths, EntityMoment};
 pub use backtest::{Backtest, Backtested, backtest};
 pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
 pub use data_report::{DataReport, FileRows};

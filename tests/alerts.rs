@@ -1,0 +1,255 @@
+//! `leadpulse alerts simulate` on a small simulated market, beside the machine's own records and
+//! outcomes that are read from the files here.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows tests, but not their helpers"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use leadpulse_deployment::{Loaded, Rehearsal, load_bundle};
+use leadpulse_engine::Alert;
+use leadpulse_history::Files;
+use leadpulse_schema::units::DAY_MS;
+
+const TASK: &str = r#"
+[[tasks]]
+name = "account-meetings-30d"
+query = "PREDICT COUNT(activities.* WHERE activities.type = 'meeting', 0, 30, days) > 0 FOR EACH accounts.account_id"
+anchors = "every 10d"
+fit = { candidates = [{ hidden = 16 }], ensemble = 1, selection_members = 1, max_epochs = 3 }
+
+[tasks.policy]
+bands = [{ name = "hot", enter = ENTER }]
+threshold_up = "hot"
+threshold_down = "hot"
+
+[[tasks.policy.alerts]]
+trigger = "engagement_spike"
+
+[alerts.caps]
+per_owner_and_day = 1
+"#;
+const HORIZON_MS: i64 = 30 * DAY_MS;
+
+struct World {
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    /// Simulates a market, and trains on its first half.
+    fn new() -> Self {
+        let world = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let (data, bundle) = (world.path("data"), world.path("bundle"));
+        let config = world.config("low.toml", 0.2);
+        leadpulse(&[
+            "simulate",
+            "--accounts",
+            "60",
+            "--days",
+            "250",
+            "--seed",
+            "3",
+            "--out",
+            &data,
+        ]);
+        leadpulse(&[
+            "train", "--config", &config, "--data", &data, "--force", "--out", &bundle,
+        ]);
+        world
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// The shipped sources with a task of its own, which a small market has outcomes for.
+    fn config(&self, name: &str, enter: f64) -> String {
+        let text = std::fs::read_to_string(repository().join("leadpulse.toml")).unwrap();
+        let sources = &text[..text.find("# What queries may call").unwrap()];
+        let schemas = format!("schemas = {:?}", repository().join("schemas"));
+        let sources = sources.replace("schemas = \"schemas\"", &schemas);
+        let task = TASK.replace("ENTER", &enter.to_string());
+        std::fs::write(self.path(name), format!("{sources}{task}")).unwrap();
+        self.path(name)
+    }
+
+    fn simulated(&self, more: &[&str]) -> Json {
+        let (config, data) = (self.path("low.toml"), self.path("data"));
+        let bundle = self.path("bundle");
+        let first = [
+            "alerts", "simulate", "--config", &config, "--data", &data, "--model", &bundle,
+        ];
+        let out = leadpulse(&[&first[..], &["--json", "--list"], more].concat());
+        serde_json::from_str(&out).unwrap()
+    }
+
+    /// Records of the machine under the caps of the configuration.
+    fn records(&self, live_from_ms: i64, until_ms: i64) -> Vec<Alert> {
+        let loaded = Loaded::read(Path::new(&self.path("low.toml")), &[]).unwrap();
+        let project = loaded.project().unwrap();
+        let data = self.dir.path().join("data");
+        let sources = loaded.files(&project.catalog, &data).unwrap();
+        let files = Files::prepare(project.catalog.clone(), &sources).unwrap();
+        let bundle = load_bundle(&project, &self.dir.path().join("bundle")).unwrap();
+        let job = Rehearsal {
+            loaded: &loaded,
+            project: &project,
+            files: &files,
+            scorer: Arc::new(bundle),
+            caps: loaded.config.alerts.caps.checked().unwrap(),
+            live_from_ms,
+            until_ms,
+        };
+        job.run(&mut |_| {}).unwrap().alerts
+    }
+
+    /// Account → times of its meetings, ascending, and the newest known time of any file.
+    fn meetings(&self) -> (BTreeMap<String, Vec<i64>>, i64) {
+        let mut meetings: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        let mut newest_ms = 0;
+        let text = std::fs::read_to_string(self.path("data/activities.jsonl")).unwrap();
+        for line in text.lines() {
+            let row: Json = serde_json::from_str(line).unwrap();
+            newest_ms = newest_ms.max(row["known_at"].as_i64().unwrap());
+            if row["type"] == "meeting" {
+                let account = row["account_id"].as_str().unwrap_or_default().to_owned();
+                let at_ms = row["occurred_at"].as_i64().unwrap();
+                meetings.entry(account).or_default().push(at_ms);
+            }
+        }
+        meetings
+            .values_mut()
+            .for_each(|times| times.sort_unstable());
+        (meetings, newest_ms)
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
+}
+
+#[track_caller]
+fn leadpulse(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leadpulse"));
+    let ended = command.args(arguments).output().unwrap();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{arguments:?}: {error}");
+    String::from_utf8(ended.stdout).unwrap()
+}
+
+fn ids<'a>(alerts: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    alerts.map(str::to_owned).collect()
+}
+
+#[test]
+fn simulated_alerts_are_those_of_the_machine_with_the_outcomes_of_the_files() {
+    let world = World::new();
+    let found = world.simulated(&["--days", "60", "--until", "2020-07-20"]);
+    let alerts = found["alerts"][0].as_array().unwrap();
+    let figures = &found["policies"][0];
+    let until_ms = leadpulse_schema::parse_time_ms("2020-07-20").unwrap();
+    let records = world.records(until_ms - 60 * DAY_MS, until_ms);
+    counts_are_those_of_records(alerts, figures, &records);
+    outcomes_are_those_of_files(alerts, figures, &world);
+
+    let high = world.config("high.toml", 0.6);
+    let both = world.simulated(&["--days", "60", "--until", "2020-07-20", "--policy", &high]);
+    let sent = |index: usize| both["policies"][index]["by_type"]["threshold_up"]["alerts"].as_u64();
+    assert_eq!(
+        both["policies"][0], *figures,
+        "a policy beside it changes nothing"
+    );
+    let (low, high) = (sent(0).unwrap(), sent(1).unwrap_or(0));
+    assert!(high < low, "{high} over 0.6, {low} over 0.2");
+
+    let text = {
+        let (config, data) = (world.path("low.toml"), world.path("data"));
+        let bundle = world.path("bundle");
+        let command = [
+            "alerts", "simulate", "--config", &config, "--data", &data, "--model", &bundle,
+        ];
+        leadpulse(&[&command[..], &["--days", "20"]].concat())
+    };
+    assert!(text.contains("no window has ended"), "{text}");
+    assert!(text.contains("give --until 2020-"), "{text}");
+}
+
+/// Alerts and the machine's records of them, under a cap of one.
+fn counts_are_those_of_records(alerts: &[Json], figures: &Json, records: &[Alert]) {
+    let id = |alert: &Json| alert["alert_id"].as_str().unwrap().to_owned();
+    let news: Vec<&Alert> = records
+        .iter()
+        .filter(|one| one.state.0 != "resolved")
+        .collect();
+    let own: Vec<&&Alert> = news.iter().filter(|one| one.r#type.0 != "digest").collect();
+    assert!(
+        own.len() > 5 && own.len() < alerts.len(),
+        "{} of {}",
+        own.len(),
+        alerts.len()
+    );
+    let sent = alerts.iter().filter(|alert| alert["is_sent"] == true);
+    let sent: BTreeSet<String> = sent.map(id).collect();
+    assert_eq!(sent, ids(own.iter().map(|one| one.alert_id.as_str())));
+    assert_eq!(figures["all"]["sent"], own.len());
+
+    // What is not sent is in a digest, but for days that were not over.
+    let digests = news.iter().filter(|one| one.r#type.0 == "digest");
+    let named = digests.flat_map(|one| one.parts.iter().map(|part| part.alert_id.as_str()));
+    let kept = alerts.iter().filter(|alert| alert["is_sent"] == false);
+    let last_day = alerts
+        .iter()
+        .map(|alert| alert["day"].as_i64().unwrap())
+        .max();
+    let kept = kept.filter(|alert| alert["day"].as_i64() != last_day);
+    let kept: BTreeSet<String> = kept.map(id).collect();
+    assert!(!kept.is_empty());
+    let named = ids(named);
+    assert!(kept.is_subset(&named), "{kept:?} {named:?}");
+
+    let mut by_type: BTreeMap<&str, u64> = BTreeMap::new();
+    for alert in alerts {
+        *by_type.entry(alert["type"].as_str().unwrap()).or_default() += 1;
+    }
+    for (name, count) in by_type {
+        assert_eq!(figures["by_type"][name]["alerts"], count, "{name}");
+    }
+}
+
+/// Outcomes beside the meetings that name the account.
+fn outcomes_are_those_of_files(alerts: &[Json], figures: &Json, world: &World) {
+    let (meetings, newest_ms) = world.meetings();
+    let (mut closed, mut came) = (0, 0);
+    for alert in alerts {
+        let at_ms = alert["at"].as_i64().unwrap();
+        assert!(
+            at_ms + HORIZON_MS + DAY_MS < newest_ms,
+            "every window has ended"
+        );
+        let of_account = meetings.get(alert["entity_id"].as_str().unwrap());
+        let mut after = of_account.into_iter().flatten().filter(|ms| **ms > at_ms);
+        let first_ms = after.next().filter(|ms| **ms <= at_ms + HORIZON_MS);
+        assert_eq!(alert["came_true"], first_ms.is_some(), "{alert}");
+        if let Some(first_ms) = first_ms {
+            let lead_days = (first_ms - at_ms) as f64 / DAY_MS as f64;
+            assert!((alert["lead_days"].as_f64().unwrap() - lead_days).abs() < 1e-9);
+        }
+        closed += 1;
+        came += u64::from(first_ms.is_some());
+    }
+    // Updates are listed, and are not judged again.
+    assert!(figures["all"]["closed"].as_u64().unwrap() <= closed);
+    assert!(figures["all"]["came_true"].as_u64().unwrap() <= came && came > 0);
+}
