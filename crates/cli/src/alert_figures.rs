@@ -354,7 +354,7 @@ impl Gathered {
 mod tests {
     use super::*;
 
-    fn found(alerts: &[(&str, &str, i64)]) -> Rehearsed {
+    fn found(alerts: &[(&str, &'static str, i64)]) -> Rehearsed {
         let alert = |(owner, state, hour): &(&str, &'static str, i64)| {
             let mut alert = Alert {
                 owner_id: (!owner.is_empty()).then(|| (*owner).to_owned()),

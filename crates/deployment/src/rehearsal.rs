@@ -106,6 +106,7 @@ impl Rehearsal<'_> {
             // Every rise is seen at its tick.
             soft_budget: usize::MAX,
             explain_budget: config.engine.explain_budget,
+            explain_top: 0,
             current_scores: false,
             caps: self.caps.clone(),
         })?)

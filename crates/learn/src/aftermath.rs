@@ -80,9 +80,14 @@ impl Aftermaths<'_> {
             &mut chronicles,
             (last_ms, rows),
             progress,
-            |graph, at_ms, due| {
+            |graphs, at_ms, due| {
                 for due in due {
-                    let found = asked(graph, self.tasks[due.task], &due, AsOf::from_ms(at_ms));
+                    let found = asked(
+                        graphs.whole,
+                        self.tasks[due.task],
+                        &due,
+                        AsOf::from_ms(at_ms),
+                    );
                     let pairs = found.into_iter().map(|(_, entity)| (entity, at_ms));
                     population[due.task].extend(pairs);
                 }

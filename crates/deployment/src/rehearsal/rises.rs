@@ -161,7 +161,8 @@ mod tests {
     #[test]
     fn a_rise_that_ends_within_three_days_is_reversed() {
         let rise = (11 * DAY, Some(0.25));
-        let cases: [(&[(i64, Option<f64>)], Option<bool>); 6] = [
+        type Score = (i64, Option<f64>);
+        let cases: [(&[Score], Option<bool>); 6] = [
             (&[rise, (14 * DAY, Some(0.1))], Some(true)),
             (&[rise, (14 * DAY + 1, Some(0.1))], Some(false)),
             // 0.15 is above the exit of .14.
