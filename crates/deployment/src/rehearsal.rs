@@ -103,8 +103,7 @@ impl Rehearsal<'_> {
             }],
             start: vec![NextOffset(0)],
             owner: String::new(),
-            // Every rise is seen at its tick.
-            soft_budget: usize::MAX,
+            soft_budget: config.engine.soft_budget,
             explain_budget: config.engine.explain_budget,
             explain_top: 0,
             current_scores: false,
