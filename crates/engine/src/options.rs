@@ -88,6 +88,9 @@ impl EngineOptions {
         if !(100..=3_600_000).contains(&self.tick_ms) {
             return refuse("tick", "is from 100ms to 1h: alerts wait for it");
         }
+        if !3_600_000_u64.is_multiple_of(self.tick_ms) {
+            return refuse("tick", "divides an hour: deadlines and boards lie on ticks");
+        }
         if self.max_records == 0 || self.max_bytes < 1 << 16 {
             return refuse("max_records", "an epoch holds at least 1 record and 64 KiB");
         }

@@ -389,7 +389,10 @@ impl Engine {
             let decoded = self.decode(&gathered.taken.records)?;
             self.note_fit(&decoded, caught_up);
             let closed_ms = gathered.taken.closings.last().map(|closing| closing.tick);
-            let is_due = closed_ms.is_some_and(|tick_ms| self.machine.next_due_ms() <= tick_ms);
+            // Rows of the tick may be committed already.
+            let is_due = closed_ms.is_some_and(|tick_ms| {
+                self.machine.ticks().open_ms.is_some() || self.machine.next_due_ms() <= tick_ms
+            });
             if decoded.is_empty() && !is_due && !wants_epoch {
                 continue; // every record waits for a schema
             }

@@ -74,7 +74,7 @@ impl Machine {
     ) -> Vec<(CellRef, Reasons)> {
         let state = &mut self.state;
         let mut cells = due.to_vec();
-        while let Some((at_ms, entity)) = state.revisits.first().copied() {
+        while let Some((at_ms, _, entity)) = state.revisits.first().copied() {
             if at_ms > tick_ms {
                 break;
             }
@@ -126,6 +126,7 @@ impl Machine {
             ruling: None,
         };
         let tracked = self.state.tracked.entry(key).or_default();
+        let before_ms = tracked.alerts.revisit_at_ms;
         let folded = task.policy.fold(&mut tracked.alerts, &seen);
         for (alert_type, reason) in &folded.held {
             let key = (alert_type.name(), reason.name());
@@ -134,8 +135,13 @@ impl Machine {
         if folded.changed {
             decided.changed.insert(key);
         }
-        let revisit = folded.revisit_at_ms.map(|at_ms| (at_ms, item.entity));
-        self.state.revisits.extend(revisit);
+        let revisit = |at_ms: i64| (at_ms, item.task, item.entity);
+        if let Some(before_ms) = before_ms {
+            self.state.revisits.remove(&revisit(before_ms));
+        }
+        self.state
+            .revisits
+            .extend(folded.revisit_at_ms.map(revisit));
         if folded.fired.is_empty() {
             return;
         }

@@ -22,7 +22,8 @@ impl Machine {
             .closed_ms
             .zip(ticks.live_from_ms)
             .is_some_and(|(at, from)| at >= from);
-        if !closing && (!is_live || board == self.state.listed_board) {
+        let is_listed = board == self.state.listed_board || self.given.explain_budget == 0;
+        if !closing && (!is_live || is_listed) {
             return;
         }
         self.state.listed_board = board;

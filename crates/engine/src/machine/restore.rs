@@ -3,6 +3,7 @@
 
 use leadpulse_features::Facts;
 use leadpulse_graph::{CellRef, EntityId, Reasons};
+use leadpulse_policy::CapState;
 use leadpulse_records::{
     Alert, Explained, PolicyStateRecord, Score, ShownAlert, ShownScore, facts_json, name_of,
 };
@@ -53,6 +54,8 @@ impl Machine {
 
     /// Applies rows only from here on.
     pub fn stop_scoring(&mut self) {
+        self.state.revisits.clear();
+        self.state.caps = CapState::default();
         self.state.graph.begin_replay();
     }
 
@@ -244,7 +247,8 @@ impl Machine {
         for ((task, entity), tracked) in &state.tracked {
             let policy = &self.given.tasks[*task].policy;
             let revisit_ms = tracked.alerts.revisit_at_ms;
-            let revisit = revisit_ms.map(|at_ms| (at_ms, *entity));
+            let revisit_ms = revisit_ms.filter(|at_ms| state.ticks.folded_ms < Some(*at_ms));
+            let revisit = revisit_ms.map(|at_ms| (at_ms, *task, *entity));
             state.revisits.extend(revisit);
             let place = state.graph.directory().place(*entity);
             if let (Some(logit), Some(place)) = (tracked.ranked_by(), place) {

@@ -46,9 +46,9 @@ pub struct WorkerState {
     pub(super) standings: Vec<Standings>,
     /// By task index and entity.
     pub(super) tracked: FxHashMap<(usize, EntityId), Tracked>,
-    /// Ticks at which time alone decides about an alert, milliseconds: its entity is looked at
-    /// then.
-    pub(super) revisits: BTreeSet<(i64, EntityId)>,
+    /// Moments at which time alone decides about an alert, milliseconds, with task and entity, which
+    /// is looked at then: each one's newest only.
+    pub(super) revisits: BTreeSet<(i64, usize, EntityId)>,
     /// Tasks and entities at the top whose explanation is missing or old.
     pub(super) unexplained: BTreeSet<(usize, EntityId)>,
     /// The board at which they were listed.

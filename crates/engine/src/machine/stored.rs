@@ -96,7 +96,7 @@ struct StoredState<'a> {
     positions: Cow<'a, [NextOffset]>,
     /// (task, entity, memory), ascending by task and entity.
     tracked: Vec<(usize, EntityId, Cow<'a, Tracked>)>,
-    revisits: Cow<'a, BTreeSet<(i64, EntityId)>>,
+    revisits: Cow<'a, BTreeSet<(i64, usize, EntityId)>>,
     unexplained: Cow<'a, BTreeSet<(usize, EntityId)>>,
     listed_board: Option<i64>,
     caps: Cow<'a, CapState>,

@@ -112,7 +112,7 @@ impl Machine {
 
     /// The first moment at which a cell or an entity is due though no row touched it, milliseconds.
     pub fn next_due_ms(&self) -> i64 {
-        let revisit_ms = self.state.revisits.first().map(|(at_ms, _)| *at_ms);
+        let revisit_ms = self.state.revisits.first().map(|(at_ms, _, _)| *at_ms);
         let digest_ms = self.given.caps.revisit_at_ms(&self.state.caps);
         let due_ms = self.state.graph.next_due_ms();
         [revisit_ms, digest_ms]
@@ -144,7 +144,9 @@ impl Machine {
                 .get(index)
                 .map(|closing| closing.tick)
                 .or(ticks.open_ms);
-            if let Some(tick_ms) = tick.filter(|_| !rows.is_empty()) {
+            // What follows the last closing is of the open tick, also where it gives no rows.
+            let is_last = index == ticks.closings.len();
+            if let Some(tick_ms) = tick.filter(|_| is_last || !rows.is_empty()) {
                 self.open(tick_ms, folding, &mut decided, tally);
             }
             self.admit(&rows, &records, bound_ms, &mut admitted, tally);

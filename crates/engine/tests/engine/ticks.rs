@@ -21,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::broker::{Fault, HandClock, Reading};
 use super::market::Market;
-use super::rig::{Filter, Life, Rig, TaskSpec};
+use super::rig::{Filter, Life, Put, Rig, TaskSpec};
 use super::scorer::{Linear, by_name};
 
 /// Dwell, cooldown and confirmation of hours, so that a month has many of each.
@@ -369,4 +369,46 @@ fn a_back_fill_that_goes_live_alerts_as_its_ticks_say() {
         alerts += found.len();
     }
     assert!(alerts > 20, "{alerts} alerts are too few to compare");
+}
+
+#[test]
+fn a_tick_ends_by_the_clock_though_nothing_else_comes() {
+    const START_MS: i64 = 1_700_000_000_000;
+    let mut rig = Rig::new(&tasks(), by_name);
+    rig.options.clock = ClockMode::Wall;
+    rig.options.epoch_floor_ms = 1;
+    rig.options.live_from_ms = None;
+    let clock = HandClock::default();
+    clock.0.store(START_MS, Ordering::SeqCst);
+    let life = Life {
+        clock: clock.clone(),
+        ..Life::default()
+    };
+    let (stop, producer) = (life.stop.clone(), rig.clone());
+    let on_idle = Box::new(move || {
+        let now_ms = clock.0.fetch_add(1_000, Ordering::SeqCst);
+        if now_ms == START_MS + 12_000 {
+            let fields = [
+                ("account_id", Put::Text("A1")),
+                ("updated_at", Put::Time(now_ms)),
+            ];
+            producer.send("accounts", now_ms, &fields);
+        }
+        stop.store(now_ms > START_MS + 60_000, Ordering::SeqCst);
+    });
+    rig.run(
+        Until::Stopped,
+        Life {
+            on_idle: Some(on_idle),
+            ..life
+        },
+    )
+    .unwrap();
+    rig.check_committed();
+    let closings: Vec<i64> = {
+        let ticks = rig.script().into_iter().flat_map(|record| record.ticks);
+        let over_the_row = ticks.filter(|closing| closing.positions.iter().sum::<i64>() == 1);
+        over_the_row.map(|closing| closing.tick).collect()
+    };
+    assert_eq!(closings.first(), Some(&(START_MS + 20_000)), "{closings:?}");
 }
