@@ -141,7 +141,7 @@ pub struct AlertFigures {
     pub held_back: BTreeMap<String, u64>,
 }
 
-/// What the figures of a policy are computed from.
+/// The input of a policy's figures.
 pub struct Judgement<'a> {
     pub policy: String,
     pub found: &'a Rehearsed,

@@ -90,7 +90,7 @@ pub struct TaskConfig {
     pub fit: FitOptions,
 }
 
-/// What holds for the alerts of all tasks.
+/// Settings of the alerts of all tasks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlertConfig {
@@ -116,7 +116,7 @@ pub struct Config {
     pub graph: GraphOptions,
     /// Budgets, pace and clock of the epoch loop.
     pub engine: EngineOptions,
-    /// What holds for the alerts of all tasks.
+    /// Settings of the alerts of all tasks.
     pub alerts: AlertConfig,
     /// Brokers, topics and limits of the Kafka ports.
     pub kafka: KafkaOptions,

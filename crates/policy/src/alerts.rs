@@ -126,6 +126,26 @@ pub(crate) struct Trigger {
     pub due_ms: fn(&View<'_>) -> Option<i64>,
 }
 
+impl Trigger {
+    /// A rise that fires when its condition is met, without numbers of its own, whose reading
+    /// changes with observations only.
+    const fn new(
+        name: &'static str,
+        severity: Severity,
+        reading: fn(&View<'_>) -> Reading,
+    ) -> Self {
+        Self {
+            name,
+            severity,
+            is_fall: false,
+            fires_on_leaving: false,
+            limits: Limits::NONE,
+            reading,
+            due_ms: never_due,
+        }
+    }
+}
+
 /// The numbers of a condition, each optional.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Limits {
@@ -135,6 +155,14 @@ pub(crate) struct Limits {
     pub ratio: Option<f64>,
     /// Span of time, milliseconds.
     pub within_ms: Option<i64>,
+}
+
+impl Limits {
+    const NONE: Self = Self {
+        least: None,
+        ratio: None,
+        within_ms: None,
+    };
 }
 
 /// One observation as triggers read it.
@@ -185,6 +213,6 @@ impl Reading {
 }
 
 /// For triggers whose readings change with observations only.
-pub(crate) fn never_due(_: &View<'_>) -> Option<i64> {
+fn never_due(_: &View<'_>) -> Option<i64> {
     None
 }

@@ -22,8 +22,6 @@ pub enum Committed {}
 #[derive(Clone, Debug, Default)]
 pub struct EpochTally {
     pub cells: usize,
-    /// Entities looked at, at the ticks that the epoch closes.
-    pub folded: usize,
     /// Cells still waiting because a board moved their hubs.
     pub deferred: usize,
     /// Scores emitted by (task, cause).

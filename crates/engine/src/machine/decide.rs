@@ -20,7 +20,7 @@ use super::state::Tracked;
 use super::{Machine, Task};
 use crate::epoch::{EpochTally, EpochViews};
 
-/// What an epoch asks for besides what moved.
+/// The wishes of an epoch besides the scores that moved.
 pub(super) struct Asked {
     /// Every score is emitted.
     pub closing: bool,

@@ -18,7 +18,7 @@ use super::score::{Assessed, Subject};
 use super::state::Tracked;
 use crate::epoch::EpochTally;
 
-/// What is needed to tell of an entity with a draft.
+/// The parts of a record about an entity with a draft.
 struct Told {
     subject: Subject,
     reasons: Reasons,
@@ -48,16 +48,18 @@ impl Machine {
     ) {
         let cells = self.with_revisits(due, tick_ms);
         let assessed = self.score(&cells);
-        tally.folded += assessed.len();
         let mut found = Drafts::default();
         for item in &assessed {
             self.fold_one(tick_ms, item, &mut found, decided, tally);
         }
         let caps = &self.given.caps;
         let digests = caps.due(&mut self.state.caps, tick_ms);
-        let before = self.state.caps.clone();
-        let alerts = caps.admit(&mut self.state.caps, tick_ms, combine(found.drafts));
-        decided.caps_changed |= !digests.is_empty() || before != self.state.caps;
+        let alerts = combine(found.drafts);
+        // Most ticks tell of nobody, and the memory holds whole alerts.
+        let before = (!alerts.is_empty()).then(|| self.state.caps.clone());
+        let alerts = caps.admit(&mut self.state.caps, tick_ms, alerts);
+        let is_changed = before.is_some_and(|before| before != self.state.caps);
+        decided.caps_changed |= !digests.is_empty() || is_changed;
         for digest in &digests {
             self.tell_digest(digest, decided, tally);
         }

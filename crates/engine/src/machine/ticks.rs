@@ -1,6 +1,6 @@
 //! Ticks: moments on a grid at which alerts are decided, so that they follow from the data alone.
 //!
-//! What belongs to a tick is decided where records are gathered, and recorded. At a tick the graph
+//! The records of a tick are chosen where they are gathered, and the choice is recorded. At a tick the graph
 //! holds what was known by then and nothing later, whichever epochs brought it; the cells that are
 //! due are those that rows, boards, deadlines or a new version touched since the tick before.
 //! Scores emitted in between never reach the alerts.

@@ -134,7 +134,7 @@ impl Engine {
         if let Some(first_ms) = self.machine.first_tick_ms(step_ms) {
             // The process before may have gone on without closing a tick.
             let gone_ms = self.machine.as_of().filter(|_| state.open_ms.is_none());
-            let gone_ms = gone_ms.map(|as_of| self.ticks.at_or_after(as_of.ms()) - step_ms);
+            let gone_ms = gone_ms.map(|as_of| self.ticks.before(as_of.ms()));
             let over_ms = state.closed_ms.map(|ms| ms.max(gone_ms.unwrap_or(ms)));
             self.ticks.begin(first_ms, over_ms, state.open_ms);
         }

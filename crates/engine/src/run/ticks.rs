@@ -28,7 +28,7 @@ pub(super) struct Ticks {
     ends: Option<(i64, Vec<NextOffset>)>,
 }
 
-/// What is known besides the records.
+/// The knowledge that a decision about ticks needs besides the records.
 pub(super) struct Outside<'a> {
     /// Partitions that go no further for now: no tick waits for them.
     pub blocked: &'a [Option<String>],
@@ -36,6 +36,15 @@ pub(super) struct Outside<'a> {
     pub ends: Option<&'a [NextOffset]>,
     /// Reading of the clock, milliseconds; `None` where only events count.
     pub clock_ms: Option<i64>,
+}
+
+impl Outside<'_> {
+    /// The partitions that go on, by index.
+    fn going(&self) -> impl Iterator<Item = usize> {
+        let all = self.blocked.iter().enumerate();
+        all.filter(|(_, blocked)| blocked.is_none())
+            .map(|(partition, _)| partition)
+    }
 }
 
 /// The records of an epoch with the ticks that divide them.
@@ -107,6 +116,11 @@ impl Ticks {
         ms.saturating_add(step - 1)
             .div_euclid(step)
             .saturating_mul(step)
+    }
+
+    /// The last tick before a moment.
+    pub fn before(&self, ms: i64) -> i64 {
+        self.at_or_after(ms) - self.step_ms
     }
 
     /// The newest timestamp of any partition, milliseconds.
@@ -186,9 +200,7 @@ impl Ticks {
             return Some(i64::MAX);
         }
         let next = self.fronts(inbox, outside).min();
-        let passed_ms = outside
-            .clock_ms
-            .map(|ms| self.at_or_after(ms) - self.step_ms);
+        let passed_ms = outside.clock_ms.map(|ms| self.before(ms));
         let before_ms = next.map(|tick_ms| tick_ms - self.step_ms).or(passed_ms)?;
         if before_ms > self.over_ms {
             if !self.is_over(before_ms, inbox, outside, source) {
@@ -212,9 +224,9 @@ impl Ticks {
         inbox: &'a Inbox,
         outside: &'a Outside<'_>,
     ) -> impl Iterator<Item = i64> + 'a {
-        let going = outside.blocked.iter().enumerate();
-        let going = going.filter(|(_, blocked)| blocked.is_none());
-        let fronts = going.filter_map(|(partition, _)| inbox.front(partition));
+        let fronts = outside
+            .going()
+            .filter_map(|partition| inbox.front(partition));
         fronts.map(|record| self.tick_of(record, outside.clock_ms))
     }
 
@@ -226,10 +238,7 @@ impl Ticks {
         limit: (usize, usize),
         outside: &Outside<'_>,
     ) {
-        for partition in 0..outside.blocked.len() {
-            if outside.blocked[partition].is_some() {
-                continue;
-            }
+        for partition in outside.going() {
             while taken.records.len() < limit.0 && taken.records.bytes() < limit.1 {
                 let Some(record) = inbox.front(partition) else {
                     break;
@@ -269,10 +278,8 @@ impl Ticks {
         {
             return false;
         }
-        let going = outside.blocked.iter().enumerate();
-        let going = going.filter(|(_, blocked)| blocked.is_none());
-        let quiet: Vec<usize> = going
-            .map(|(partition, _)| partition)
+        let quiet: Vec<usize> = outside
+            .going()
             .filter(|partition| inbox.front(*partition).is_none())
             .collect();
         if quiet.is_empty() {
@@ -295,7 +302,7 @@ impl Ticks {
         }
         // Time has passed by the clock, or by the records of other partitions.
         let passed_ms = match outside.clock_ms {
-            Some(clock_ms) => Some(self.at_or_after(clock_ms) - self.step_ms),
+            Some(clock_ms) => Some(self.before(clock_ms)),
             None => self
                 .fronts(inbox, outside)
                 .min()

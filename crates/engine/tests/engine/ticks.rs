@@ -46,7 +46,7 @@ fn tasks() -> Vec<TaskSpec> {
     ]
 }
 
-/// What an alert says, as far as the data decide it: id, severity, tick.
+/// The parts of alerts that the data decide: id, severity, tick.
 type Told = BTreeSet<(String, String, i64)>;
 
 fn assert_told(found: &Told, expected: &Told, seed: u64) {

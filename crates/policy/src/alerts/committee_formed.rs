@@ -1,22 +1,16 @@
 //! `committee_formed`: several people with different values of a field became active.
 
-use super::{Limits, Reading, Severity, Trigger, View, never_due};
+use super::{Limits, Reading, Severity, Trigger, View};
 
 /// Different values of one field that make people more than a team.
 const DISTINCT_VALUES: usize = 2;
 
 pub(super) const TRIGGER: Trigger = Trigger {
-    name: "committee_formed",
-    severity: Severity::P2,
-    is_fall: false,
-    fires_on_leaving: false,
     limits: Limits {
         least: Some(3.0),
-        ratio: None,
-        within_ms: None,
+        ..Limits::NONE
     },
-    reading,
-    due_ms: never_due,
+    ..Trigger::new("committee_formed", Severity::P2, reading)
 };
 
 /// Met with `least` active people, and two values of one of their fields where they have fields.

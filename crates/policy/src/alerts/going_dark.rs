@@ -5,17 +5,14 @@ use leadpulse_schema::units::DAY_MS;
 use super::{Limits, Reading, Severity, Trigger, View};
 
 pub(super) const TRIGGER: Trigger = Trigger {
-    name: "going_dark",
-    severity: Severity::P2,
     is_fall: true,
-    fires_on_leaving: false,
     limits: Limits {
-        least: None,
         ratio: Some(3.0),
         within_ms: Some(14 * DAY_MS),
+        ..Limits::NONE
     },
-    reading,
     due_ms,
+    ..Trigger::new("going_dark", Severity::P2, reading)
 };
 
 /// Silence that is unusual for the account: `within`, and `ratio` times its usual gap.

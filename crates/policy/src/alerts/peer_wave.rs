@@ -1,19 +1,13 @@
 //! `peer_wave`: several accounts like this one closed.
 
-use super::{Limits, Reading, Severity, Trigger, View, never_due};
+use super::{Limits, Reading, Severity, Trigger, View};
 
 pub(super) const TRIGGER: Trigger = Trigger {
-    name: "peer_wave",
-    severity: Severity::P3,
-    is_fall: false,
-    fires_on_leaving: false,
     limits: Limits {
         least: Some(3.0),
-        ratio: None,
-        within_ms: None,
+        ..Limits::NONE
     },
-    reading,
-    due_ms: never_due,
+    ..Trigger::new("peer_wave", Severity::P3, reading)
 };
 
 /// Met with `least` closings among the peers, unmet below half of them.

@@ -2,23 +2,18 @@
 
 use leadpulse_schema::units::DAY_MS;
 
-use super::{Limits, Reading, Severity, Trigger, View, never_due};
+use super::{Limits, Reading, Severity, Trigger, View};
 
 /// Time after a loss that its own last events take, milliseconds.
 const AFTERMATH_MS: i64 = 14 * DAY_MS;
 
 pub(super) const TRIGGER: Trigger = Trigger {
-    name: "re_engaged_after_loss",
-    severity: Severity::P2,
-    is_fall: false,
-    fires_on_leaving: false,
     limits: Limits {
         least: Some(2.0),
-        ratio: None,
         within_ms: Some(14 * DAY_MS),
+        ..Limits::NONE
     },
-    reading,
-    due_ms: never_due,
+    ..Trigger::new("re_engaged_after_loss", Severity::P2, reading)
 };
 
 /// Met while `least` events a week come after the loss and its aftermath, the newest at most

@@ -1,19 +1,11 @@
 //! `threshold_down`: the score fell below a threshold that it had been over.
 
-use super::{Limits, Reading, Severity, Trigger, View, never_due};
+use super::{Reading, Severity, Trigger, View};
 
 pub(super) const TRIGGER: Trigger = Trigger {
-    name: "threshold_down",
-    severity: Severity::P2,
     is_fall: true,
     fires_on_leaving: true,
-    limits: Limits {
-        least: None,
-        ratio: None,
-        within_ms: None,
-    },
-    reading,
-    due_ms: never_due,
+    ..Trigger::new("threshold_down", Severity::P2, reading)
 };
 
 /// Met from `enter` on, unmet below `exit`: the alert is about leaving.

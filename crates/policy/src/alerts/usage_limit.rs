@@ -2,20 +2,14 @@
 
 use leadpulse_schema::units::DAY_MS;
 
-use super::{Limits, Reading, Severity, Trigger, View, never_due};
+use super::{Limits, Reading, Severity, Trigger, View};
 
 pub(super) const TRIGGER: Trigger = Trigger {
-    name: "usage_limit",
-    severity: Severity::P2,
-    is_fall: false,
-    fires_on_leaving: false,
     limits: Limits {
-        least: None,
-        ratio: None,
         within_ms: Some(7 * DAY_MS),
+        ..Limits::NONE
     },
-    reading,
-    due_ms: never_due,
+    ..Trigger::new("usage_limit", Severity::P2, reading)
 };
 
 /// Met while the newest event about a limit is at most `within` old.

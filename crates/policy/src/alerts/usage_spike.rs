@@ -1,19 +1,14 @@
 //! `usage_spike`: the account uses the product much more than is usual for it.
 
-use super::{Limits, Reading, Severity, Trigger, View, never_due};
+use super::{Limits, Reading, Severity, Trigger, View};
 
 pub(super) const TRIGGER: Trigger = Trigger {
-    name: "usage_spike",
-    severity: Severity::P3,
-    is_fall: false,
-    fires_on_leaving: false,
     limits: Limits {
         least: Some(6.0),
         ratio: Some(3.0),
-        within_ms: None,
+        ..Limits::NONE
     },
-    reading,
-    due_ms: never_due,
+    ..Trigger::new("usage_spike", Severity::P3, reading)
 };
 
 /// Met with `least` events a week that are `ratio` times the account's own usual week.
