@@ -107,6 +107,7 @@ impl Driver {
             soft_budget: options.soft_budget,
             explain_budget: options.explain_budget,
             explain_top: options.explain_top,
+            tick_ms: options.tick_ms as i64,
             current_scores: true,
             caps: ground.loaded.config.alerts.caps.checked()?,
         })?;

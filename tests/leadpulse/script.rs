@@ -168,6 +168,7 @@ fn machine(scenario: &Scenario) -> Machine {
         soft_budget,
         explain_budget,
         explain_top,
+        tick_ms,
         ..
     } = EngineOptions::default();
     Machine::new(MachineParts {
@@ -183,6 +184,7 @@ fn machine(scenario: &Scenario) -> Machine {
         soft_budget,
         explain_budget,
         explain_top,
+        tick_ms: tick_ms as i64,
         current_scores: true,
         caps: CapOptions::default().checked().unwrap(),
     })

@@ -257,6 +257,7 @@ impl Assembly<'_> {
             start: retry(&SystemClock, attendant, || source.starts())?,
             owner: String::new(),
             soft_budget: config.engine.soft_budget,
+            tick_ms: config.engine.tick_ms as i64,
             explain_budget: config.engine.explain_budget,
             explain_top: config.engine.explain_top,
             current_scores: config.kafka.outputs.writes(Output::CurrentScores),

@@ -104,6 +104,7 @@ impl Rehearsal<'_> {
             start: vec![NextOffset(0)],
             owner: String::new(),
             soft_budget: config.engine.soft_budget,
+            tick_ms: TICK_MS,
             explain_budget: config.engine.explain_budget,
             explain_top: 0,
             current_scores: false,

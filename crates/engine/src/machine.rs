@@ -146,7 +146,8 @@ impl Machine {
     /// board is due, or cells or explanations wait.
     pub fn wants_tick(&self, clock_ms: Option<i64>) -> bool {
         let graph = &self.state.graph;
-        if graph.deferred() > 0 || !self.state.unexplained.is_empty() {
+        let waits = graph.deferred() > 0 && self.given.soft_budget > 0;
+        if waits || !self.state.unexplained.is_empty() {
             return true;
         }
         let (Some(now_ms), Some(as_of)) = (clock_ms, self.as_of()) else {

@@ -28,6 +28,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     retractions: IntCounter,
     cells_scored: IntCounter,
+    due_cells: Histogram,
     epochs: IntCounter,
     epoch_records: Histogram,
     epoch_seconds: Histogram,
@@ -168,6 +169,11 @@ impl Metrics {
                 "Accepted rows that took an event back.",
             )?,
             cells_scored: counter("leadpulse_cells_scored_total", "Cells scored.")?,
+            due_cells: histogram(
+                "leadpulse_due_cells",
+                "Cells looked at for alerts, per tick at which any were due.",
+                vec![1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0],
+            )?,
             epochs: counter("leadpulse_epochs_total", "Epochs committed.")?,
             epoch_records: histogram(
                 "leadpulse_epoch_records",
@@ -349,6 +355,9 @@ impl Metrics {
             self.ignored.with_label_values(&[topic]).inc_by(*count);
         }
         self.cells_scored.inc_by(tally.cells as u64);
+        for due in &tally.due {
+            self.due_cells.observe(*due as f64);
+        }
         self.epochs.inc();
         self.epoch_records.observe(record.records() as f64);
         self.epoch_seconds.observe(seconds);

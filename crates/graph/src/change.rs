@@ -2,7 +2,8 @@
 //!
 //! A cell becomes dirty for one of four causes, each in its own file: effects of rows
 //! ([`effects`]), boards that moved its hubs ([`soft`]), timers ([`timers`]), and orders of the
-//! engine ([`dirty`]). The tracker reads cells and never changes one.
+//! engine ([`dirty`]). Where many become dirty at once, [`sharing`] says when each is taken. The
+//! tracker reads cells and never changes one.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,10 +18,12 @@ pub(crate) mod boards;
 mod dirty;
 pub(crate) mod effects;
 pub(crate) mod reasons;
+pub(crate) mod sharing;
 mod soft;
 mod timers;
 
 use reasons::Reasons;
+use sharing::Sharing;
 
 /// Tracking of changes for re-scoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +39,8 @@ pub enum Tracking {
 struct TrackedCell {
     /// The reasons for which the cell is dirty; empty for a clean one.
     reasons: Reasons,
-    /// The time at which silence alone asks for a new score, milliseconds.
+    /// The time of the timer at which the cell becomes dirty by itself, milliseconds. Earlier timers
+    /// of its index are of an earlier score, or of a cell that was there before.
     deadline_ms: i64,
     /// The mean drift of the cell's hubs at its last score.
     drift_seen: f64,
@@ -48,6 +52,10 @@ struct TrackedCell {
     is_stale: bool,
     /// True while the standing score of the cell is another bundle's.
     is_swapped: bool,
+    /// True while the cell waits for its place after a board that moved its hubs.
+    is_moved: bool,
+    /// Hash of the anchor's key, which gives the cell its place in the hour.
+    place: u32,
 }
 
 impl Default for TrackedCell {
@@ -60,6 +68,8 @@ impl Default for TrackedCell {
             is_scored: false,
             is_stale: false,
             is_swapped: false,
+            is_moved: false,
+            place: 0,
         }
     }
 }
@@ -105,13 +115,21 @@ pub(crate) struct Tracker {
     soft_is_ordered: bool,
     /// True while rows of the past are applied again: nothing is scored before a restart.
     is_replaying: bool,
+    /// The way in which many cells that become dirty at once share the time after.
+    sharing: Sharing,
 }
 
 impl Tracker {
-    pub fn new(tracking: Tracking, windows: Vec<DayWindow>, shards: usize) -> Self {
+    pub fn new(
+        tracking: Tracking,
+        windows: Vec<DayWindow>,
+        shards: usize,
+        sharing: Sharing,
+    ) -> Self {
         Self {
             tracking,
             windows,
+            sharing,
             shards: (0..shards).map(|_| TrackedShard::default()).collect(),
             soft: Vec::new(),
             soft_is_ordered: true,
@@ -134,11 +152,13 @@ impl Tracker {
     pub fn restored(
         tracking: Tracking,
         windows: Vec<DayWindow>,
+        sharing: Sharing,
         stored: StoredTracker<'_>,
     ) -> Self {
         Self {
             tracking,
             windows,
+            sharing,
             shards: stored.shards.into_owned(),
             soft: stored.soft.into_owned(),
             soft_is_ordered: stored.soft_is_ordered,

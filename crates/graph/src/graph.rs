@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, DayWindow, Role, RowBatch, TableId};
 
@@ -18,6 +20,7 @@ use crate::apply::staff::Staff;
 use crate::change::boards::publish;
 use crate::change::effects::Effects;
 use crate::change::reasons::Reasons;
+use crate::change::sharing::{DUE_BY_DEFAULT, Sharing};
 use crate::change::{Tracker, Tracking};
 use crate::ids::CellRef;
 use crate::invariants::{BrokenInvariant, GraphParts};
@@ -83,8 +86,8 @@ impl Graph {
             newest: NewestVersions::default(),
             bursts: Bursts::default(),
             staff: Staff::default(),
-            tracker: Tracker::new(tracking, windows.clone(), options.shards),
-            due: Tracker::new(tracking, windows, options.shards),
+            tracker: Tracker::new(tracking, windows.clone(), options.shards, Sharing::Budget),
+            due: Tracker::new(tracking, windows, options.shards, DUE_BY_DEFAULT),
             entities: Entities::new(catalog, &options),
             cells: Cells::new(Arc::new(StateRules {
                 layout,
@@ -159,8 +162,14 @@ impl Graph {
     pub fn apply(&mut self, batch: &RowBatch, clock_ms: Option<i64>) -> Vec<RowOutcome> {
         let (outcomes, effects) = self.write(batch, clock_ms);
         self.is_behind_board |= !batch.is_empty();
-        self.tracker.mark_effects(&effects);
-        self.due.mark_effects(&effects);
+        let (directory, cells) = (&self.entities.directory, &self.cells);
+        // The low bits of the same hash choose the shard.
+        let place = |at: CellRef| {
+            let key = directory.key(cells.get(at).anchor);
+            (xxh3_64(key.as_bytes()) >> 32) as u32
+        };
+        self.tracker.mark_effects(&effects, self.fired_ms, place);
+        self.due.mark_effects(&effects, self.fired_ms, place);
         debug_assert_eq!(self.check_touched(&effects), Ok(()));
         outcomes
     }
@@ -268,8 +277,11 @@ impl Graph {
         let is_moved = publish(&mut self.cells, &mut self.hubs, &trackers, due * period);
         let is_back = self.publish_sources(due * period);
         if is_moved || is_back {
-            self.tracker.sweep(&self.cells, &self.hubs);
-            self.due.sweep(&self.cells, &self.hubs);
+            let board_ms = due * period;
+            self.tracker.sweep(&self.cells, &self.hubs, board_ms);
+            self.due.sweep(&self.cells, &self.hubs, board_ms);
+            // Places before this moment have passed already.
+            self.due.fire_timers(&self.cells, fired_ms);
         }
     }
 
@@ -298,8 +310,9 @@ impl Graph {
             .take_dirty(&mut self.cells, &self.due, soft_budget)
     }
 
-    /// Takes the cells that are due at the current moment, a tick: all that rows, boards or timers
-    /// touched since their last tick. Which these are depends on rows and ticks alone, neither on
+    /// Takes the cells that are due at the current moment, a tick: all that rows touched since their
+    /// last tick, and of those that a board, a deadline or another version concerns the ones whose
+    /// place in the hour has come. Which these are depends on rows and ticks alone, neither on
     /// epochs, nor on what was scored in between, nor on budgets. In order of shard and index,
     /// each once, with its reasons; [`Self::folded`] ends the tick for a cell.
     pub fn take_due(&mut self) -> Vec<(CellRef, Reasons)> {
@@ -313,9 +326,21 @@ impl Graph {
             .scored(&self.cells, &self.hubs, self.as_of_ms, at, 0.0);
     }
 
-    /// Makes every cell due, as after a change of the deployed version.
-    pub fn mark_all_due(&mut self, reason: Reasons) {
-        self.due.mark_all(&self.cells, reason);
+    /// Lets every cell become due under another deployed version, with [`Reasons::BUNDLE`]: each at
+    /// its place in the hour after a moment, or before, if something else makes it due.
+    pub fn mark_all_due(&mut self, after_ms: i64) {
+        self.due.mark_swapped(&self.cells, after_ms);
+    }
+
+    /// True for a cell that was not due since [`Self::mark_all_due`].
+    pub fn awaits_swap(&self, at: CellRef) -> bool {
+        self.due.is_swapped(at)
+    }
+
+    /// The distance of two ticks, milliseconds: a divisor of an hour. Deadlines of due cells, and
+    /// what boards and other versions make due, lie on such ticks. Ten seconds unless set.
+    pub fn set_tick_ms(&mut self, tick_ms: i64) {
+        self.due.share(Sharing::Places { step_ms: tick_ms });
     }
 
     /// The time of the first deadline after the current moment, or of the first board that has rows

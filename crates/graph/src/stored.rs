@@ -20,6 +20,7 @@ use crate::apply::bursts::Bursts;
 use crate::apply::gate::Gate;
 use crate::apply::newest::NewestVersions;
 use crate::apply::staff::Staff;
+use crate::change::sharing::{DUE_BY_DEFAULT, Sharing};
 use crate::change::{StoredTracker, Tracker, Tracking};
 use crate::encoding::{StoredGraphError, sorted};
 use crate::graph::Graph;
@@ -124,8 +125,9 @@ impl Graph {
         graph.bursts = stored.bursts.into_owned();
         graph.bursts.index();
         graph.staff = stored.staff.into_owned();
-        graph.tracker = Tracker::restored(tracking, windows.clone(), stored.tracker);
-        graph.due = Tracker::restored(tracking, windows, stored.due);
+        graph.tracker =
+            Tracker::restored(tracking, windows.clone(), Sharing::Budget, stored.tracker);
+        graph.due = Tracker::restored(tracking, windows, DUE_BY_DEFAULT, stored.due);
         graph.as_of_ms = stored.as_of_ms;
         graph.fired_ms = stored.fired_ms;
         graph.board = stored.board;

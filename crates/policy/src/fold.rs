@@ -261,7 +261,7 @@ impl Policy {
             }
         }
         let due_ms = memory
-            .due_ms(rule, tick_ms)
+            .due_ms(rule, self.rules.confirm.within, tick_ms)
             .into_iter()
             .chain((trigger.due_ms)(&view));
         folded.revisit_at_ms = folded.revisit_at_ms.into_iter().chain(due_ms).min();
@@ -292,12 +292,16 @@ impl Policy {
             return false;
         }
         // Between the two limits the side holds, but the alert would say what is not so now.
-        if reading == Reading::Between || !self.is_confirmed(now) {
-            let wait_ms = self.rules.confirm.within.ms();
-            if tick_ms.saturating_sub(crossed_at_ms.max(cooled_ms)) >= wait_ms {
-                memory.waiting_since_ms = None;
-                folded.held.push((alert_type, SuppressReason::Unconfirmed));
-            }
+        let is_confirmed = reading != Reading::Between && self.is_confirmed(now);
+        let until_ms = memory.waits_until_ms(now.rule, self.rules.confirm.within);
+        if until_ms
+            .is_some_and(|until_ms| tick_ms > until_ms || tick_ms == until_ms && !is_confirmed)
+        {
+            memory.waiting_since_ms = None;
+            folded.held.push((alert_type, SuppressReason::Unconfirmed));
+            return false;
+        }
+        if !is_confirmed {
             return false;
         }
         let open = OpenAlert {

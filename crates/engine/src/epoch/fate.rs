@@ -22,6 +22,8 @@ pub enum Committed {}
 #[derive(Clone, Debug, Default)]
 pub struct EpochTally {
     pub cells: usize,
+    /// Cells that were due, by moment at which any were looked at for alerts.
+    pub due: Vec<usize>,
     /// Cells still waiting because a board moved their hubs.
     pub deferred: usize,
     /// Scores emitted by (task, cause).

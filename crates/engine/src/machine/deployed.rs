@@ -49,6 +49,8 @@ pub struct Deployed {
     pub(super) facts: Vec<AlertFactPlan>,
     pub(super) encoders: Arc<OutputEncoders>,
     pub(super) soft_budget: usize,
+    /// Distance of two ticks, milliseconds.
+    pub(super) tick_ms: i64,
     pub(super) explain_budget: usize,
     pub(super) explain_top: usize,
     pub(super) current_scores: bool,
@@ -123,6 +125,8 @@ pub struct MachineParts {
     pub explain_budget: usize,
     /// See [`crate::EngineOptions::explain_top`].
     pub explain_top: usize,
+    /// See [`crate::EngineOptions::tick_ms`].
+    pub tick_ms: i64,
     /// True if [`Output::CurrentScores`](crate::ports::Output::CurrentScores) is written.
     pub current_scores: bool,
     /// The most alerts that a person gets on a day.
@@ -154,6 +158,7 @@ impl MachineParts {
             soft_budget: self.soft_budget,
             explain_budget: self.explain_budget,
             explain_top: self.explain_top,
+            tick_ms: self.tick_ms,
             current_scores: self.current_scores,
             caps: self.caps,
             digest: String::new(),
@@ -205,6 +210,13 @@ impl Deployed {
     pub fn bundle_id(&self) -> &str {
         self.scorer.bundle_id()
     }
+    /// The tick at which something is looked at that is due at a moment, milliseconds.
+    pub(super) fn revisit_ms(&self, due_ms: Option<i64>) -> Option<i64> {
+        let ticks = due_ms?
+            .saturating_add(self.tick_ms - 1)
+            .div_euclid(self.tick_ms);
+        Some(ticks.saturating_mul(self.tick_ms))
+    }
     /// The index of a task about a table, by name.
     pub(super) fn task_index(&self, name: &str, entity: TableId) -> Option<usize> {
         self.tasks
@@ -247,8 +259,8 @@ impl Deployed {
         }
         let budgets = (self.soft_budget, self.explain_budget, self.explain_top);
         hash.update(format!(
-            "{:?}|{budgets:?}|{:?}",
-            self.graph_options, self.caps
+            "{:?}|{budgets:?}|{}|{:?}",
+            self.graph_options, self.tick_ms, self.caps
         ));
         hex(&hash.finalize())
     }

@@ -47,6 +47,7 @@ impl Machine {
         tally: &mut EpochTally,
     ) {
         let cells = self.with_revisits(due, tick_ms);
+        tally.due.extend(Some(cells.len()).filter(|due| *due > 0));
         let assessed = self.score(&cells);
         let mut found = Drafts::default();
         for item in &assessed {
@@ -85,7 +86,11 @@ impl Machine {
                 continue;
             };
             if let Err(index) = cells.binary_search_by_key(&place.cell, |(at, _)| *at) {
-                cells.insert(index, (place.cell, Reasons::TIMER));
+                let reasons = match state.graph.awaits_swap(place.cell) {
+                    true => Reasons::TIMER.with(Reasons::BUNDLE),
+                    false => Reasons::TIMER,
+                };
+                cells.insert(index, (place.cell, reasons));
             }
         }
         cells
@@ -99,7 +104,8 @@ impl Machine {
         decided: &mut Decided,
         tally: &mut EpochTally,
     ) {
-        let task = &self.given.tasks[item.task];
+        let given = self.given.clone();
+        let task = &given.tasks[item.task];
         let ticks = &self.state.ticks;
         let key = (item.task, item.entity);
         let is_folded = |tracked: &Tracked| tracked.alerts.tick_ms.is_some();
@@ -138,12 +144,11 @@ impl Machine {
             decided.changed.insert(key);
         }
         let revisit = |at_ms: i64| (at_ms, item.task, item.entity);
-        if let Some(before_ms) = before_ms {
+        if let Some(before_ms) = self.given.revisit_ms(before_ms) {
             self.state.revisits.remove(&revisit(before_ms));
         }
-        self.state
-            .revisits
-            .extend(folded.revisit_at_ms.map(revisit));
+        let after_ms = self.given.revisit_ms(folded.revisit_at_ms);
+        self.state.revisits.extend(after_ms.map(revisit));
         if folded.fired.is_empty() {
             return;
         }

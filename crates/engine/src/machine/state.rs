@@ -82,6 +82,7 @@ impl WorkerState {
             owner,
         } = start;
         expect(&mut graph, &partitions);
+        graph.set_tick_ms(given.tick_ms);
         Self {
             graph,
             standings: given.tasks.iter().map(|_| Standings::default()).collect(),

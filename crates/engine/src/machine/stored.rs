@@ -36,7 +36,7 @@ use crate::standings::Standings;
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
 /// postcard writes fields in their order, without names.
-pub const STATE_FORMAT: u32 = 6;
+pub const STATE_FORMAT: u32 = 7;
 
 const MAGIC: [u8; 8] = *b"LPSTATE\n";
 /// Magic, format and three hashes.
@@ -177,13 +177,14 @@ impl WorkerState {
             .iter()
             .flat_map(|task| task.population.windows.iter().copied())
             .collect();
-        let graph = Graph::restored(
+        let mut graph = Graph::restored(
             stored.graph,
             given.catalog.clone(),
             given.graph_options.clone(),
             windows,
             Tracking::On,
         )?;
+        graph.set_tick_ms(given.tick_ms);
         let entities = graph.directory().len();
         let mut standings: Vec<Standings> =
             given.tasks.iter().map(|_| Standings::default()).collect();

@@ -73,7 +73,8 @@ pub struct TickState {
     pub folded_ms: Option<i64>,
     /// The tick of rows that were applied since, milliseconds.
     pub open_ms: Option<i64>,
-    /// Number of entities that records had named by `live_from_ms`; later ones are new.
+    /// Number of entities that records of ticks up to `live_from_ms` named; later ones are new. Where
+    /// there were none, those of the first tick with records.
     pub known: Option<u32>,
 }
 
@@ -114,6 +115,7 @@ impl Machine {
     pub fn next_due_ms(&self) -> i64 {
         let revisit_ms = self.state.revisits.first().map(|(at_ms, _, _)| *at_ms);
         let digest_ms = self.given.caps.revisit_at_ms(&self.state.caps);
+        let digest_ms = self.given.revisit_ms(digest_ms);
         let due_ms = self.state.graph.next_due_ms();
         [revisit_ms, digest_ms]
             .into_iter()
@@ -170,8 +172,18 @@ impl Machine {
             self.look_before(tick_ms, folding, decided, tally);
             if self.state.ticks.folded_ms.is_some() {
                 self.state.graph.fire_before(tick_ms);
+                self.note_known(tick_ms - 1);
             }
             self.state.ticks.open_ms = Some(tick_ms);
+        }
+    }
+
+    /// Notes the entities that are known by a moment whose rows were applied, if alerts fire from
+    /// it on.
+    fn note_known(&mut self, at_ms: i64) {
+        let ticks = &mut self.state.ticks;
+        if ticks.known.is_none() && ticks.live_from_ms.is_some_and(|live_ms| live_ms <= at_ms) {
+            ticks.known = Some(self.state.graph.directory().len() as u32);
         }
     }
 
@@ -219,11 +231,8 @@ impl Machine {
         state.as_of = state.as_of.max(AsOf::from_ms(tick_ms));
         state.graph.advance(state.as_of);
         state.ticks.folded_ms = Some(tick_ms);
-        let ticks = &mut state.ticks;
-        if ticks.known.is_none() && ticks.live_from_ms.is_some_and(|live_ms| live_ms <= tick_ms) {
-            ticks.known = Some(state.graph.directory().len() as u32);
-        }
-        let due = state.graph.take_due();
+        self.note_known(tick_ms);
+        let due = self.state.graph.take_due();
         if folding == Folding::On {
             self.fold(tick_ms, &due, decided, tally);
         }

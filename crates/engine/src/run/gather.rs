@@ -89,7 +89,9 @@ impl Engine {
     /// them once what they gave was taken.
     fn pace(&mut self) -> Result<(), RunError> {
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
-        let bytes = self.held.bytes();
+        // What waits for a schema may wait for days, and must not hold the others.
+        let going = (0..self.paused.len()).filter(|p| self.blocked[*p].is_none());
+        let bytes: usize = going.map(|partition| self.held.bytes_of(partition)).sum();
         for partition in 0..self.paused.len() {
             let is_blocked = self.blocked[partition].is_some();
             let waits = !self.held.is_empty(partition);

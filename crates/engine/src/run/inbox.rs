@@ -75,6 +75,11 @@ impl Inbox {
         self.queues.iter().map(|queue| queue.bytes).sum()
     }
 
+    /// Bytes of the records of a partition that wait.
+    pub fn bytes_of(&self, partition: usize) -> usize {
+        self.queues[partition].bytes
+    }
+
     pub fn is_empty(&self, partition: usize) -> bool {
         self.queues[partition].front().is_none()
     }
@@ -138,14 +143,14 @@ mod tests {
         }
         let mut inbox = Inbox::new(2);
         batch.iter().for_each(|record| inbox.push(record));
-        assert_eq!(inbox.bytes(), 2_000_000);
+        assert_eq!([inbox.bytes_of(0), inbox.bytes_of(1)], [1_000_000; 2]);
         let mut taken = RecordBatch::default();
         inbox.take(0, 11, (usize::MAX, usize::MAX), &mut taken);
         assert_eq!(
             taken.iter().map(|r| r.offset()).collect::<Vec<_>>(),
             [0, 2, 4, 6, 8, 10]
         );
-        assert!(inbox.bytes() < 2_000_000);
+        assert!(inbox.bytes_of(0) < 1_000_000);
         assert_eq!(inbox.front(0).map(|r| r.offset()), Some(12));
         inbox.take(1, i64::MAX, (8, usize::MAX), &mut taken);
         assert_eq!(taken.len(), 8, "no more than the limit");

@@ -278,13 +278,26 @@ impl Ticks {
         {
             return false;
         }
-        let quiet: Vec<usize> = outside
+        let mut quiet: Vec<usize> = outside
             .going()
             .filter(|partition| inbox.front(*partition).is_none())
             .collect();
+        if !quiet.is_empty() {
+            // What cannot be read holds nothing up, until an operator decides about it.
+            let stuck = source.stuck();
+            let is_stuck = |partition: &usize| {
+                stuck
+                    .iter()
+                    .any(|stuck| stuck.partition as usize == *partition)
+            };
+            quiet.retain(|partition| !is_stuck(partition));
+        }
         if quiet.is_empty() {
-            // Records of later ticks wait everywhere, or all partitions are blocked.
-            return self.fronts(inbox, outside).next().is_some();
+            // Records of later ticks wait everywhere, or no partition goes on.
+            let has_passed = outside
+                .clock_ms
+                .is_some_and(|ms| self.before(ms) >= tick_ms);
+            return has_passed || self.fronts(inbox, outside).next().is_some();
         }
         let are_read = |ends: &[NextOffset], read_to: &[NextOffset]| {
             quiet.iter().all(|p| read_to[*p] >= ends[*p])

@@ -335,12 +335,14 @@ impl Rig {
             .iter()
             .flat_map(|p| p.windows.clone())
             .collect();
-        Graph::new(
+        let mut graph = Graph::new(
             self.catalog.clone(),
             self.graph_options(),
             windows,
             tracking,
-        )
+        );
+        graph.set_tick_ms(self.options.tick_ms as i64);
+        graph
     }
 
     /// A machine before its first epoch.
@@ -386,6 +388,7 @@ impl Rig {
             soft_budget: self.options.soft_budget,
             explain_budget: self.options.explain_budget,
             explain_top: self.options.explain_top,
+            tick_ms: self.options.tick_ms as i64,
             current_scores: true,
             caps: CapOptions {
                 per_owner_and_day: None,

@@ -125,6 +125,10 @@ impl<'r> Oracle<'r> {
             if let Some(before_ms) = before_ms {
                 self.wait(before_ms, closing.tick);
             }
+            let was_live = before_ms.is_some() && closing.tick > self.live_from_ms;
+            if was_live && self.known.is_none() {
+                self.known = Some(self.graph.directory().len() as u32);
+            }
             let rows = self.rows(&from, &to);
             let is_news = !rows.is_empty();
             self.graph.apply(&rows, None);
@@ -152,6 +156,7 @@ impl<'r> Oracle<'r> {
     fn wait(&mut self, from_ms: i64, to_ms: i64) {
         loop {
             let revisit = self.memory.values().filter_map(|state| state.revisit_at_ms);
+            let revisit = revisit.map(|at_ms| self.tick_of(at_ms));
             let revisit = revisit.filter(|at_ms| *at_ms > self.graph.as_of_ms()).min();
             let next_ms = self.graph.next_due_ms().min(revisit.unwrap_or(i64::MAX));
             if next_ms >= to_ms.min(from_ms + 366 * DAY_MS) {
@@ -160,6 +165,12 @@ impl<'r> Oracle<'r> {
             self.look(next_ms);
         }
         self.graph.fire_before(to_ms);
+    }
+
+    /// The first tick at or after a moment.
+    fn tick_of(&self, at_ms: i64) -> i64 {
+        let step_ms = self.rig.options.tick_ms as i64;
+        (at_ms + step_ms - 1).div_euclid(step_ms) * step_ms
     }
 
     fn look(&mut self, tick_ms: i64) {
@@ -173,7 +184,9 @@ impl<'r> Oracle<'r> {
             self.graph.folded(*at);
         }
         for ((_, entity), state) in &self.memory {
-            let is_due = state.revisit_at_ms.is_some_and(|at_ms| at_ms <= tick_ms);
+            let is_due = state
+                .revisit_at_ms
+                .is_some_and(|at_ms| self.tick_of(at_ms) <= tick_ms);
             if let (true, Some(place)) = (is_due, self.graph.directory().place(*entity)) {
                 due.entry(place.cell).or_insert(Reasons::TIMER);
             }

@@ -109,13 +109,21 @@ impl Tracker {
     /// | cause | mark |
     /// |---|---|
     /// | opened | none: forgets the marks and timers of the cell that was here before |
-    /// | referred to by many | none at once: waits among the soft-dirty |
+    /// | referred to by many | none at once: waits among the soft-dirty, or for its place |
     /// | any other | dirty, with [`Reasons::EVENT`] |
-    pub fn mark_effects(&mut self, effects: &Effects) {
+    ///
+    /// `fired_ms` is the moment up to which timers have fired, `place` the place of a cell: see
+    /// [`Sharing`](super::sharing::Sharing).
+    pub fn mark_effects(
+        &mut self,
+        effects: &Effects,
+        fired_ms: i64,
+        place: impl Fn(CellRef) -> u32,
+    ) {
         for (at, cause) in effects.iter() {
             match cause {
-                Cause::Opened => self.open(at),
-                Cause::ReferredByMany => self.soften(at),
+                Cause::Opened => self.open(at, place(at)),
+                Cause::ReferredByMany => self.soften(at, fired_ms),
                 Cause::FirstNamed
                 | Cause::Version
                 | Cause::Deleted
@@ -131,15 +139,19 @@ impl Tracker {
     }
 
     /// Starts to track a cell that was opened.
-    fn open(&mut self, at: CellRef) {
+    fn open(&mut self, at: CellRef, place: u32) {
         let cells = &mut self.shards[at.shard as usize].cells;
         let index = at.index as usize;
+        let opened = TrackedCell {
+            place,
+            ..TrackedCell::default()
+        };
         if index < cells.len() {
-            cells[index] = TrackedCell::default();
+            cells[index] = opened;
         } else {
             // Shards append cells one by one, and each is reported.
             debug_assert_eq!(index, cells.len());
-            cells.push(TrackedCell::default());
+            cells.push(opened);
         }
     }
 }

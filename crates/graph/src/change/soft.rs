@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use crate::change::sharing::Sharing;
 use crate::change::{Tracker, Tracking};
 use crate::ids::CellRef;
 use crate::state::Cells;
@@ -12,21 +13,29 @@ use crate::state::hubs::Hubs;
 
 impl Tracker {
     /// Puts a cell among the soft-dirty because of a cell that it refers to.
-    pub(super) fn soften(&mut self, at: CellRef) {
+    pub(super) fn soften(&mut self, at: CellRef, fired_ms: i64) {
         let cell = self.cell_mut(at);
-        if cell.reasons.is_empty() && !cell.is_stale {
-            cell.is_stale = true;
-            self.soft.push(at);
-            self.soft_is_ordered = false;
+        if !cell.reasons.is_empty() || cell.is_stale {
+            return;
+        }
+        cell.is_stale = true;
+        match self.sharing {
+            Sharing::Budget => {
+                self.soft.push(at);
+                self.soft_is_ordered = false;
+            }
+            Sharing::Places { .. } => self.wait_for_place(at, fired_ms),
         }
     }
 
-    /// Lists the cells whose view of the hubs moved by more than ε since their last score. Cells
-    /// that wait because of others stay listed.
-    pub fn sweep(&mut self, cells: &Cells, hubs: &Hubs) {
+    /// Finds the cells whose view of the hubs moved by more than ε since their last score. They are
+    /// soft-dirty, beside those that wait because of others already; or they wait for their place
+    /// after the board.
+    pub fn sweep(&mut self, cells: &Cells, hubs: &Hubs, board_ms: i64) {
         if self.tracking == Tracking::Off || self.is_replaying {
             return;
         }
+        let waits_by_budget = self.sharing == Sharing::Budget;
         let epsilon = cells.shared.options.board_epsilon;
         let tracked = self.shards.par_iter().zip(&cells.shards).enumerate();
         let soft = tracked.flat_map_iter(|(number, (tracked, shard))| {
@@ -37,12 +46,20 @@ impl Tracker {
                 };
                 let is_soft = known.reasons.is_empty()
                     && !cell.nodes.is_empty()
-                    && (known.is_stale || is_drifted());
+                    && (known.is_stale && waits_by_budget || is_drifted());
                 is_soft.then_some(CellRef::at(number, index))
             })
         });
-        self.soft = soft.collect();
-        self.soft_is_ordered = false;
+        let soft: Vec<CellRef> = soft.collect();
+        if waits_by_budget {
+            self.soft = soft;
+            self.soft_is_ordered = false;
+            return;
+        }
+        for at in soft {
+            self.cell_mut(at).is_moved = true;
+            self.wait_for_place(at, board_ms);
+        }
     }
 
     /// Makes the next sweep list every cell that was scored, whatever its hubs did.

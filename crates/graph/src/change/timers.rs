@@ -8,9 +8,6 @@ use crate::state::Cells;
 use crate::state::cell::Cell;
 use crate::state::hubs::Hubs;
 
-/// Timers fire on this grid, an hour.
-const TIMER_GRID_MS: i64 = 3_600_000;
-
 impl Tracker {
     /// Marks the cells whose deadline has passed.
     pub fn fire_timers(&mut self, cells: &Cells, as_of_ms: i64) {
@@ -23,7 +20,12 @@ impl Tracker {
                     let is_empty = state.cells[index as usize].nodes.is_empty();
                     if cell.deadline_ms <= as_of_ms && !is_empty {
                         cell.deadline_ms = i64::MAX;
-                        shard.mark(index, Reasons::TIMER);
+                        let reason = match (cell.is_stale, cell.is_moved) {
+                            (true, _) => Reasons::EVENT,
+                            (false, true) => Reasons::BOARD,
+                            (false, false) => Reasons::TIMER,
+                        };
+                        shard.mark(index, reason);
                     }
                 }
             }
@@ -40,19 +42,18 @@ impl Tracker {
     pub fn scored(&mut self, cells: &Cells, hubs: &Hubs, as_of_ms: i64, at: CellRef, margin: f32) {
         let deadline_ms = self.deadline_ms(cells.get(at), as_of_ms);
         let drift_seen = hubs.mean_drift(&cells.get(at).hubs());
+        let place = self.cell(at).place;
+        let deadline_ms = self.sharing.moment_after(place, deadline_ms);
         let shard = &mut self.shards[at.shard as usize];
         let cell = &mut shard.cells[at.index as usize];
         cell.is_scored = true;
         cell.is_stale = false;
+        cell.is_moved = false;
         cell.margin = margin;
         cell.drift_seen = drift_seen;
         if cell.deadline_ms != deadline_ms {
             cell.deadline_ms = deadline_ms;
-            let slot = deadline_ms
-                .div_euclid(TIMER_GRID_MS)
-                .saturating_add(1)
-                .saturating_mul(TIMER_GRID_MS);
-            shard.timers.entry(slot).or_default().push(at.index);
+            shard.timers.entry(deadline_ms).or_default().push(at.index);
         }
     }
 

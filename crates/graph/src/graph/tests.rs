@@ -189,7 +189,7 @@ fn every_mark_has_its_cause() {
     let mut lists = Lists::new();
     let causes = |lists: &mut Lists, batch: &RowBatch| -> Vec<Cause> {
         let (_, effects) = lists.graph.write(batch, None);
-        lists.graph.tracker.mark_effects(&effects);
+        lists.graph.tracker.mark_effects(&effects, 0, |_| 0);
         effects.iter().map(|(_, cause)| cause).collect()
     };
     let call = |lists: &Lists, id| {

@@ -65,6 +65,8 @@ proptest! {
         let mut dice = Dice(entropy);
         let rows = stream(&market, Style { ties: false, wild: false }, &seeds);
         let (mut whole, mut cut) = (market.graph(Tracking::On), market.graph(Tracking::On));
+        whole.set_tick_ms(TICK_MS);
+        cut.set_tick_ms(TICK_MS);
         let mut tick_ms = START_MS.div_euclid(TICK_MS) * TICK_MS;
         whole.advance(AsOf::from_ms(tick_ms));
         cut.advance(AsOf::from_ms(tick_ms));
@@ -78,6 +80,8 @@ proptest! {
             let before_ms = tick_ms + (skipped - 1) * TICK_MS;
             prop_assert_eq!(due_up_to(&mut whole, before_ms), due_up_to(&mut cut, before_ms));
             tick_ms = before_ms + TICK_MS;
+            whole.fire_before(tick_ms);
+            cut.fire_before(tick_ms);
             whole.apply(&market.batch(of_tick), None);
             apply_eagerly(&mut cut, &market, of_tick, tick_ms, &mut dice);
             let (expected, found) = (due_up_to(&mut whole, tick_ms), due_up_to(&mut cut, tick_ms));

@@ -1,5 +1,6 @@
 //! The memory of one rule about one entity: the side of its condition, and what follows from it.
 
+use leadpulse_schema::units::Span;
 use serde::{Deserialize, Serialize};
 
 use crate::alerts::rules::AlertRule;
@@ -150,14 +151,22 @@ impl RuleMemory {
         })
     }
 
-    /// The next moment at which time alone decides, milliseconds: the end of a dwell, or of the
-    /// cooldown of a crossing that waits.
-    pub fn due_ms(&self, rule: &AlertRule, tick_ms: i64) -> Option<i64> {
+    /// The last moment at which a crossing that waits may be confirmed, milliseconds: `within`
+    /// after the crossing, or after the cooldown that it waited for.
+    pub fn waits_until_ms(&self, rule: &AlertRule, within: Span) -> Option<i64> {
+        let since_ms = self.waiting_since_ms?.max(self.cooled_at_ms(rule));
+        Some(since_ms.saturating_add(within.ms()))
+    }
+
+    /// The next moment at which time alone decides, milliseconds: the end of a dwell; of a crossing
+    /// that waits the end of the cooldown, and the end of the time for its confirmation.
+    pub fn due_ms(&self, rule: &AlertRule, within: Span, tick_ms: i64) -> Option<i64> {
         let dwelt = self
             .turning_since_ms
             .map(|since_ms| since_ms.saturating_add(dwell_ms(rule, !self.is_met)));
         let cooled = self.waiting_since_ms.map(|_| self.cooled_at_ms(rule));
-        [dwelt, cooled]
+        let waited = self.waits_until_ms(rule, within);
+        [dwelt, cooled, waited]
             .into_iter()
             .flatten()
             .filter(|at_ms| *at_ms > tick_ms)

@@ -216,6 +216,20 @@ fn a_rise_waits_for_its_confirmation() {
         ["", "!threshold_up:unconfirmed", ""],
         "three days are the end of the wait"
     );
+    assert_eq!(
+        run(&[(1, false), (80, true)]),
+        ["", "!threshold_up:unconfirmed"],
+        "also where nothing was looked at in between"
+    );
+    assert_eq!(run(&[(1, false), (73, true)]), ["", "+threshold_up@1 P2"]);
+    let mut state = AlertState::default();
+    fold_at(&policy, &mut state, 0, scored(0.15), Stage::Placing, &quiet);
+    let crossed = fold_at(&policy, &mut state, 1, scored(0.3), Stage::Live, &quiet);
+    assert_eq!(
+        crossed.revisit_at_ms,
+        Some(73 * HOUR_MS),
+        "the end of the wait is looked at"
+    );
 }
 
 #[test]

@@ -5,13 +5,15 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ports::{InputPartition, LogEnd, PollLimit, PortError};
+use crate::ports::{InputPartition, LogEnd, PollLimit, PortError, Stuck};
 
 /// A source that answers where it was read to and where it ends.
 struct Ends {
     read_to: Vec<NextOffset>,
     ends: Vec<NextOffset>,
     asked: usize,
+    /// Partitions whose next record cannot be read.
+    stuck: Vec<u32>,
 }
 
 impl Source for Ends {
@@ -38,6 +40,14 @@ impl Source for Ends {
     }
     fn read_to(&mut self) -> Result<Vec<NextOffset>, PortError> {
         Ok(self.read_to.clone())
+    }
+    fn stuck(&mut self) -> Vec<Stuck> {
+        let places = self.stuck.iter().map(|partition| Stuck {
+            partition: *partition,
+            offset: self.read_to[*partition as usize],
+            reason: "damaged".into(),
+        });
+        places.collect()
     }
     fn starts(&mut self) -> Result<Vec<NextOffset>, PortError> {
         Ok(vec![NextOffset(0); self.ends.len()])
@@ -72,6 +82,7 @@ impl Log {
                 read_to: vec![NextOffset(0); stamps.len()],
                 ends,
                 asked: 0,
+                stuck: Vec::new(),
             },
             blocked: vec![None; stamps.len()],
             stamps,
@@ -265,4 +276,34 @@ fn a_blocked_partition_is_not_waited_for() {
         (1, Some(130)),
         "it belongs to the open tick then"
     );
+}
+
+#[test]
+fn a_damaged_partition_is_not_waited_for() {
+    let mut log = Log::new(vec![vec![101, 121], vec![102, 103]]);
+    let mut ticks = ticks(100, 2);
+    let mut taken = Taken::from(&[NextOffset(0); 2]);
+    log.poll(0, 2);
+    log.poll(1, 1);
+    log.take(&mut ticks, &mut taken, 99, false, Some(150));
+    assert_eq!(taken.closings.len(), 0, "it may still give a record of 110");
+    log.source.stuck = vec![1];
+    log.take(&mut ticks, &mut taken, 99, false, Some(150));
+    let ticks_closed: Vec<i64> = taken.closings.iter().map(|c| c.tick).collect();
+    assert_eq!(ticks_closed, [110, 130, 140]);
+}
+
+#[test]
+fn the_clock_ends_ticks_where_no_partition_goes_on() {
+    let mut log = Log::new(vec![vec![101, 121]]);
+    let mut ticks = ticks(100, 1);
+    let mut taken = Taken::from(&[NextOffset(0)]);
+    log.poll(0, 1);
+    log.take(&mut ticks, &mut taken, 99, false, Some(105));
+    assert_eq!((taken.closings.len(), ticks.open_ms()), (0, Some(110)));
+    log.blocked[0] = Some("no schema".into());
+    log.take(&mut ticks, &mut taken, 99, false, Some(110));
+    assert_eq!(taken.closings.len(), 0, "the tick's time has not passed");
+    log.take(&mut ticks, &mut taken, 99, false, Some(111));
+    assert_eq!(taken.closings.last().map(|c| c.tick), Some(110));
 }

@@ -1,0 +1,86 @@
+//! Sharing of time: a board, an hour of deadlines, a popular row or another version concern very many
+//! cells at once, which are not to be taken all at once.
+
+use crate::change::Tracker;
+use crate::ids::CellRef;
+
+/// An hour: deadlines are looked at within one.
+const HOUR_MS: i64 = 3_600_000;
+
+/// The way of due cells, until it is set.
+pub(crate) const DUE_BY_DEFAULT: Sharing = Sharing::Places { step_ms: 10_000 };
+
+/// The way in which many cells that become dirty at once share the time after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// By budget: they wait among the soft-dirty, and so many are taken at a time.
+    Budget,
+    /// By place: each has one of the moments of an hour, by the hash of its anchor's key. When a
+    /// cell is taken depends on the data alone.
+    // Decision: docs/decisions/0057-due-cells-share-the-hour.md
+    Places {
+        /// Distance of two moments, milliseconds; divides an hour.
+        step_ms: i64,
+    },
+}
+
+impl Sharing {
+    /// The first moment after another at which a cell of a place is taken, milliseconds.
+    pub fn moment_after(self, place: u32, ms: i64) -> i64 {
+        let place_ms = match self {
+            Sharing::Budget => 0,
+            Sharing::Places { step_ms } => i64::from(place) % (HOUR_MS / step_ms) * step_ms,
+        };
+        let hours = ms.saturating_sub(place_ms).div_euclid(HOUR_MS);
+        hours
+            .saturating_add(1)
+            .saturating_mul(HOUR_MS)
+            .saturating_add(place_ms)
+    }
+}
+
+impl Tracker {
+    /// Sets the way in which many cells share the time, before there are any.
+    pub fn share(&mut self, sharing: Sharing) {
+        self.sharing = sharing;
+    }
+
+    /// Lets a cell be taken at its place after a moment, unless its deadline comes before.
+    pub(super) fn wait_for_place(&mut self, at: CellRef, after_ms: i64) {
+        let sharing = self.sharing;
+        let shard = &mut self.shards[at.shard as usize];
+        let cell = &mut shard.cells[at.index as usize];
+        let moment_ms = sharing.moment_after(cell.place, after_ms);
+        if moment_ms < cell.deadline_ms {
+            cell.deadline_ms = moment_ms;
+            shard.timers.entry(moment_ms).or_default().push(at.index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_lie_on_the_grid_and_all_of_an_hour_is_used() {
+        let sharing = Sharing::Places { step_ms: 10_000 };
+        let mut moments: Vec<i64> = (0..3_600)
+            .map(|place| sharing.moment_after(place, 7 * HOUR_MS + 5_001))
+            .collect();
+        let is_on_grid =
+            |ms: &i64| ms % 10_000 == 0 && (7 * HOUR_MS + 5_002..=8 * HOUR_MS + 5_001).contains(ms);
+        assert!(moments.iter().all(is_on_grid));
+        moments.sort_unstable();
+        moments.dedup();
+        assert_eq!(moments.len(), 360);
+        // At its own moment a cell has been taken: the next one is an hour later.
+        let at_ms = sharing.moment_after(17, 0);
+        assert_eq!(sharing.moment_after(17, at_ms), at_ms + HOUR_MS);
+        assert_eq!(sharing.moment_after(17, at_ms - 1), at_ms);
+        let hourly = Sharing::Places { step_ms: HOUR_MS };
+        assert_eq!(hourly.moment_after(99, 1), HOUR_MS);
+        assert_eq!(Sharing::Budget.moment_after(99, HOUR_MS), 2 * HOUR_MS);
+        assert_eq!(sharing.moment_after(3, i64::MAX), i64::MAX, "never");
+    }
+}
