@@ -462,6 +462,7 @@ impl Deployed {
             loaded: &loaded,
             project: &ground.project,
             scorer: ground.scorer.clone(),
+            simulator: None,
         };
         let deployment = assembly.start(Cluster::Real, Until::Stopped, None, stop.clone())?;
         Ok(Self { deployment, stop })

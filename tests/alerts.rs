@@ -7,8 +7,10 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -184,6 +186,96 @@ fn simulated_alerts_are_those_of_the_machine_with_the_outcomes_of_the_files() {
     };
     assert!(text.contains("no window has ended"), "{text}");
     assert!(text.contains("give --until 2020-"), "{text}");
+}
+
+/// A process with a history answers as the command does, before any cluster answers it.
+#[test]
+fn a_running_process_simulates_on_request() {
+    let world = World::new();
+    let config = world.config("run.toml", 0.2);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let more = "\n[kafka]\nbrokers = \"127.0.0.1:9\"\n[server]\nlisten = \"127.0.0.1:0\"\n";
+    std::fs::write(&config, text + more).unwrap();
+    let (data, bundle) = (world.path("data"), world.path("bundle"));
+    let arguments = [
+        "--log-json",
+        "run",
+        "--config",
+        &config,
+        "--model",
+        &bundle,
+        "--history",
+        &data,
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leadpulse"));
+    let mut running = Running(
+        command
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let address = running.address();
+    let body = r#"{"days": 60, "until": "2020-07-20", "list": true,
+        "policies": {"account-meetings-30d": {"bands": [{"name": "hot", "enter": 0.6}]}}}"#;
+    let (code, found) = post(&address, "/api/v1/alerts/simulate", body);
+    assert_eq!(code, 200, "{found}");
+    let high = world.config("high.toml", 0.6);
+    let both = world.simulated(&["--days", "60", "--until", "2020-07-20", "--policy", &high]);
+    assert_eq!(found["alerts"], both["alerts"]);
+    let names = |found: &Json, index: usize| found["policies"][index]["policy"].clone();
+    assert_eq!(names(&found, 1), "requested");
+    for index in 0..2 {
+        let (mut own, mut other) = (
+            found["policies"][index].clone(),
+            both["policies"][index].clone(),
+        );
+        own["policy"] = Json::Null;
+        other["policy"] = Json::Null;
+        assert_eq!(own, other);
+    }
+    let (code, refused) = post(&address, "/api/v1/alerts/simulate", r#"{"days": 9000}"#);
+    assert_eq!(code, 400, "{refused}");
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Running {
+    /// The address of its HTTP server, as its log tells it.
+    fn address(&mut self) -> String {
+        let log = BufReader::new(self.0.stderr.take().unwrap());
+        let mut lines = log.lines().map(Result::unwrap);
+        let address = lines.find_map(|line| {
+            let line: Json = serde_json::from_str(&line).ok()?;
+            Some(line["fields"]["address"].as_str()?.to_owned())
+        });
+        // What it logs afterwards has to go somewhere.
+        std::thread::spawn(move || lines.for_each(drop));
+        address.unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _ended = self.0.wait();
+    }
+}
+
+fn post(address: &str, path: &str, body: &str) -> (u16, Json) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, serde_json::from_str(body).unwrap())
 }
 
 /// Alerts and the machine's records of them, under a cap of one.

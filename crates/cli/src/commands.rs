@@ -56,6 +56,11 @@ pub struct ClusterArguments {
 }
 
 impl ClusterArguments {
+    /// The file of the configuration.
+    pub fn path(&self) -> &Path {
+        &self.config.config
+    }
+
     /// Reads the configuration; `--brokers` rules.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         let overrides: Vec<(&str, String)> = self
@@ -116,14 +121,26 @@ pub struct HistoryArguments {
 }
 
 /// A configuration with a history and a bundle, loaded by [`HistoryArguments`].
-pub struct LoadedHistory {
+pub struct LoadedHistory<B = Bundle> {
     pub loaded: Loaded,
     pub project: Project,
     pub files: Files,
-    pub bundle: Bundle,
+    pub bundle: B,
 }
 
 impl HistoryArguments {
+    /// As the command line would give them.
+    pub fn new(config: PathBuf, data: PathBuf, model: PathBuf) -> Self {
+        let allowance = Allowance {
+            allow_bad: REFUSED_RATIO,
+        };
+        Self {
+            config: ConfigArgument { config },
+            data: DataArguments { data, allowance },
+            model,
+        }
+    }
+
     /// Loads everything. Fails before any file is opened if a named task is not configured.
     pub fn load(&self, task_names: &[String]) -> Result<LoadedHistory> {
         let loaded = self.config.load(&[])?;

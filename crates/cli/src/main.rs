@@ -12,6 +12,8 @@ mod data_report;
 mod evaluation;
 mod progress;
 mod shipped;
+mod simulation;
+mod simulator;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

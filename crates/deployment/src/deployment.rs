@@ -24,7 +24,7 @@ use leadpulse_kafka::{
 use leadpulse_model::Bundle;
 use leadpulse_project::Project;
 use leadpulse_registry::RegistryMetrics;
-use leadpulse_server::{Handle, ServerOptions, serve};
+use leadpulse_server::{Handle, ServerOptions, SimulatorDesk, serve};
 
 use crate::clock::SystemClock;
 use crate::error::DeployError;
@@ -68,6 +68,8 @@ pub struct Assembly<'a> {
     pub project: &'a Project,
     /// The model.
     pub scorer: Arc<dyn Scorer>,
+    /// Simulates alerts for the API; `None` for a process without a history.
+    pub simulator: Option<SimulatorDesk>,
 }
 
 /// The ports of a deployment, connected.

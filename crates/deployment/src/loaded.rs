@@ -21,7 +21,7 @@ use crate::config::{Config, TaskConfig};
 use crate::config_error::ConfigError;
 
 /// A checked configuration, with the origin of each value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// The typed configuration.
     pub config: Config,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use leadpulse_engine::{ClockMode, Skip, Until};
+use leadpulse_server::SimulatorDesk;
 
 use crate::deployment::{Assembly, Cluster, Deployment, load_bundle};
 use crate::error::DeployError;
@@ -20,6 +21,8 @@ pub struct RunSettings {
     pub skips: Vec<Skip>,
     /// Serves HTTP as `[server]` says.
     pub http: bool,
+    /// Simulates alerts for the API; `None` for a process without a history.
+    pub simulator: Option<SimulatorDesk>,
 }
 
 /// Starts a configuration on its real cluster.
@@ -39,6 +42,7 @@ pub fn run(mut loaded: Loaded, settings: RunSettings) -> Result<Deployment, Depl
         loaded: &loaded,
         project: &project,
         scorer: bundle,
+        simulator: settings.simulator,
     };
     assembly.start(Cluster::Real, settings.until, http, stop_on_signal()?)
 }

@@ -33,6 +33,7 @@ pub(crate) fn server_state(
         tables: scored_tables.map(|table| table.name.clone()).collect(),
         catalog: Some(catalog.clone()),
         explanations: Some(desk),
+        simulator: assembly.simulator.clone(),
         schemas: Some(WriterSchemas(schemas.clone())),
         version: env!("CARGO_PKG_VERSION").into(),
     }

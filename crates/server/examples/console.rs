@@ -284,6 +284,7 @@ fn state(read_model: &Arc<ReadModel>) -> ServerState {
         tables: vec!["accounts".into(), "contacts".into(), "leads".into()],
         catalog: None,
         explanations: None,
+        simulator: None,
         schemas: None,
         version: env!("CARGO_PKG_VERSION").into(),
     }

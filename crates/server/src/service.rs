@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::sync::watch;
 
 use crate::api::answer::set_headers;
@@ -140,6 +140,7 @@ fn router(app: App, metrics: HttpMetrics) -> Router {
     console::routes()
         .route("/api/v1/scores", get(api::scores))
         .route("/api/v1/alerts", get(api::alerts))
+        .route("/api/v1/alerts/simulate", post(api::simulate))
         .route("/api/v1/dead-letters", get(api::dead_letters))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/{table}/{id}", get(api::entity))

@@ -10,6 +10,8 @@ use leadpulse_schema::Catalog;
 use prometheus::Registry;
 use serde::Serialize;
 
+use crate::simulate::SimulatorDesk;
+
 /// Sources of all answers. Given once, at start.
 #[derive(Clone, Debug)]
 pub struct ServerState {
@@ -26,6 +28,8 @@ pub struct ServerState {
     /// Desk for requests of explanations; without one, scores have only the explanations of their
     /// records.
     pub explanations: Option<ExplainDesk>,
+    /// Simulation of alerts on a history; `None` for a process without one.
+    pub simulator: Option<SimulatorDesk>,
     /// Writer schemas, to look into dead letters; without them, Avro is shown as bytes.
     pub schemas: Option<WriterSchemas>,
     /// Version of the program.

@@ -94,6 +94,7 @@ impl DemoArguments {
             loaded: &loaded,
             project: &project,
             scorer: Arc::new(bundle),
+            simulator: None,
         };
         let http = Some(&loaded.config.server);
         let deployment = assembly.start(cluster.kind, Until::Stopped, http, stop.clone())?;

@@ -1,13 +1,16 @@
 //! `leadpulse run`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 
 use leadpulse_deployment::RunSettings;
 use leadpulse_engine::{RunSummary, Skip, Until};
+use leadpulse_server::SimulatorDesk;
 
 use crate::commands::ClusterArguments;
+use crate::simulator::FileSimulator;
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -28,6 +31,9 @@ pub struct RunArguments {
     /// No HTTP.
     #[arg(long)]
     no_http: bool,
+    /// Folder with the sources' files, for POST /api/v1/alerts/simulate.
+    #[arg(long, value_name = "DIR")]
+    history: Option<PathBuf>,
 }
 
 fn parse_skip(text: &str) -> Result<Skip, String> {
@@ -49,7 +55,13 @@ fn parse_skip(text: &str) -> Result<Skip, String> {
 
 impl RunArguments {
     pub fn run(self) -> Result<()> {
+        let simulator = |data| {
+            let config = self.cluster.path().to_owned();
+            let simulator = FileSimulator::new(config, data, self.model.clone());
+            SimulatorDesk::new(Arc::new(simulator))
+        };
         let settings = RunSettings {
+            simulator: self.history.map(simulator),
             model: self.model,
             until: if self.until_end {
                 Until::End

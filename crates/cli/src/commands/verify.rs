@@ -28,6 +28,7 @@ impl VerifyArguments {
             loaded: &loaded,
             project: &project,
             scorer: Arc::new(load_bundle(&project, &self.model)?),
+            simulator: None,
         };
         let found = audit(assembly.auditor(stop_on_signal()?)?)?;
         say!("epochs       {}", found.epochs);

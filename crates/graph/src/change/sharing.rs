@@ -19,7 +19,7 @@ pub(crate) enum Sharing {
     /// cell is taken depends on the data alone.
     // Decision: docs/decisions/0057-due-cells-share-the-hour.md
     Places {
-        /// Distance of two moments, milliseconds; divides an hour.
+        /// Distance of two moments, milliseconds: divides an hour, or is the span of all places.
         step_ms: i64,
     },
 }
@@ -27,14 +27,17 @@ pub(crate) enum Sharing {
 impl Sharing {
     /// The first moment after another at which a cell of a place is taken, milliseconds.
     pub fn moment_after(self, place: u32, ms: i64) -> i64 {
-        let place_ms = match self {
-            Sharing::Budget => 0,
-            Sharing::Places { step_ms } => i64::from(place) % (HOUR_MS / step_ms) * step_ms,
+        let (place_ms, span_ms) = match self {
+            Sharing::Budget => (0, HOUR_MS),
+            Sharing::Places { step_ms } => {
+                let places = (HOUR_MS / step_ms).max(1);
+                (i64::from(place) % places * step_ms, places * step_ms)
+            }
         };
-        let hours = ms.saturating_sub(place_ms).div_euclid(HOUR_MS);
-        hours
+        let spans = ms.saturating_sub(place_ms).div_euclid(span_ms);
+        spans
             .saturating_add(1)
-            .saturating_mul(HOUR_MS)
+            .saturating_mul(span_ms)
             .saturating_add(place_ms)
     }
 }
@@ -80,6 +83,10 @@ mod tests {
         assert_eq!(sharing.moment_after(17, at_ms - 1), at_ms);
         let hourly = Sharing::Places { step_ms: HOUR_MS };
         assert_eq!(hourly.moment_after(99, 1), HOUR_MS);
+        let rare = Sharing::Places {
+            step_ms: 6 * HOUR_MS,
+        };
+        assert_eq!(rare.moment_after(99, 1), 6 * HOUR_MS);
         assert_eq!(Sharing::Budget.moment_after(99, HOUR_MS), 2 * HOUR_MS);
         assert_eq!(sharing.moment_after(3, i64::MAX), i64::MAX, "never");
     }

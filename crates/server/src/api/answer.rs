@@ -45,11 +45,11 @@ impl ApiError {
         }
     }
     pub fn method_not_allowed() -> Self {
-        let error = "this path answers GET and HEAD only".into();
+        let error = "this path does not answer that method".into();
         Self {
             code: StatusCode::METHOD_NOT_ALLOWED,
             error,
-            hint: "everything here is read only; events are written to Kafka".into(),
+            hint: "everything is read by GET and HEAD, but /api/v1/alerts/simulate by POST; events are written to Kafka".into(),
         }
     }
     pub fn internal(error: impl Into<String>) -> Self {

@@ -1,6 +1,7 @@
 //! `/api/v1/{table}/{id}/explanation`: the score of an entity as of now with its drivers, asked of
 //! the engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -9,6 +10,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use leadpulse_engine::explain::{ExplainRefusal, ExplainRequest};
 use leadpulse_engine::read_model::Phase;
+use leadpulse_records::ShownScore;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -16,9 +18,11 @@ use super::answer::ApiError;
 use super::task_of;
 use crate::service::App;
 
-/// Longest wait for an answer. The engine answers between epochs, so after this long it does
-/// something else.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Wait for an answer as of now. The engine answers between epochs; after this long it is at a long
+/// one, and the explanation that the last record carries is the answer.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Longest wait where no record carries an explanation.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
 const AGAIN: &str =
     "ask again in a moment; the last explanation of a score is in /api/v1/{table}/{id}";
@@ -55,29 +59,54 @@ pub(crate) async fn explanation(
         }
         Phase::Starting | Phase::Replaying { .. } => return Err(refused(ExplainRefusal::NotReady)),
     }
-    let (answered, answer) = oneshot::channel();
+    let (answered, mut answer) = oneshot::channel();
     let request = ExplainRequest {
         task: task.name.clone(),
         entity_id: app.state.key(&table, id),
         entity_type: table,
     };
+    let kept = kept(&app, &request);
     // A client that went away no longer listens.
-    desk.ask(
+    let asked = desk.ask(
         request,
         Box::new(move |explanation| drop(answered.send(explanation))),
-    )
-    .map_err(refused)?;
-    match tokio::time::timeout(PATIENCE, answer).await {
+    );
+    match (asked, &kept) {
+        (Err(ExplainRefusal::Busy), Some(kept)) => return Ok(Json(kept).into_response()),
+        (asked, _) => asked.map_err(refused)?,
+    }
+    let mut waited = tokio::time::timeout(PATIENCE, &mut answer).await;
+    if waited.is_err() {
+        if let Some(kept) = kept {
+            return Ok(Json(kept).into_response());
+        }
+        waited = tokio::time::timeout(LAST_PATIENCE, answer).await;
+    }
+    match waited {
         Ok(Ok(explanation)) => Ok(Json(explanation.map_err(refused)?).into_response()),
         Ok(Err(_)) => Err(ApiError::unavailable(
             "the engine stopped before it answered",
             "its log says why",
         )),
         Err(_) => Err(ApiError::unavailable(
-            format!("the engine did not answer within {} s", PATIENCE.as_secs()),
+            format!(
+                "the engine did not answer within {} s",
+                LAST_PATIENCE.as_secs()
+            ),
             AGAIN,
         )),
     }
+}
+
+/// The score of the last record, if it carries an explanation.
+fn kept(app: &App, request: &ExplainRequest) -> Option<Arc<ShownScore>> {
+    let scores = app
+        .state
+        .read_model
+        .get(&request.entity_type, &request.entity_id);
+    scores
+        .into_iter()
+        .find(|score| *score.record.task == *request.task && score.record.drivers_as_of.is_some())
 }
 
 fn refused(refusal: ExplainRefusal) -> ApiError {

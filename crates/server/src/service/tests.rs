@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Barrier;
 
 use leadpulse_engine::explain::{
     ExplainDesk, ExplainQueue, ExplainRefusal, ExplainRequest, explain_queue,
@@ -18,6 +19,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::simulate::{AlertSimulator, SimulationError, SimulationRequest, SimulatorDesk};
 use crate::state::{BandView, TaskView, WriterSchemas};
 
 struct Server {
@@ -49,6 +51,10 @@ impl Server {
     }
 
     fn start_with(explanations: Option<ExplainDesk>) -> Self {
+        Self::start_for(explanations, None)
+    }
+
+    fn start_for(explanations: Option<ExplainDesk>, simulator: Option<SimulatorDesk>) -> Self {
         let read_model = Arc::new(ReadModel::new());
         let task = |name: &str, entity: &str| TaskView {
             name: name.into(),
@@ -69,6 +75,7 @@ impl Server {
             tables: vec!["accounts".into(), "contacts".into(), "leads".into()],
             catalog: None,
             explanations,
+            simulator,
             schemas: Some(WriterSchemas(Arc::new(OneSchema))),
             version: "1.2.3".into(),
         };
@@ -83,6 +90,10 @@ impl Server {
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+        self.send_with(method, path, headers, "")
+    }
+
+    fn send_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
         let mut stream = TcpStream::connect(self.handle.address()).unwrap();
         let headers: String = headers
             .iter()
@@ -90,7 +101,7 @@ impl Server {
             .collect();
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n{body}"
         )
         .unwrap();
         let mut text = String::new();
@@ -118,6 +129,16 @@ impl Server {
 
     fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[])
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Reply {
+        let body = body.to_string();
+        let length = body.len().to_string();
+        let headers = [
+            ("content-type", "application/json"),
+            ("content-length", &length),
+        ];
+        self.send_with("POST", path, &headers, &body)
     }
 
     fn publish(&self, epoch: u64, scores: &[(&str, f64)], alerts: &[&str]) {
@@ -404,6 +425,79 @@ fn an_engine_that_is_busy_or_gone_explains_nothing() {
     assert_eq!(without.get("/api/v1/accounts/A/explanation").code, 503);
 }
 
+#[test]
+fn a_late_explanation_is_that_of_the_last_record() {
+    let (desk, queue) = explain_queue(1);
+    let server = Server::start_with(Some(desk.clone()));
+    let status = EngineStatus {
+        phase: Phase::Live,
+        ..(*server.read_model.status()).clone()
+    };
+    let mut kept = explanation("buys", "accounts", "A");
+    kept.record.sequence = 0;
+    server.read_model.publish(vec![kept], Vec::new(), status);
+    // Nobody answers; then the queue is full, too.
+    for _ in 0..2 {
+        let answer = server.get("/api/v1/accounts/A/explanation");
+        assert_eq!(answer.code, 200, "{}", answer.body);
+        assert_eq!(
+            (&answer.json()["drivers_as_of"], &answer.json()["sequence"]),
+            (&json!(7), &json!(0))
+        );
+    }
+    drop(queue);
+}
+
+/// Answers at once, refuses zero days, fails with one, and waits for its partner with two.
+struct FakeSimulator(Barrier);
+
+impl AlertSimulator for FakeSimulator {
+    fn simulate(&self, request: &SimulationRequest) -> Result<Value, SimulationError> {
+        match request.days {
+            Some(0) => Err(SimulationError::Refused("days is 0".into())),
+            Some(1) => Err(SimulationError::Failed("the disk is gone".into())),
+            Some(2) => {
+                self.0.wait();
+                self.0.wait();
+                Ok(json!({}))
+            }
+            _ => Ok(json!({"policies": [{"days": request.days}]})),
+        }
+    }
+}
+
+#[test]
+fn simulations_run_one_at_a_time() {
+    let simulator = Arc::new(FakeSimulator(Barrier::new(2)));
+    let server = Server::start_for(None, Some(SimulatorDesk::new(simulator.clone())));
+    let path = "/api/v1/alerts/simulate";
+    let found = server.post(path, &json!({"days": 60}));
+    assert_eq!(
+        (found.code, found.json()),
+        (200, json!({"policies": [{"days": 60}]}))
+    );
+    for (body, code, words) in [
+        (json!({"days": 0}), 400, "days is 0"),
+        (json!({"days": 1}), 500, "the disk is gone"),
+        (json!({"horizon": 1}), 400, "unknown field `horizon`"),
+    ] {
+        let answer = server.post(path, &body);
+        let told = answer.json()["error"].as_str().unwrap().to_owned();
+        assert_eq!(answer.code, code, "{body}: {told}");
+        assert!(told.contains(words), "{body}: {told}");
+    }
+    thread::scope(|scope| {
+        let first = scope.spawn(|| server.post(path, &json!({"days": 2})).code);
+        simulator.0.wait();
+        assert_eq!(server.post(path, &json!({})).code, 503, "one is under way");
+        simulator.0.wait();
+        assert_eq!(first.join().unwrap(), 200);
+    });
+    assert_eq!(server.post(path, &json!({})).code, 200);
+    assert_eq!(server.get(path).code, 405);
+    assert_eq!(Server::start().post(path, &json!({})).code, 503);
+}
+
 /// Names of the fields of an Avro record schema.
 fn fields_of(schema: &str) -> Vec<String> {
     let schema: Value = serde_json::from_str(schema).unwrap();
@@ -502,7 +596,7 @@ fn nothing_can_be_written() {
     let answer = Server::start().send("POST", "/api/v1/scores", &[("content-length", "0")]);
     assert_eq!(
         (answer.code, answer.json()["error"].as_str()),
-        (405, Some("this path answers GET and HEAD only"))
+        (405, Some("this path does not answer that method"))
     );
 }
 
@@ -565,6 +659,7 @@ fn health_fails_when_the_loop_stands_still() {
         tables: vec![],
         catalog: None,
         explanations: None,
+        simulator: None,
         schemas: None,
         version: String::new(),
     };
@@ -678,6 +773,7 @@ fn an_address_in_use_is_named() {
         tables: vec![],
         catalog: None,
         explanations: None,
+        simulator: None,
         schemas: None,
         version: String::new(),
     };

@@ -1,0 +1,61 @@
+//! `POST /api/v1/alerts/simulate`: the alerts that other policies would have sent.
+
+use std::thread;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::oneshot;
+
+use super::answer::ApiError;
+use crate::service::App;
+use crate::simulate::{SimulationError, SimulationRequest};
+
+/// `POST /api/v1/alerts/simulate`
+pub(crate) async fn simulate(
+    State(app): State<App>,
+    request: Result<Json<SimulationRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let Some(desk) = &app.state.simulator else {
+        return Err(ApiError::unavailable(
+            "this process has no history to simulate alerts on",
+            "start it with --history and the folder with the sources' files",
+        ));
+    };
+    let Json(request) = request.map_err(|rejection| {
+        ApiError::bad_request(
+            rejection.body_text(),
+            "send a JSON object with any of days, until, policies, caps and list; the content-type is application/json",
+        )
+    })?;
+    let Some(turn) = desk.take() else {
+        return Err(ApiError::unavailable(
+            "another simulation is under way",
+            "ask again when it has ended; it takes minutes at most",
+        ));
+    };
+    let (answered, answer) = oneshot::channel();
+    // A thread of its own: the process does not wait for it when it ends, and a client that went
+    // away no longer listens.
+    let simulation = thread::Builder::new().name("leadpulse-simulate".to_owned());
+    let spawned = simulation.spawn(move || {
+        let outcome = turn.simulate(&request);
+        drop(turn);
+        drop(answered.send(outcome));
+    });
+    if let Err(error) = spawned {
+        return Err(ApiError::internal(format!(
+            "no thread can be started: {error}"
+        )));
+    }
+    match answer.await {
+        Ok(Ok(found)) => Ok(Json(found).into_response()),
+        Ok(Err(SimulationError::Refused(words))) => Err(ApiError::bad_request(
+            words,
+            "policies and caps are those of leadpulse.toml, as JSON",
+        )),
+        Ok(Err(SimulationError::Failed(words))) => Err(ApiError::internal(words)),
+        Err(_) => Err(ApiError::internal("the simulation ended without an answer")),
+    }
+}
