@@ -7,6 +7,7 @@ mod entity;
 mod explanation;
 mod process;
 mod scores;
+mod worklist;
 
 pub(crate) use alerts::alerts;
 pub(crate) use dead_letters::dead_letters;
@@ -14,6 +15,7 @@ pub(crate) use entity::entity;
 pub(crate) use explanation::explanation;
 pub(crate) use process::{healthz, metrics, readyz, status, version};
 pub(crate) use scores::scores;
+pub(crate) use worklist::worklist;
 
 use answer::ApiError;
 
