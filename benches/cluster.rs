@@ -205,6 +205,8 @@ impl Feed {
             dead_letters,
             epochs,
             policy_state,
+            worklist,
+            exposures,
         } = outputs;
         for topic in [
             scores,
@@ -213,6 +215,8 @@ impl Feed {
             dead_letters,
             epochs,
             policy_state,
+            worklist,
+            exposures,
         ] {
             *topic = own(topic);
         }

@@ -110,6 +110,7 @@ impl Driver {
             tick_ms: options.tick_ms as i64,
             current_scores: true,
             caps: ground.loaded.config.alerts.caps.checked()?,
+            work_lists: ground.loaded.config.work_lists()?,
         })?;
         Ok(Self {
             machine,
@@ -227,8 +228,10 @@ impl Driver {
         let EpochViews {
             scores,
             alerts,
+            work_lists,
             dead_letters,
         } = epoch.into_views();
+        self.read_model.publish_work_lists(work_lists);
         self.read_model.publish_dead_letters(dead_letters);
         self.read_model.publish(scores, alerts, status);
         work.spent("publish", publishing);

@@ -74,6 +74,8 @@ impl Deployment {
             dead_letters: format!("{name}.dlq"),
             epochs: format!("{name}.epochs"),
             policy_state: format!("{name}.policy"),
+            worklist: format!("{name}.worklist"),
+            exposures: format!("{name}.exposures"),
         };
         let options = KafkaOptions {
             brokers: servers.into(),

@@ -23,7 +23,7 @@ use crate::harness::{kafka, repository, unique};
 use crate::proxy::{Client, Proxy};
 
 /// Every output topic.
-pub const OUTPUTS: [Output; 6] = Output::ALL;
+pub const OUTPUTS: [Output; 8] = Output::ALL;
 
 /// A deployment.
 pub struct Scenario {
@@ -210,6 +210,8 @@ impl Scenario {
             dead_letters: format!("{prefix}.dlq"),
             epochs: format!("{prefix}.epochs"),
             policy_state: format!("{prefix}.policy"),
+            worklist: format!("{prefix}.worklist"),
+            exposures: format!("{prefix}.exposures"),
         };
         let options = &self.options;
         let values = [
@@ -222,6 +224,8 @@ impl Scenario {
             ("OUTPUTS__DEAD_LETTERS", &options.outputs.dead_letters),
             ("OUTPUTS__EPOCHS", &options.outputs.epochs),
             ("OUTPUTS__POLICY_STATE", &options.outputs.policy_state),
+            ("OUTPUTS__WORKLIST", &options.outputs.worklist),
+            ("OUTPUTS__EXPOSURES", &options.outputs.exposures),
         ];
         self.environment = values
             .map(|(name, value)| (format!("LEADPULSE_KAFKA__{name}"), value.clone()))

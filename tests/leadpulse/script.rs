@@ -11,7 +11,7 @@ use leadpulse_engine::{
 use leadpulse_graph::{GraphOptions, Tracking};
 use leadpulse_kafka::{OwnedRecord, SchemaPort};
 use leadpulse_model::Bundle;
-use leadpulse_policy::{CapOptions, PolicyOptions};
+use leadpulse_policy::{CapOptions, PolicyOptions, WorkListOptions};
 use leadpulse_project::{Anchors, Project, TaskSource};
 use leadpulse_registry::FolderStore;
 use leadpulse_schema::Catalog;
@@ -187,6 +187,9 @@ fn machine(scenario: &Scenario) -> Machine {
         tick_ms: tick_ms as i64,
         current_scores: true,
         caps: CapOptions::default().checked().unwrap(),
+        work_lists: WorkListOptions::default()
+            .checked(EngineOptions::default().tick_ms, 0)
+            .unwrap(),
     })
     .unwrap()
 }

@@ -64,6 +64,7 @@ pub fn check(path: &Path, overrides: &[(&str, String)], connect: bool) -> CheckR
         check_sources(&loaded, catalog, &mut report);
         check_queries(&loaded, catalog, &mut report);
     }
+    check_actions(&loaded, &mut report);
     if connect && can_connect {
         if let Some(options) = &loaded.config.registry {
             check_registry(options, &mut report);
@@ -102,6 +103,19 @@ fn check_queries(loaded: &Loaded, catalog: &Arc<Catalog>, report: &mut CheckRepo
     }
 }
 
+/// Remarks on tasks whose rules leave scores without a recommended action.
+fn check_actions(loaded: &Loaded, report: &mut CheckReport) {
+    for task in &loaded.config.tasks {
+        if task.policy.has_scores_without_action() {
+            report.remark(format!(
+                "task {:?}: every rule of tasks.policy.actions has conditions, so a score that fits none has no \
+                 action; end with a rule without `when` to give it one",
+                task.name
+            ));
+        }
+    }
+}
+
 fn check_registry(options: &RegistryOptions, report: &mut CheckReport) {
     let asked = RegistryMetrics::register(&Registry::new())
         .map_err(DeployError::from)
@@ -132,4 +146,42 @@ fn check_kafka(loaded: &Loaded, catalog: Option<&Catalog>, report: &mut CheckRep
         .faults
         .extend(found.faults.into_iter().map(Into::into));
     report.remarks.extend(found.remarks);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn without_action(path: &Path) -> Vec<String> {
+        let report = check(path, &[], false);
+        let remarks = report.remarks.into_iter();
+        remarks.filter(|one| one.contains("no action")).collect()
+    }
+
+    #[test]
+    fn every_shipped_task_has_an_action_for_every_score() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../leadpulse.toml");
+        let loaded = Loaded::read(&path, &[]).unwrap();
+        let tasks = &loaded.config.tasks;
+        assert!(tasks.iter().all(|task| !task.policy.actions.is_empty()));
+        assert_eq!(without_action(&path), [""; 0]);
+    }
+
+    #[test]
+    fn a_task_that_leaves_scores_without_action_is_remarked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("leadpulse.toml");
+        let toml = r#"
+            [[tasks]]
+            name = "wins"
+            query = "PREDICT COUNT(a.*, 0, 1, days) > 0 FOR EACH b.c"
+            [[tasks.policy.actions]]
+            code = "call"
+            when = { min_probability = 0.5 }
+        "#;
+        std::fs::write(&path, toml).unwrap();
+        let remarks = without_action(&path);
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        assert!(remarks[0].contains("task \"wins\""), "{remarks:?}");
+    }
 }

@@ -9,7 +9,7 @@ use leadpulse_engine::EngineOptions;
 use leadpulse_graph::GraphOptions;
 use leadpulse_kafka::KafkaOptions;
 use leadpulse_model::FitOptions;
-use leadpulse_policy::{CapOptions, PolicyOptions};
+use leadpulse_policy::{CapOptions, PolicyError, PolicyOptions, WorkListOptions, WorkLists};
 use leadpulse_project::Anchors;
 use leadpulse_registry::RegistryOptions;
 use leadpulse_schema::{
@@ -118,10 +118,23 @@ pub struct Config {
     pub engine: EngineOptions,
     /// Settings of the alerts of all tasks.
     pub alerts: AlertConfig,
+    /// The lists of what each person should work on next.
+    pub worklist: WorkListOptions,
     /// Brokers, topics and limits of the Kafka ports.
     pub kafka: KafkaOptions,
     /// A schema registry; `None` takes writer schemas from the schemas folder.
     pub registry: Option<RegistryOptions>,
     /// Listener and limits of the HTTP API.
     pub server: ServerOptions,
+}
+
+impl Config {
+    /// The work lists, whose spans begin at the local midnight of caps.
+    ///
+    /// # Errors
+    /// A size or a span out of its range.
+    pub fn work_lists(&self) -> Result<WorkLists, PolicyError> {
+        let offset_minutes = self.alerts.caps.utc_offset_minutes;
+        self.worklist.checked(self.engine.tick_ms, offset_minutes)
+    }
 }

@@ -130,6 +130,14 @@ pub enum ConfigError {
         /// The setting at fault.
         source: Box<PolicyError>,
     },
+    /// The work lists have a fault.
+    #[error("{path}")]
+    WorkLists {
+        /// The configuration.
+        path: PathBuf,
+        /// The setting at fault.
+        source: PolicyError,
+    },
     /// A value in force cannot be written as TOML.
     #[error(transparent)]
     Unprintable(#[from] toml::ser::Error),

@@ -264,6 +264,7 @@ impl Assembly<'_> {
             explain_top: config.engine.explain_top,
             current_scores: config.kafka.outputs.writes(Output::CurrentScores),
             caps: config.alerts.caps.checked()?,
+            work_lists: config.work_lists()?,
         })
     }
 }

@@ -318,6 +318,12 @@ impl Loaded {
         if let Some(registry) = &config.registry {
             faults.extend(registry.validate().err().map(Into::into));
         }
+        if let Err(source) = config.work_lists() {
+            faults.push(ConfigError::WorkLists {
+                path: self.path.clone(),
+                source,
+            });
+        }
         let mut names = BTreeSet::new();
         for task in &config.tasks {
             if !names.insert(&task.name) {

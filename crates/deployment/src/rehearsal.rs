@@ -22,7 +22,7 @@ use leadpulse_features::{Scorer, assignee};
 use leadpulse_graph::{Graph, Tracking};
 use leadpulse_history::{Files, Replay};
 use leadpulse_kafka::SchemaPort;
-use leadpulse_policy::Caps;
+use leadpulse_policy::{Caps, WorkLists};
 use leadpulse_project::Project;
 use leadpulse_registry::FolderStore;
 use leadpulse_schema::RowBatch;
@@ -109,6 +109,7 @@ impl Rehearsal<'_> {
             explain_top: 0,
             current_scores: false,
             caps: self.caps.clone(),
+            work_lists: WorkLists::none(),
         })?)
     }
 }

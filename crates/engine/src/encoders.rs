@@ -4,8 +4,8 @@
 //! are the engine's own format; their codec reads every version that a release wrote.
 
 use leadpulse_records::{
-    ALERT_SCHEMA, Alert, POLICY_STATE_SCHEMA, PolicyStateRecord, ReadError, RecordCodec,
-    SCORE_SCHEMA, Score,
+    ALERT_SCHEMA, Alert, EXPOSURE_SCHEMA, Exposure, POLICY_STATE_SCHEMA, PolicyStateRecord,
+    ReadError, RecordCodec, SCORE_SCHEMA, Score, WORK_LIST_SCHEMA, WorkList,
 };
 use leadpulse_schema::Frame;
 use serde::de::DeserializeOwned;
@@ -29,6 +29,8 @@ pub struct OutputEncoders {
     epoch_v1: RecordCodec,
     layout: RecordCodec,
     policy_state: RecordCodec,
+    work_list: RecordCodec,
+    exposure: RecordCodec,
 }
 
 impl OutputEncoders {
@@ -51,6 +53,8 @@ impl OutputEncoders {
             epoch_v1: RecordCodec::new(EPOCH_V1, 0),
             layout: codec(LAYOUT, "epochs-layout-value")?,
             policy_state: codec(POLICY_STATE_SCHEMA, "policy-state-value")?,
+            work_list: codec(WORK_LIST_SCHEMA, "worklist-value")?,
+            exposure: codec(EXPOSURE_SCHEMA, "exposures-value")?,
         })
     }
 
@@ -77,6 +81,16 @@ impl OutputEncoders {
     /// Writes a policy state as a framed Avro record.
     pub fn policy_state(&self, record: &PolicyStateRecord) -> Vec<u8> {
         self.policy_state.encode(record)
+    }
+
+    /// Writes a work list as a framed Avro record.
+    pub fn work_list(&self, record: &WorkList) -> Vec<u8> {
+        self.work_list.encode(record)
+    }
+
+    /// Writes an exposure as a framed Avro record.
+    pub fn exposure(&self, record: &Exposure) -> Vec<u8> {
+        self.exposure.encode(record)
     }
 
     /// Reads a record of the epochs topic back, of any format that a release wrote. A record that
@@ -152,6 +166,18 @@ impl OutputEncoders {
         schemas: &dyn SchemaStore,
     ) -> Result<PolicyStateRecord, PortError> {
         read(&self.policy_state, "a policy state", value, schemas)
+    }
+
+    /// Reads a work list back.
+    ///
+    /// # Errors
+    /// As [`Self::read_score`].
+    pub fn read_work_list(
+        &self,
+        value: &[u8],
+        schemas: &dyn SchemaStore,
+    ) -> Result<WorkList, PortError> {
+        read(&self.work_list, "a work list", value, schemas)
     }
 }
 

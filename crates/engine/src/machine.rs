@@ -19,6 +19,7 @@ mod admit;
 mod answer;
 mod decide;
 mod deployed;
+mod exposures;
 mod fold;
 mod notices;
 mod reasons;
@@ -30,6 +31,7 @@ mod stored;
 mod swap;
 mod ticks;
 mod track;
+mod worklists;
 
 use decide::Asked;
 use notices::kept_letters;

@@ -24,6 +24,8 @@ pub struct Metrics {
     scores: IntCounterVec,
     alerts: IntCounterVec,
     suppressed: IntCounterVec,
+    exposures: IntCounterVec,
+    work_lists: IntCounterVec,
     explanations: IntCounterVec,
     requests: IntCounterVec,
     retractions: IntCounter,
@@ -154,9 +156,19 @@ impl Metrics {
                 "Crossings that fired no alert, by type and reason.",
                 &["type", "reason"],
             )?,
+            exposures: counters(
+                "leadpulse_exposures_total",
+                "Exposure records committed, by group: told, held_out, digest.",
+                &["group"],
+            )?,
+            work_lists: counters(
+                "leadpulse_work_lists_written_total",
+                "Work lists committed, by task.",
+                &["task"],
+            )?,
             explanations: counters(
                 "leadpulse_explanations_total",
-                "Explanations of committed scores, by task and outcome: made, carried (an older one came with the score), over_budget.",
+                "Explanations of committed scores, by task and outcome: made, listed (for a work list), carried (an older one came with the score), over_budget.",
                 &["task", "outcome"],
             )?,
             requests: counters(
@@ -340,6 +352,12 @@ impl Metrics {
             self.suppressed
                 .with_label_values(&[alert_type, reason])
                 .inc_by(*n);
+        }
+        for (group, n) in &tally.exposures {
+            self.exposures.with_label_values(&[group]).inc_by(*n);
+        }
+        for (task, n) in &tally.work_lists {
+            self.work_lists.with_label_values(&[task]).inc_by(*n);
         }
         for ((task, outcome), n) in &tally.explanations {
             self.explanations

@@ -16,13 +16,15 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use serde::Serialize;
 
-use leadpulse_records::{KeptLetter, ShownAlert, ShownScore};
+use leadpulse_records::{KeptLetter, ShownAlert, ShownScore, WorkList};
 
 mod letters;
+mod lists;
 
 pub use letters::{LETTERS_KEPT, LETTERS_KEPT_OF_A_KIND, LetterKind, LettersPage};
 
 use letters::Letters;
+use lists::KeptLists;
 
 /// Alerts that the read model keeps; older ones are in their topic.
 pub const ALERTS_KEPT: usize = 1000;
@@ -146,6 +148,7 @@ pub struct ReadModel {
     rankings: DashMap<RankingKey, TaskRanking>,
     alerts: RwLock<Alerts>,
     letters: RwLock<Letters>,
+    lists: RwLock<KeptLists>,
     status: ArcSwap<EngineStatus>,
     conditions: RwLock<BTreeMap<&'static str, StandingRemark>>,
     beats: AtomicU64,
@@ -188,6 +191,7 @@ impl ReadModel {
             rankings: DashMap::new(),
             alerts: RwLock::default(),
             letters: RwLock::default(),
+            lists: RwLock::default(),
             status: ArcSwap::from_pointee(status),
             conditions: RwLock::default(),
             beats: AtomicU64::new(0),
@@ -229,6 +233,21 @@ impl ReadModel {
             kept.newest_last.drain(..surplus);
         }
         self.set_status(status);
+    }
+
+    /// Makes work lists visible, each in the place of the one before.
+    pub fn publish_work_lists(&self, lists: Vec<Arc<WorkList>>) {
+        if !lists.is_empty() {
+            let mut kept = self.lists.write().unwrap_or_else(PoisonError::into_inner);
+            kept.replace(lists);
+        }
+    }
+
+    /// The newest work lists of a task, of one person or of all, in order of their keys, and a number
+    /// that changes whenever one does. The person is empty for the list of nobody.
+    pub fn work_lists(&self, task: &str, owner: Option<&str>) -> (u64, Vec<Arc<WorkList>>) {
+        let kept = self.lists.read().unwrap_or_else(PoisonError::into_inner);
+        kept.of(task, owner)
     }
 
     /// Makes dead letters visible, oldest first.

@@ -20,4 +20,5 @@ mod engine {
     mod stops;
     mod stored;
     mod ticks;
+    mod worklists;
 }

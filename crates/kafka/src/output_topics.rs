@@ -22,6 +22,10 @@ pub struct OutputTopics {
     pub epochs: String,
     /// Policy state; one partition.
     pub policy_state: String,
+    /// Work lists; one partition.
+    pub worklist: String,
+    /// Alerts that were told or held out; one partition.
+    pub exposures: String,
 }
 
 /// The `[kafka.outputs]` section as written.
@@ -34,6 +38,8 @@ struct ConfiguredOutputs {
     dead_letters: Option<String>,
     epochs: Option<String>,
     policy_state: Option<String>,
+    worklist: Option<String>,
+    exposures: Option<String>,
 }
 
 impl From<ConfiguredOutputs> for OutputTopics {
@@ -46,6 +52,8 @@ impl From<ConfiguredOutputs> for OutputTopics {
             dead_letters: configured.dead_letters.unwrap_or(names.dead_letters),
             epochs: names.epochs,
             policy_state: configured.policy_state.unwrap_or(names.policy_state),
+            worklist: configured.worklist.unwrap_or(names.worklist),
+            exposures: configured.exposures.unwrap_or(names.exposures),
         }
     }
 }
@@ -72,6 +80,8 @@ impl OutputTopics {
             dead_letters: name("dlq"),
             epochs: epochs.to_owned(),
             policy_state: name("policy-state"),
+            worklist: name("worklist"),
+            exposures: name("exposures"),
         }
     }
 
@@ -84,6 +94,8 @@ impl OutputTopics {
             Output::DeadLetters => &self.dead_letters,
             Output::Epochs => &self.epochs,
             Output::PolicyState => &self.policy_state,
+            Output::WorkLists => &self.worklist,
+            Output::Exposures => &self.exposures,
         }
     }
 
@@ -93,7 +105,7 @@ impl OutputTopics {
         !self.name(output).is_empty()
     }
 
-    pub(crate) fn fields(&self) -> [(&'static str, &str); 6] {
+    pub(crate) fn fields(&self) -> [(&'static str, &str); 8] {
         [
             ("scores", &self.scores),
             ("current_scores", &self.current_scores),
@@ -101,6 +113,8 @@ impl OutputTopics {
             ("dead_letters", &self.dead_letters),
             ("epochs", &self.epochs),
             ("policy_state", &self.policy_state),
+            ("worklist", &self.worklist),
+            ("exposures", &self.exposures),
         ]
     }
 }
@@ -124,6 +138,8 @@ mod tests {
                     "scoring.dlq.v1",
                     "scoring.epochs.v1",
                     "scoring.policy-state.v1",
+                    "scoring.worklist.v1",
+                    "scoring.exposures.v1",
                 ],
             ),
             (
@@ -135,6 +151,8 @@ mod tests {
                     "epochs-eu.dlq.v2",
                     "epochs-eu.epochs.v2",
                     "epochs-eu.policy-state.v2",
+                    "epochs-eu.worklist.v2",
+                    "epochs-eu.exposures.v2",
                 ],
             ),
             (
@@ -146,6 +164,8 @@ mod tests {
                     "pulse-dlq",
                     "pulse",
                     "pulse-policy-state",
+                    "pulse-worklist",
+                    "pulse-exposures",
                 ],
             ),
         ];

@@ -170,9 +170,13 @@ pub fn describe(
         .map(|input| (input.topic.as_str(), Need::Input))
         .collect();
     wanted.push((outputs.name(Output::Epochs), Need::Epochs));
-    let latest = [Output::PolicyState, Output::CurrentScores]
-        .into_iter()
-        .filter(|output| outputs.writes(*output));
+    let latest = [
+        Output::PolicyState,
+        Output::CurrentScores,
+        Output::WorkLists,
+    ]
+    .into_iter()
+    .filter(|output| outputs.writes(*output));
     wanted.extend(latest.map(|output| (outputs.name(output), Need::Latest)));
     let settings = settings_of(options, &wanted)?;
     let reader = OffsetReader::connect(options, Isolation::Uncommitted, metrics)?;

@@ -80,8 +80,10 @@ pub fn output_topics(options: &KafkaOptions) -> Vec<TopicSpec> {
         let mut spec = match output {
             Output::Scores => TopicSpec::log(name, options.output_partitions),
             Output::CurrentScores => TopicSpec::latest_by_key(name, options.output_partitions),
-            Output::Alerts | Output::DeadLetters | Output::Epochs => TopicSpec::log(name, 1),
-            Output::PolicyState => TopicSpec::latest_by_key(name, 1),
+            Output::Alerts | Output::DeadLetters | Output::Epochs | Output::Exposures => {
+                TopicSpec::log(name, 1)
+            }
+            Output::PolicyState | Output::WorkLists => TopicSpec::latest_by_key(name, 1),
         };
         let bytes = if output == Output::DeadLetters {
             DEAD_LETTER_BYTES
@@ -284,7 +286,10 @@ mod tests {
                 "{output:?}"
             );
             assert!(spec.settings.contains(&("retention.ms", "-1")));
-            let keeps_newest = matches!(output, Output::CurrentScores | Output::PolicyState);
+            let keeps_newest = matches!(
+                output,
+                Output::CurrentScores | Output::PolicyState | Output::WorkLists
+            );
             assert_eq!(
                 spec.settings.contains(&("cleanup.policy", "compact")),
                 keeps_newest,

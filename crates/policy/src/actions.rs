@@ -150,6 +150,16 @@ pub struct Action {
     pub expires_days: Option<u32>,
 }
 
+/// Code of actions that recommend to do nothing.
+const NOTHING_TO_DO: &str = "none";
+
+impl Action {
+    /// True for an action that recommends to do nothing: its code is `none`.
+    pub fn is_nothing(&self) -> bool {
+        &*self.code == NOTHING_TO_DO
+    }
+}
+
 /// Checked rules, in the order of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct ActionTable {
@@ -268,6 +278,13 @@ impl ActionWhen {
                 now.silent_ms
                     .is_none_or(|silent| silent >= i64::from(days) * DAY_MS)
             })
+    }
+}
+
+impl ActionOptions {
+    /// True for a rule that fits every score.
+    pub fn is_fallback(&self) -> bool {
+        self.when == ActionWhen::default()
     }
 }
 

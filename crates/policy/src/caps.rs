@@ -170,6 +170,12 @@ impl Caps {
         kept.map(|(owner, one)| self.end_ms(owner, one.day)).min()
     }
 
+    /// End of the local day of a person that a moment lies in, milliseconds. The name is empty for
+    /// alerts of nobody.
+    pub fn day_ends_at_ms(&self, owner: &str, at_ms: i64) -> i64 {
+        self.end_ms(owner, self.day(owner, at_ms))
+    }
+
     fn offset_ms(&self, owner: &str) -> i64 {
         let own = self.options.utc_offset_minutes_of.get(owner);
         let minutes = own.copied().unwrap_or(self.options.utc_offset_minutes);

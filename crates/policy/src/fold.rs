@@ -12,6 +12,7 @@ mod memory;
 mod severity;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use leadpulse_schema::Absence;
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,7 @@ use crate::facts::AlertFacts;
 use crate::level;
 use crate::policy::Policy;
 use crate::suppress::{AccountOverride, OverrideKind};
-use crate::trend;
+use crate::trend::{self, Trend};
 use drafting::supersede;
 use memory::{OpenAlert, RuleMemory, Turn, Turning};
 
@@ -107,7 +108,30 @@ pub struct Folded {
     pub changed: bool,
 }
 
+/// The score of an entity between two ticks, as far as lists need it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedScore {
+    /// The band; `None` below all bands.
+    pub band: Option<Arc<str>>,
+    /// The score to compare with: about a week before, or the oldest known.
+    pub change: Option<ScoreChange>,
+    /// The direction from `change` to now; unknown without one.
+    pub trend: Trend,
+}
+
 impl Policy {
+    /// Band and direction of an entity, given its memory and the probability that it stands at.
+    pub fn listed(&self, state: &AlertState, tick_ms: i64, probability: f64) -> ListedScore {
+        let is_known = state.fingerprint == self.rules.fingerprint;
+        let level = if is_known { state.level } else { 0 };
+        let change = self.standing_change(&state.history, tick_ms, probability);
+        ListedScore {
+            band: self.thresholds.band_name_at(level),
+            change: change.from,
+            trend: change.trend,
+        }
+    }
+
     /// Folds one observation into the memory of an entity.
     ///
     /// Ticks of one entity come in ascending order. A tick at or before the last one changes
@@ -366,11 +390,20 @@ impl Policy {
 
     /// The reason for which an account gets no alert now.
     fn held_back(&self, now: &Moment<'_>) -> Option<SuppressReason> {
-        match now.ruling() {
+        self.held_back_by(now.ruling(), now.seen.facts)
+    }
+
+    /// The reason for which an account gets no alert under a ruling in force.
+    pub(crate) fn held_back_by(
+        &self,
+        ruling: Option<OverrideKind>,
+        facts: &AlertFacts,
+    ) -> Option<SuppressReason> {
+        match ruling {
             Some(OverrideKind::Pin) => None,
             Some(OverrideKind::Mute) => Some(SuppressReason::Muted),
             Some(OverrideKind::Exclude) => Some(SuppressReason::Excluded),
-            None => self.rules.suppress.reason(now.seen.facts),
+            None => self.rules.suppress.reason(facts),
         }
     }
 

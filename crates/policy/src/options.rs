@@ -159,6 +159,12 @@ impl Default for EmitStep {
 }
 
 impl PolicyOptions {
+    /// True if there are rules for actions, all of them with conditions: a score that fits none has
+    /// no action.
+    pub fn has_scores_without_action(&self) -> bool {
+        !self.actions.is_empty() && !self.actions.iter().any(ActionOptions::is_fallback)
+    }
+
     /// Checks everything once, so that later code need not.
     ///
     /// # Errors
@@ -270,6 +276,19 @@ mod tests {
             error.contains(message),
             "{error:?} does not say {message:?}"
         );
+    }
+
+    #[rstest]
+    #[case("[]", false)]
+    #[case(r#"[{"code":"call","when":{"min_probability":0.2}}]"#, true)]
+    #[case(
+        r#"[{"code":"call","when":{"min_probability":0.2}},{"code":"none"}]"#,
+        false
+    )]
+    fn rules_without_a_fallback_are_seen(#[case] actions: &str, #[case] expected: bool) {
+        let json = format!(r#"{{"actions":{actions}}}"#);
+        let options: PolicyOptions = serde_json::from_str(&json).unwrap();
+        assert_eq!(options.has_scores_without_action(), expected, "{actions}");
     }
 
     #[rstest]

@@ -15,8 +15,10 @@ use crate::score::{INELIGIBLE, SCORED, Score, ShownScore};
 use crate::symbol::Symbol;
 
 mod alert;
+mod listing;
 
 pub(crate) use alert::part;
+pub use listing::Listing;
 
 /// Events that a record names, at most.
 const TRACED_EVENTS: usize = 8;
@@ -188,11 +190,22 @@ impl Emission<'_> {
 
     /// Action of the first rule that fits the score, or the alert that comes with it.
     fn action(&self, people: &CommitteeFact, alert: Option<AlertType>) -> Option<&Action> {
+        let top_group = self.explained.and_then(Explained::top_group);
+        self.action_by(people, alert, top_group)
+    }
+
+    /// As [`Self::action`], with the code of the strongest positive group.
+    fn action_by(
+        &self,
+        people: &CommitteeFact,
+        alert: Option<AlertType>,
+        top_group: Option<&str>,
+    ) -> Option<&Action> {
         let probability = self.logit.ok().map(probability)?;
         self.actions.choose(&Situation {
             band: self.decision.band.as_deref(),
             trend: self.decision.trend,
-            top_group: self.explained.and_then(Explained::top_group),
+            top_group,
             alert,
             probability,
             active_members: people.active,

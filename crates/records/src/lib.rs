@@ -9,6 +9,7 @@ mod dead_letter;
 mod digest;
 mod emission;
 mod explained;
+mod exposure;
 mod output;
 mod people;
 mod policy_state;
@@ -16,6 +17,7 @@ mod score;
 mod shown_letter;
 mod symbol;
 mod wording;
+mod worklist;
 
 pub use alert::{
     ALERT_SCHEMA, Alert, AlertPart, Committee, CommitteeMember, OpenOpportunity, RecentEvent,
@@ -29,8 +31,9 @@ pub use dead_letter::{
     Rejected, without_key, without_original_headers, without_value,
 };
 pub use digest::digest_alert;
-pub use emission::{Emission, EmissionRecords, Lineage, Standing, facts_json, name_of};
+pub use emission::{Emission, EmissionRecords, Lineage, Listing, Standing, facts_json, name_of};
 pub use explained::{Explained, drivers};
+pub use exposure::{EXPOSURE_SCHEMA, Exposure, ExposureGroup};
 pub use output::{Output, OutputRecord, output_key};
 pub use people::vocabulary;
 pub use policy_state::{POLICY_STATE_SCHEMA, PolicyStateRecord};
@@ -39,3 +42,4 @@ pub use score::{
 };
 pub use shown_letter::{BytesShown, HeaderShown, KeptLetter, ShownLetter};
 pub use symbol::{Symbol, TypeName};
+pub use worklist::{ListReasons, WORK_LIST_SCHEMA, WorkList, WorkListEntry};

@@ -15,17 +15,23 @@ pub enum Output {
     PolicyState,
     /// The newest score record of each (task, entity); a tombstone once the entity is deleted.
     CurrentScores,
+    /// The newest work list of each (task, person).
+    WorkLists,
+    /// Alerts that were told, or held out, one record each.
+    Exposures,
 }
 
 impl Output {
     /// All outputs, in order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Scores,
         Self::Alerts,
         Self::DeadLetters,
         Self::Epochs,
         Self::PolicyState,
         Self::CurrentScores,
+        Self::WorkLists,
+        Self::Exposures,
     ];
 }
 

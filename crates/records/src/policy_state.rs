@@ -18,6 +18,9 @@ pub struct PolicyStateRecord {
     /// JSON of the memory of alerts; `None` before an entity's first tick.
     #[serde(default)]
     pub alerts: Option<String>,
+    /// Logit that work lists rank the entity by; `None` without a score.
+    #[serde(default)]
+    pub listed: Option<f64>,
 }
 
 /// Table of the record that holds the days under way of all owners' caps.
@@ -34,6 +37,7 @@ impl PolicyStateRecord {
             band: None,
             state,
             alerts: None,
+            listed: None,
         }
     }
 

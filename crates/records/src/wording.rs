@@ -35,10 +35,32 @@ pub(crate) struct Telling<'a> {
 impl Telling<'_> {
     /// The sentence.
     pub(crate) fn sentence(&self) -> String {
+        let mut clauses = self.clauses();
+        if clauses.is_empty() {
+            clauses.push(self.plainly());
+        }
+        self.composed(clauses)
+    }
+
+    /// The sentence of an entry on a work list: activity, else silence, else the strongest signal.
+    pub(crate) fn list_sentence(&self, signal: Option<&str>) -> String {
+        let mut clauses = self.activity();
+        if clauses.is_empty() {
+            clauses = self.stopped();
+        }
+        if clauses.is_empty() {
+            clauses.push("no activity yet".to_owned());
+            clauses.extend(signal.map(|signal| format!("; strongest signal: {signal}")));
+        }
+        self.composed(clauses)
+    }
+
+    /// Clauses, the most telling first and at least one, with name, score and next step.
+    fn composed(&self, clauses: Vec<String>) -> String {
         let name = short(self.name, LONGEST_NAME);
         let score = self.score();
-        let mut clauses = self.clauses().into_iter();
-        let first = clauses.next().unwrap_or_else(|| self.plainly());
+        let mut clauses = clauses.into_iter();
+        let first = clauses.next().unwrap_or_default();
         let room = LONGEST.saturating_sub(length(&name) + length(&score) + 2);
         let mut told = short(&first, room.saturating_sub(1));
         let next = self.next_step();

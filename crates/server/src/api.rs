@@ -8,6 +8,7 @@ mod explanation;
 mod process;
 mod scores;
 mod simulate;
+mod worklist;
 
 pub(crate) use alerts::alerts;
 pub(crate) use dead_letters::dead_letters;
@@ -16,6 +17,7 @@ pub(crate) use explanation::explanation;
 pub(crate) use process::{healthz, metrics, readyz, status, version};
 pub(crate) use scores::scores;
 pub(crate) use simulate::simulate;
+pub(crate) use worklist::worklist;
 
 use answer::ApiError;
 

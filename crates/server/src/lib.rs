@@ -14,6 +14,7 @@
 //! | `/api/v1/{table}/{id}/explanation` | why the entity's score is what it is, as of now: `task`; 409 while it has no score, 503 while the engine cannot answer |
 //! | `/api/v1/alerts` | the newest alerts: `limit` |
 //! | `POST /api/v1/alerts/simulate` | the alerts that policies would have sent on a history, judged: `days`, `until`, `policies`, `caps`, `list` |
+//! | `/api/v1/worklist` | the newest work lists: `task`, `owner` |
 //! | `/api/v1/dead-letters` | the newest records that could not be used, with reason, remedy and a look into their bytes: `topic`, `reason`, `limit` |
 //! | `/api/v1/status` | phase, epoch, `as_of`, lag, tasks with their bands |
 //! | `/metrics` | the given registry, Prometheus text format |

@@ -115,9 +115,11 @@ fn shipped_schemas_load() {
         [
             "alert",
             "epoch_record",
+            "exposure",
             "partition_layout",
             "policy_state",
-            "score"
+            "score",
+            "worklist"
         ]
     );
     for (name, json) in inputs.iter().chain(&outputs) {

@@ -1,3 +1,4 @@
+use leadpulse_records::WorkListEntry;
 use leadpulse_schema::{FolderRegistry, SchemaRef, WriterSchema};
 use serde_json::{Value as Json, json};
 
@@ -17,6 +18,8 @@ impl SchemaStore for Folder {
             EPOCH_V1,
             LAYOUT,
             POLICY_STATE_SCHEMA,
+            WORK_LIST_SCHEMA,
+            EXPOSURE_SCHEMA,
         ];
         let found = shipped
             .into_iter()
@@ -315,4 +318,78 @@ fn an_unreadable_score_names_its_kind() {
     let layout = encoders.layout(&layout());
     let error = encoders.read_score(&layout[..9], &Folder).unwrap_err();
     assert!(error.to_string().contains("score record"), "{error}");
+}
+
+fn work_list() -> WorkList {
+    let entry = WorkListEntry {
+        entity_type: "contacts".into(),
+        entity_id: "C1".into(),
+        account_id: "A1".into(),
+        name: Some("Kim".into()),
+        quality: Some("sound".into()),
+        probability: 0.5,
+        logit: 1e-5,
+        percentile: 99.5,
+        rank: 1,
+        ranked: 200,
+        band: Some("hot".into()),
+        trend: "steady".into(),
+        top_group: Some("usage".into()),
+        top_signal: Some("Usage (3 people)".into()),
+        drivers_as_of: 1_700_000_000_000,
+        summary: "Kim: 1 person active this week. 50 %.".into(),
+        recommended_action: Some("call".into()),
+        recommended_action_label: Some("Call".into()),
+        suggested_contact_id: Some("C1".into()),
+        value_at_stake: Some(5000.0),
+        has_open_opportunity: true,
+        listed_since: 1_700_000_000_000,
+    };
+    WorkList {
+        task: "t".into(),
+        owner_id: Some("ann".into()),
+        as_of: 1_700_000_010_000,
+        horizon_days: Some(90),
+        bundle_id: Some("b".into()),
+        entries: vec![entry],
+    }
+}
+
+#[test]
+fn work_lists_and_exposures_fill_their_schemas() {
+    let encoders = OutputEncoders::new(&Folder).unwrap();
+    check(&encoders.work_list, WORK_LIST_SCHEMA, &work_list());
+    let exposure = Exposure {
+        exposure_id: "e".into(),
+        task: "t".into(),
+        entity_type: "contacts".into(),
+        entity_id: "C1".into(),
+        account_id: "A1".into(),
+        owner_id: Some("ann".into()),
+        r#type: "threshold_up",
+        severity: "P1",
+        state: "open",
+        tick: 1_700_000_010_000,
+        told_at: Some(1_700_000_010_000),
+        probability: 0.5,
+        band: Some("hot".into()),
+        exposure_group: "told",
+        hold_out_share: 0.1,
+        policy_digest: "d".into(),
+        bundle_id: Some("b".into()),
+    };
+    check(&encoders.exposure, EXPOSURE_SCHEMA, &exposure);
+}
+
+#[test]
+fn a_work_list_is_read_back_as_it_was_written() {
+    let encoders = OutputEncoders::new(&Folder).unwrap();
+    let bytes = encoders.work_list(&work_list());
+    assert_eq!(
+        encoders.read_work_list(&bytes, &Folder).unwrap(),
+        work_list()
+    );
+    let fault = encoders.read_work_list(&bytes[..bytes.len() - 1], &Folder);
+    let fault = fault.unwrap_err().to_string();
+    assert!(fault.contains("a work list cannot be read"), "{fault}");
 }

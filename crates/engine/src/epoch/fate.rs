@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use leadpulse_records::{KeptLetter, ShownAlert, ShownScore};
+use leadpulse_records::{KeptLetter, ShownAlert, ShownScore, WorkList};
 
 use super::{EpochRecord, Notice};
 use crate::ports::{PortError, SealedEpoch, Sink};
@@ -38,8 +38,12 @@ pub struct EpochTally {
     pub filtered: BTreeMap<String, u64>,
     /// Records that concern no row, by topic.
     pub ignored: BTreeMap<String, u64>,
-    /// Explanations by (task, outcome): `made`, `carried` (an emitted score came with an older
-    /// one), `over_budget` (wanted, not made).
+    /// Exposures by group: `told`, `held_out`, `digest`.
+    pub exposures: BTreeMap<&'static str, u64>,
+    /// Work lists written, by task.
+    pub work_lists: BTreeMap<String, u64>,
+    /// Explanations by (task, outcome): `made`, `listed` (for a work list), `carried` (an emitted
+    /// score came with an older one), `over_budget` (wanted, not made).
     pub explanations: BTreeMap<(String, &'static str), u64>,
     /// Crossings that fired no alert, by (type, reason).
     pub suppressed: BTreeMap<(&'static str, &'static str), u64>,
@@ -56,6 +60,8 @@ pub struct EpochViews {
     pub scores: Vec<ShownScore>,
     /// Alerts of the epoch, in the order in which they fired.
     pub alerts: Vec<ShownAlert>,
+    /// Work lists that changed.
+    pub work_lists: Vec<Arc<WorkList>>,
     /// Dead letters in order; of many with one topic and reason, the last ones.
     pub dead_letters: Vec<KeptLetter>,
 }

@@ -323,7 +323,12 @@ impl Machine {
     }
 
     fn policy_state(&self, task: usize, entity: EntityId) -> OutputRecord {
-        let Tracked { policy, alerts, .. } = &self.state.tracked[&(task, entity)];
+        let Tracked {
+            policy,
+            alerts,
+            listed,
+            ..
+        } = &self.state.tracked[&(task, entity)];
         let task = &self.given.tasks[task];
         let band = task.policy.band_of(policy);
         let record = PolicyStateRecord {
@@ -334,6 +339,7 @@ impl Machine {
             band: band.as_ref().map(|b| b.to_string()),
             state: serde_json::to_string(policy).expect("a policy state is JSON"),
             alerts: Some(serde_json::to_string(alerts).expect("an alert state is JSON")),
+            listed: *listed,
         };
         self.state_output(&record)
     }
@@ -345,7 +351,12 @@ impl Machine {
     }
 
     /// A record of the epoch, at its `as_of`.
-    fn output(&self, output: Output, key: Vec<u8>, value: Option<Vec<u8>>) -> OutputRecord {
+    pub(super) fn output(
+        &self,
+        output: Output,
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+    ) -> OutputRecord {
         OutputRecord {
             output,
             key: Some(key),

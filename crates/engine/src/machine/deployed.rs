@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use leadpulse_features::{AlertFactPlan, Scorer};
 use leadpulse_graph::{Graph, GraphOptions};
-use leadpulse_policy::{ActionTable, Caps, Policy, PolicyError};
+use leadpulse_policy::{ActionTable, Caps, Policy, PolicyError, WorkLists};
 use leadpulse_records::vocabulary;
 use leadpulse_schema::{Catalog, Population, TableId, hex};
 
@@ -55,6 +55,9 @@ pub struct Deployed {
     pub(super) explain_top: usize,
     pub(super) current_scores: bool,
     pub(super) caps: Caps,
+    pub(super) work_lists: WorkLists,
+    /// Digests of the tasks' policies with the caps, hexadecimal.
+    pub(super) policy_digests: Vec<Arc<str>>,
     digest: String,
     shape: StateShape,
 }
@@ -131,6 +134,8 @@ pub struct MachineParts {
     pub current_scores: bool,
     /// The most alerts that a person gets on a day.
     pub caps: Caps,
+    /// The lists of what each person should work on next.
+    pub work_lists: WorkLists,
 }
 
 impl MachineParts {
@@ -145,6 +150,7 @@ impl MachineParts {
         let facts = fact_plans(&self.tasks, &self.graph)?;
         let graph_options = self.graph.shared().options.clone();
         let mut given = Deployed {
+            policy_digests: policy_digests(&self.tasks, &self.caps),
             catalog,
             fingerprint: self.fingerprint,
             worker: self.worker,
@@ -161,6 +167,7 @@ impl MachineParts {
             tick_ms: self.tick_ms,
             current_scores: self.current_scores,
             caps: self.caps,
+            work_lists: self.work_lists,
             digest: String::new(),
             shape: StateShape::default(),
         };
@@ -217,6 +224,10 @@ impl Deployed {
             .div_euclid(self.tick_ms);
         Some(ticks.saturating_mul(self.tick_ms))
     }
+    /// True if work lists are made.
+    pub fn makes_work_lists(&self) -> bool {
+        self.work_lists.are_made()
+    }
     /// The index of a task about a table, by name.
     pub(super) fn task_index(&self, name: &str, entity: TableId) -> Option<usize> {
         self.tasks
@@ -259,11 +270,20 @@ impl Deployed {
         }
         let budgets = (self.soft_budget, self.explain_budget, self.explain_top);
         hash.update(format!(
-            "{:?}|{budgets:?}|{}|{:?}",
-            self.graph_options, self.tick_ms, self.caps
+            "{:?}|{budgets:?}|{}|{:?}|{:?}",
+            self.graph_options, self.tick_ms, self.caps, self.work_lists
         ));
         hex(&hash.finalize())
     }
+}
+
+/// SHA-256 of each task's policy with the caps, hexadecimal.
+fn policy_digests(tasks: &[Task], caps: &Caps) -> Vec<Arc<str>> {
+    let digest = |task: &Task| {
+        let rules = format!("{:?}|{caps:?}", task.policy);
+        hex(&Sha256::digest(rules)).into()
+    };
+    tasks.iter().map(digest).collect()
 }
 
 /// The index of each configured task among those of the bundle.

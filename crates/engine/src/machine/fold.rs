@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leadpulse_features::probability;
-use leadpulse_graph::{CellRef, Reasons};
+use leadpulse_graph::{CellRef, EntityId, Reasons};
 use leadpulse_policy::{
-    AccountAlert, AlertDraft, AlertFacts, Decision, Digest, EntityDraft, Scored, Seen, Stage,
-    combine,
+    AccountAlert, AccountOverride, AlertDraft, AlertFacts, Decision, Digest, EntityDraft, Scored,
+    Seen, Stage, combine,
 };
 use leadpulse_records::{Emission, ShownAlert, digest_alert};
 use leadpulse_schema::Absence;
@@ -15,7 +15,7 @@ use leadpulse_schema::Absence;
 use super::Machine;
 use super::decide::Decided;
 use super::score::{Assessed, Subject};
-use super::state::Tracked;
+use super::state::{Tracked, WorkerState};
 use crate::epoch::EpochTally;
 
 /// The parts of a record about an entity with a draft.
@@ -53,9 +53,10 @@ impl Machine {
         for item in &assessed {
             self.fold_one(tick_ms, item, &mut found, decided, tally);
         }
+        let alerts = combine(found.drafts);
+        let exposures = self.exposures_of(&alerts);
         let caps = &self.given.caps;
         let digests = caps.due(&mut self.state.caps, tick_ms);
-        let alerts = combine(found.drafts);
         // Most ticks tell of nobody, and the memory holds whole alerts.
         let before = (!alerts.is_empty()).then(|| self.state.caps.clone());
         let alerts = caps.admit(&mut self.state.caps, tick_ms, alerts);
@@ -67,6 +68,7 @@ impl Machine {
         for alert in &alerts {
             self.tell(alert, &found.told, decided, tally);
         }
+        self.write_exposures(exposures, &alerts, decided, tally);
     }
 
     /// The due cells, and those of entities about which time alone decides by now.
@@ -118,6 +120,7 @@ impl Machine {
         let graph = &self.state.graph;
         let plan = &self.given.facts[item.task];
         let facts = plan.facts(graph, graph.cell(item.cell), item.entity, self.state.as_of);
+        let ruling = ruling_on(&self.state, item.entity, &facts);
         let seen = Seen {
             tick_ms,
             score: item.logit.map(|logit| Scored {
@@ -131,7 +134,7 @@ impl Machine {
             },
             is_new: ticks.known.is_some_and(|known| item.entity.0 >= known),
             facts: &facts,
-            ruling: None,
+            ruling: ruling.as_ref(),
         };
         let tracked = self.state.tracked.entry(key).or_default();
         let before_ms = tracked.alerts.revisit_at_ms;
@@ -140,7 +143,8 @@ impl Machine {
             let key = (alert_type.name(), reason.name());
             *tally.suppressed.entry(key).or_default() += 1;
         }
-        if folded.changed {
+        let is_moved = self.given.work_lists.are_made() && tracked.note_listed(item.logit);
+        if folded.changed || is_moved {
             decided.changed.insert(key);
         }
         let revisit = |at_ms: i64| (at_ms, item.task, item.entity);
@@ -228,6 +232,12 @@ impl Machine {
         *tally.explanations.entry((task, "made")).or_default() += 1;
         self.write_alert(shown, decided, tally);
     }
+}
+
+/// The decision of a person about an entity, or about its account. There is none: no input brings
+/// decisions yet.
+pub(super) fn ruling_on(_: &WorkerState, _: EntityId, _: &AlertFacts) -> Option<AccountOverride> {
+    None
 }
 
 /// The decision that an alert stands for: its bands, and the change that it tells.

@@ -56,6 +56,7 @@ impl Machine {
     pub fn stop_scoring(&mut self) {
         self.state.revisits.clear();
         self.state.caps = CapState::default();
+        self.state.lists.clear();
         self.state.graph.begin_replay();
     }
 
@@ -169,6 +170,7 @@ impl Machine {
         self.state.standings[task].replace(tracked.ranked_by(), None);
         tracked.policy = state;
         tracked.alerts = alerts.unwrap_or_default();
+        tracked.listed = record.listed;
         self.state.standings[task].replace(None, tracked.ranked_by());
         Ok(())
     }

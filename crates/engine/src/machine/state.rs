@@ -1,18 +1,20 @@
 //! Everything that a worker knows: graph, policy memory, standings, positions. It moves between
 //! machines, never into outputs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use leadpulse_graph::{EntityId, Graph};
 use leadpulse_policy::{AlertState, CapState, EntityState};
-use leadpulse_records::Explained;
+use leadpulse_records::{Explained, WorkList};
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape, WorkerStart};
 use super::ticks::TickState;
+use super::worklists::ListKey;
 use crate::epoch::PartitionLayout;
 use crate::ports::{InputPartition, NextOffset};
 use crate::standings::Standings;
@@ -24,6 +26,9 @@ pub(super) struct Tracked {
     pub alerts: AlertState,
     /// Boxed, because most entities are never explained.
     pub explained: Option<Box<Explained>>,
+    /// Logit that work lists rank by, of a tick: see [`Self::note_listed`]. `None` without a score,
+    /// and without lists.
+    pub listed: Option<f64>,
 }
 
 impl Tracked {
@@ -55,6 +60,8 @@ pub struct WorkerState {
     pub(super) listed_board: Option<i64>,
     /// Alerts that owners got today.
     pub(super) caps: CapState,
+    /// The last written work lists, by task and person.
+    pub(super) lists: BTreeMap<ListKey, Arc<WorkList>>,
     pub(super) partitions: Vec<InputPartition>,
     pub(super) layout: PartitionLayout,
     /// True until an epoch carries the layout's record to the epochs topic.
@@ -91,6 +98,7 @@ impl WorkerState {
             unexplained: BTreeSet::new(),
             listed_board: None,
             caps: CapState::default(),
+            lists: BTreeMap::new(),
             layout: PartitionLayout::of(1, &partitions),
             layout_is_new: true,
             partitions,

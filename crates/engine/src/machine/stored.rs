@@ -14,8 +14,9 @@
 //! Decision: docs/decisions/0030-state-as-bytes.md
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use leadpulse_graph::{EntityId, Graph, StoredGraph, StoredGraphError, Tracking};
 use leadpulse_policy::CapState;
+use leadpulse_records::WorkList;
 use leadpulse_schema::DayWindow;
 use leadpulse_schema::units::AsOf;
 
@@ -30,13 +32,14 @@ use super::deployed::{Deployed, StateShape};
 use super::state::{Tracked, WorkerState};
 use super::swap::SwapError;
 use super::ticks::TickState;
+use super::worklists::ListKey;
 use crate::epoch::PartitionLayout;
 use crate::ports::{InputPartition, NextOffset};
 use crate::standings::Standings;
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
 /// postcard writes fields in their order, without names.
-pub const STATE_FORMAT: u32 = 7;
+pub const STATE_FORMAT: u32 = 8;
 
 const MAGIC: [u8; 8] = *b"LPSTATE\n";
 /// Magic, format and three hashes.
@@ -100,6 +103,7 @@ struct StoredState<'a> {
     unexplained: Cow<'a, BTreeSet<(usize, EntityId)>>,
     listed_board: Option<i64>,
     caps: Cow<'a, CapState>,
+    lists: Cow<'a, BTreeMap<ListKey, Arc<WorkList>>>,
     graph: StoredGraph<'a>,
 }
 
@@ -164,6 +168,7 @@ impl WorkerState {
             unexplained: Cow::Borrowed(&self.unexplained),
             listed_board: self.listed_board,
             caps: Cow::Borrowed(&self.caps),
+            lists: Cow::Borrowed(&self.lists),
             graph: self.graph.stored(),
         }
     }
@@ -207,6 +212,7 @@ impl WorkerState {
             unexplained: stored.unexplained.into_owned(),
             listed_board: stored.listed_board,
             caps: stored.caps.into_owned(),
+            lists: stored.lists.into_owned(),
             partitions: stored.partitions.into_owned(),
             layout: stored.layout.into_owned(),
             layout_is_new: stored.layout_is_new,

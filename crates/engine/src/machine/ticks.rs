@@ -111,13 +111,16 @@ impl Machine {
         Some((live_from_ms - lookback_ms).div_euclid(step_ms) * step_ms)
     }
 
-    /// The first moment at which a cell or an entity is due though no row touched it, milliseconds.
+    /// The first moment at which a cell, an entity, a digest or the work lists are due though no row
+    /// touched anything, milliseconds.
     pub fn next_due_ms(&self) -> i64 {
         let revisit_ms = self.state.revisits.first().map(|(at_ms, _, _)| *at_ms);
         let digest_ms = self.given.caps.revisit_at_ms(&self.state.caps);
         let digest_ms = self.given.revisit_ms(digest_ms);
         let due_ms = self.state.graph.next_due_ms();
-        [revisit_ms, digest_ms]
+        // The first row opens the first tick: before it there is nothing to list.
+        let lists_ms = self.state.ticks.folded_ms.and(self.next_lists_ms());
+        [revisit_ms, digest_ms, lists_ms]
             .into_iter()
             .flatten()
             .fold(due_ms, i64::min)
@@ -227,6 +230,7 @@ impl Machine {
         decided: &mut Decided,
         tally: &mut EpochTally,
     ) {
+        let is_listing = self.next_lists_ms().is_some_and(|at_ms| at_ms <= tick_ms);
         let state = &mut self.state;
         state.as_of = state.as_of.max(AsOf::from_ms(tick_ms));
         state.graph.advance(state.as_of);
@@ -235,6 +239,9 @@ impl Machine {
         let due = self.state.graph.take_due();
         if folding == Folding::On {
             self.fold(tick_ms, &due, decided, tally);
+            if is_listing {
+                self.write_lists(decided, tally);
+            }
         }
         for (at, _) in &due {
             self.state.graph.folded(*at);

@@ -43,8 +43,10 @@ impl Engine {
         let EpochViews {
             scores,
             alerts,
+            work_lists,
             dead_letters,
         } = epoch.into_views();
+        self.read_model.publish_work_lists(work_lists);
         self.read_model.publish_dead_letters(dead_letters);
         self.read_model.publish(scores, alerts, status);
         Ok(())

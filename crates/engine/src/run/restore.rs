@@ -9,9 +9,10 @@
 //! Decision: docs/decisions/0001-restart-by-rows.md
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use leadpulse_records::{KeptLetter, ShownAlert, ShownScore};
+use leadpulse_records::{KeptLetter, ShownAlert, ShownScore, WorkList};
 
 use super::inbox::Inbox;
 use super::{Engine, RunError};
@@ -507,8 +508,8 @@ impl Engine {
         }
     }
 
-    /// Reads back what consumers have: policy states, scores with their explanations, the newest
-    /// alerts. `false` at the stop signal.
+    /// Reads back what consumers have: policy states, work lists, scores with their explanations, the
+    /// newest alerts. `false` at the stop signal.
     fn read_state_back(&mut self) -> Result<bool, RunError> {
         let done = self.taken;
         let phase = |this: &Self, reason: Option<String>| {
@@ -520,6 +521,9 @@ impl Engine {
         if !self.read_policies_back(&mut unmatched)? {
             return Ok(false);
         }
+        let Some(lists) = self.read_lists_back(&mut unmatched)? else {
+            return Ok(false);
+        };
         let Some(scores) = self.read_scores_back(&mut unmatched)? else {
             return Ok(false);
         };
@@ -533,6 +537,7 @@ impl Engine {
         }
         let status = phase(self, None);
         self.read_model.publish_dead_letters(letters);
+        self.read_model.publish_work_lists(lists);
         self.read_model.publish(scores, alerts, status);
         Ok(true)
     }
@@ -552,6 +557,33 @@ impl Engine {
             }
         }
         Ok(true)
+    }
+
+    /// Work lists are needed, where any are made: a list is written when it differs from the one
+    /// before. `None` at the stop signal.
+    fn read_lists_back(
+        &mut self,
+        unmatched: &mut u64,
+    ) -> Result<Option<Vec<Arc<WorkList>>>, RunError> {
+        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
+        let mut lists = Vec::new();
+        if !self.machine.deployed().makes_work_lists() {
+            return Ok(Some(lists));
+        }
+        for value in self.latest(Output::WorkLists)?.into_values().flatten() {
+            let record = self
+                .attendant
+                .retry(|| encoders.read_work_list(&value, schemas.as_ref()))?;
+            match self.machine.restore_list(record) {
+                Ok(list) => lists.push(list),
+                Err(_) => *unmatched += 1,
+            }
+            self.read_model.beat();
+            if self.stopped() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(lists))
     }
 
     /// Scores are for pages and explanations only: one that cannot be read is missing until it is

@@ -76,11 +76,12 @@ impl Market {
     }
 
     fn account(&mut self, rig: &Rig) {
-        let key = format!("A{}", self.below(ACCOUNTS));
+        let number = self.below(ACCOUNTS);
+        let key = format!("A{number}");
         let industry = self.pick(&["Software", "Retail", "Energy"]);
         let tech: &[&str] = self.pick(&[&["aws"][..], &["aws", "kafka"], &["gcp", "kafka"], &[]]);
         let employees = self.below(5000) as i64;
-        let fields = [
+        let mut fields = vec![
             ("account_id", Text(&key)),
             ("updated_at", Time(self.now_ms)),
             ("name", Text("Acme")),
@@ -89,12 +90,16 @@ impl Market {
             ("tech_stack", List(tech)),
             ("employee_count", Long(employees)),
         ];
-        let fields = if self.chance(0.8) {
-            &fields[..]
-        } else {
-            &fields[..3]
-        };
-        rig.send("accounts", self.now_ms, fields);
+        // A row in short takes the account from its owner.
+        fields.extend(match number % 3 {
+            0 => Some(("owner_id", Text("ann"))),
+            1 => Some(("owner_id", Text("bob"))),
+            _ => None,
+        });
+        if !self.chance(0.8) {
+            fields.truncate(3);
+        }
+        rig.send("accounts", self.now_ms, &fields);
     }
 
     fn contact(&mut self, rig: &Rig) {

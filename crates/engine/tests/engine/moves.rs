@@ -18,13 +18,15 @@ pub fn rig() -> Rig {
         policy: POLICY,
         filter,
     };
-    Rig::new(
+    let mut rig = Rig::new(
         &[
             task("buys_90d", "accounts", Filter::Everyone),
             task("replies", "contacts", Filter::ActiveWithin(14)),
         ],
         by_name,
-    )
+    );
+    rig.work_lists.size = 2;
+    rig
 }
 
 /// A deployed version that shares nothing with those built before.

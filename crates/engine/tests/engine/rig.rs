@@ -19,7 +19,7 @@ use leadpulse_engine::{
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
-use leadpulse_policy::{CapOptions, PolicyOptions};
+use leadpulse_policy::{CapOptions, PolicyOptions, WorkListOptions};
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{
     Catalog, Comparison, Condition, DayCounter, DayWindow, FolderRegistry, Frame, Literal, Measure,
@@ -95,7 +95,13 @@ pub struct Rig {
     pub fingerprint: String,
     pub options: EngineOptions,
     pub encoders: Arc<OutputEncoders>,
+    pub work_lists: WorkListOptions,
+    /// Most alerts that a person gets on a day.
+    pub cap: Option<u32>,
 }
+
+/// Key and value of a record.
+pub type KeyAndValue = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// How one process lives.
 #[derive(Default)]
@@ -150,6 +156,11 @@ impl Rig {
             weigh,
             bundle_id: "linear-1".into(),
             options: options.validated().unwrap(),
+            work_lists: WorkListOptions {
+                size: 0,
+                ..WorkListOptions::default()
+            },
+            cap: None,
         }
     }
 
@@ -391,11 +402,12 @@ impl Rig {
             tick_ms: self.options.tick_ms as i64,
             current_scores: true,
             caps: CapOptions {
-                per_owner_and_day: None,
+                per_owner_and_day: self.cap,
                 ..CapOptions::default()
             }
             .checked()
             .unwrap(),
+            work_lists: self.work_lists.checked(self.options.tick_ms, 0).unwrap(),
         })
     }
 
@@ -627,6 +639,16 @@ impl Rig {
         epochs
             .iter()
             .flat_map(|e| self.outputs(&e.outputs, output))
+            .collect()
+    }
+
+    /// Keys and values of all committed outputs of some kind, in order.
+    pub fn bytes_of(&self, output: Output) -> Vec<KeyAndValue> {
+        let epochs = self.broker.lock().epochs.clone();
+        let outputs = epochs.iter().flat_map(|epoch| &epoch.outputs);
+        let of_kind = outputs.filter(|record| record.output == output);
+        of_kind
+            .map(|record| (record.key.clone(), record.value.clone()))
             .collect()
     }
 

@@ -12,16 +12,16 @@ use leadpulse_engine::{ClockMode, Decoders, SchemaVerdicts, TickClosing, Until};
 use leadpulse_features::{AlertFactPlan, Scorer, probability};
 use leadpulse_graph::{CellRef, DAY_MS, EntityId, Graph, Reasons, Tracking};
 use leadpulse_policy::{
-    AlertState, EntityDraft, Policy, PolicyOptions, Scored, Seen, Stage, combine,
+    AlertState, EntityDraft, Policy, PolicyOptions, Scored, Seen, Stage, WorkListOptions, combine,
 };
 use leadpulse_schema::Population;
-use leadpulse_schema::units::AsOf;
+use leadpulse_schema::units::{AsOf, Span};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::broker::{Fault, HandClock, Reading};
 use super::market::Market;
-use super::rig::{Filter, Life, Put, Rig, TaskSpec};
+use super::rig::{Filter, KeyAndValue, Life, Put, Rig, TaskSpec};
 use super::scorer::{Linear, by_name};
 
 /// Dwell, cooldown and confirmation of hours, so that a month has many of each.
@@ -291,16 +291,40 @@ fn market(seed: u64, records: u64) -> Rig {
     };
     stamps.sort_unstable();
     rig.options.live_from_ms = Some(stamps[stamps.len() / 3]);
+    rig.work_lists = WorkListOptions {
+        size: 3,
+        every: Span::from_ms(DAY_MS / 2),
+    };
     rig
+}
+
+/// Keys and values of work lists and exposures, in order.
+type Listed = [Vec<KeyAndValue>; 2];
+
+fn assert_listed(rig: &Rig, expected: &mut Option<Listed>, seed: u64) {
+    let found = [Output::WorkLists, Output::Exposures].map(|output| rig.bytes_of(output));
+    let exposed = rig.committed(Output::Exposures);
+    let news: BTreeSet<String> = rig
+        .committed(Output::Alerts)
+        .iter()
+        .filter(|alert| alert["state"] != "resolved")
+        .map(|alert| alert["alert_id"].as_str().unwrap().to_owned())
+        .collect();
+    let ids = exposed
+        .iter()
+        .map(|one| one["exposure_id"].as_str().unwrap().to_owned());
+    assert_eq!(ids.collect::<BTreeSet<_>>(), news, "seed {seed}");
+    let expected = expected.get_or_insert_with(|| found.clone());
+    assert!(found == *expected, "seed {seed}: other lists or exposures");
 }
 
 #[test]
 fn alerts_follow_from_rows_and_ticks_whatever_epochs_budgets_and_deaths() {
-    let mut alerts = 0;
+    let (mut alerts, mut lists) = (0, 0);
     for seed in 0..6 {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         let rig = market(seed, 400);
-        let mut told: Option<Told> = None;
+        let (mut told, mut listed): (Option<Told>, Option<Listed>) = (None, None);
         for (max_records, soft_budget, kills) in [(20_000, 4, 0), (1, 1, 2), (7, 1, 6), (50, 99, 3)]
         {
             let mut rig = rig.elsewhere();
@@ -324,9 +348,12 @@ fn alerts_follow_from_rows_and_ticks_whatever_epochs_budgets_and_deaths() {
             assert_told(&found, &expected(&rig), seed);
             // The end of the log closes the same ticks, so the alerts are equal, too.
             assert_told(&found, told.get_or_insert_with(|| found.clone()), seed);
+            assert_listed(&rig, &mut listed, seed);
         }
         alerts += told.unwrap().len();
+        lists += listed.unwrap()[0].len();
     }
+    assert!(lists > 200, "{lists} lists are too few to compare");
     assert!(alerts > 60, "{alerts} alerts are too few to compare");
 }
 

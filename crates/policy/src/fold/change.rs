@@ -30,8 +30,22 @@ pub(crate) struct Change {
 impl Policy {
     /// The change that an alert of the rule tells at a moment.
     pub(crate) fn change(&self, now: &Moment<'_>) -> Change {
-        let (tick_ms, probability) = (now.seen.tick_ms, now.scored.probability);
-        let Some(from) = score_before(now) else {
+        self.change_since(score_before(now), now.seen.tick_ms, now.scored.probability)
+    }
+
+    /// The change of a standing score at a moment, for lists: alerts of thresholds may compare with
+    /// another score.
+    pub(crate) fn standing_change(
+        &self,
+        history: &[ScoreChange],
+        tick_ms: i64,
+        probability: f64,
+    ) -> Change {
+        self.change_since(usual_before(history, tick_ms), tick_ms, probability)
+    }
+
+    fn change_since(&self, from: Option<ScoreChange>, tick_ms: i64, probability: f64) -> Change {
+        let Some(from) = from else {
             return Change {
                 from: None,
                 trend: Trend::Unknown,
@@ -62,22 +76,35 @@ impl Policy {
 /// The newest score that is a week old, else the oldest. For a threshold the score has to have
 /// moved in the alert's direction: else the one of the last week that is farthest on the other side.
 fn score_before(now: &Moment<'_>) -> Option<ScoreChange> {
-    let is_before = |point: &&ScoreChange| point.since_ms < now.seen.tick_ms;
-    let is_old = |point: &&ScoreChange| now.seen.tick_ms - point.since_ms >= SPAN_MS;
-    let points = || now.history.iter().filter(is_before);
-    let a_week_ago = points().rfind(is_old);
-    let usual = a_week_ago.or_else(|| points().next())?;
+    let usual = usual_before(now.history, now.seen.tick_ms)?;
     let sign = match now.rule.alert_type {
         AlertType::ThresholdUp => 1.0,
         AlertType::ThresholdDown => -1.0,
-        _ => return Some(*usual),
+        _ => return Some(usual),
     };
     let moved = |point: &ScoreChange| sign * (now.scored.probability - point.probability);
-    if moved(usual) > 0.0 {
-        return Some(*usual);
+    if moved(&usual) > 0.0 {
+        return Some(usual);
     }
-    let farthest = points().max_by(|a, b| moved(a).total_cmp(&moved(b)))?;
+    let farthest = points_before(now.history, now.seen.tick_ms)
+        .max_by(|a, b| moved(a).total_cmp(&moved(b)))?;
     (moved(farthest) > 0.0).then_some(*farthest)
+}
+
+/// The newest score that is a week old at a moment, else the oldest before it.
+fn usual_before(history: &[ScoreChange], tick_ms: i64) -> Option<ScoreChange> {
+    let is_old = |point: &&ScoreChange| tick_ms - point.since_ms >= SPAN_MS;
+    let a_week_ago = points_before(history, tick_ms).rfind(is_old);
+    let usual = a_week_ago.or_else(|| points_before(history, tick_ms).next());
+    usual.copied()
+}
+
+fn points_before(
+    history: &[ScoreChange],
+    tick_ms: i64,
+) -> impl DoubleEndedIterator<Item = &ScoreChange> {
+    let is_before = move |point: &&ScoreChange| point.since_ms < tick_ms;
+    history.iter().filter(is_before)
 }
 
 fn bounded_logit(probability: f64) -> f64 {

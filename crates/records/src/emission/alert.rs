@@ -127,7 +127,9 @@ impl Emission<'_> {
             facts,
             drag,
             from: from.as_deref(),
-            next: action.map(|action| &*action.label),
+            next: action
+                .filter(|action| !action.is_nothing())
+                .map(|action| &*action.label),
         };
         telling.sentence()
     }

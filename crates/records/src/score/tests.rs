@@ -321,6 +321,7 @@ fn every_record_reads_back_as_it_was_written() {
         band: Some("hot".into()),
         state: r#"{"level":1}"#.into(),
         alerts: Some(r#"{"level":2}"#.into()),
+        listed: Some(-1.25),
     };
     check(POLICY_STATE_SCHEMA, &state, true);
     let none = PolicyStateRecord {
@@ -388,11 +389,12 @@ fn records_are_the_bytes_of_their_fixtures() {
         band: Some("hot".into()),
         state: r#"{"level":1}"#.into(),
         alerts: Some(r#"{"level":2}"#.into()),
+        listed: Some(-1.25),
     };
     let written = [
         ("score-3", codec(SCORE_SCHEMA).encode(&score())),
         ("alert-2", codec(ALERT_SCHEMA).encode(&alert())),
-        ("policy-state-2", codec(POLICY_STATE_SCHEMA).encode(&state)),
+        ("policy-state-3", codec(POLICY_STATE_SCHEMA).encode(&state)),
     ];
     for (name, bytes) in written {
         let line = format!("{name} {}", leadpulse_schema::hex(&bytes));

@@ -11,7 +11,7 @@ use leadpulse_engine::ports::{SchemaLookupError, SchemaStore};
 use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
 use leadpulse_records::{
     ALERT_SCHEMA, Alert, Driver, KeptLetter, ON_REQUEST, Reason, Rejected, SCORE_SCHEMA, SCORED,
-    Score, ShownAlert, ShownScore, TypeName,
+    Score, ShownAlert, ShownScore, TypeName, WorkList,
 };
 use leadpulse_schema::SchemaRef;
 use leadpulse_schema::units::AsOf;
@@ -551,7 +551,38 @@ fn alerts_are_newest_first() {
     assert_eq!(alerts["alerts"][0]["band"], "hot");
 }
 
+#[test]
+fn work_lists_are_of_a_task_and_of_a_person() {
+    let server = Server::start();
+    let list = |owner: Option<&str>| {
+        Arc::new(WorkList {
+            task: "buys".into(),
+            owner_id: owner.map(Into::into),
+            as_of: 10,
+            horizon_days: Some(90),
+            bundle_id: None,
+            entries: Vec::new(),
+        })
+    };
+    let read_model = &server.read_model;
+    read_model.publish_work_lists(vec![list(None), list(Some("ann"))]);
+    for (query, owners) in [
+        ("", json!([null, "ann"])),
+        ("?task=buys&owner=ann", json!(["ann"])),
+        ("?owner=", json!([null])),
+        ("?owner=bob", json!([])),
+        ("?task=converts", json!([])),
+    ] {
+        let answer = server.get(&format!("/api/v1/worklist{query}")).json();
+        let lists = answer["lists"].as_array().unwrap().iter();
+        let found: Vec<_> = lists.map(|list| list["owner_id"].clone()).collect();
+        assert_eq!(json!(found), owners, "{query}");
+    }
+}
+
 #[rstest]
+#[case("/api/v1/worklist?task=nope", 404, "no task named \"nope\"", "buys")]
+#[case("/api/v1/worklist?person=ann", 400, "person", "owner (a person's key")]
 #[case(
     "/api/v1/scores?task=nope",
     404,
