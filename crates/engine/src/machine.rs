@@ -186,7 +186,7 @@ impl Machine {
         self.list_unexplained(cut.closing);
         let wanted = self.take_unexplained(cut.closing, &mut dirty);
         laps.end("track", &mut tally);
-        let assessed = self.score(&dirty);
+        let assessed = self.score_further(&dirty, decided.tick_scores.take());
         laps.end("infer", &mut tally);
         let asked = Asked {
             closing: cut.closing,

@@ -117,7 +117,7 @@ impl Default for GraphOptions {
             board_period_ms: 3_600_000,
             late_horizon_ms: 7 * DAY_MS,
             future_tolerance_ms: 300_000,
-            board_epsilon: 0.05,
+            board_epsilon: 0.2,
             shards: 16,
             free_mail_domains: Vec::new(),
             match_by: None,

@@ -15,7 +15,7 @@ use leadpulse_records::{
 };
 use leadpulse_schema::{Absence, units};
 
-use super::score::{Assessed, Subject};
+use super::score::{Assessed, Subject, TickScores};
 use super::state::Tracked;
 use super::{Machine, Task};
 use crate::epoch::{EpochTally, EpochViews};
@@ -37,6 +37,8 @@ pub(super) struct Decided {
     pub changed: BTreeSet<(usize, EntityId)>,
     /// True if the memory of caps has to be recorded.
     pub caps_changed: bool,
+    /// The scores of the last tick, unless something was applied after it.
+    pub tick_scores: Option<TickScores>,
 }
 
 impl Machine {

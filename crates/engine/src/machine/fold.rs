@@ -14,7 +14,7 @@ use leadpulse_schema::Absence;
 
 use super::Machine;
 use super::decide::Decided;
-use super::score::{Assessed, Subject};
+use super::score::{Assessed, Subject, TickScores};
 use super::state::{Tracked, WorkerState};
 use crate::epoch::EpochTally;
 
@@ -69,6 +69,11 @@ impl Machine {
             self.tell(alert, &found.told, decided, tally);
         }
         self.write_exposures(exposures, &alerts, decided, tally);
+        decided.tick_scores = Some(TickScores {
+            as_of: self.state.as_of,
+            cells: cells.into_iter().map(|(at, _)| at).collect(),
+            assessed,
+        });
     }
 
     /// The due cells, and those of entities about which time alone decides by now.

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use leadpulse_features::FeatureBatch;
 use leadpulse_graph::{CellRef, EntityId, Node, Reasons};
+use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Absence, TableId};
 
 use super::Machine;
@@ -21,6 +22,13 @@ pub(super) struct Assessed {
     /// Place of the entity among those of its table in the cell's encoding; 0 without a logit.
     pub slot: usize,
     pub logit: Result<f64, Absence>,
+}
+
+/// The cells that were scored at a tick, and their entities, both in order of cells.
+pub(super) struct TickScores {
+    pub as_of: AsOf,
+    pub cells: Vec<CellRef>,
+    pub assessed: Vec<Assessed>,
 }
 
 /// An entity under a task, with its place in the encoding of its cell.
@@ -61,6 +69,43 @@ impl Machine {
             .map(|chunk| self.score_chunk(chunk))
             .collect();
         chunks.into_iter().flatten().collect()
+    }
+
+    /// As [`Self::score`]. Cells that were scored at a tick at this very moment, with nothing
+    /// applied since, are not scored again.
+    pub(super) fn score_further(
+        &self,
+        dirty: &[(CellRef, Reasons)],
+        known: Option<TickScores>,
+    ) -> Vec<Assessed> {
+        let Some(known) = known.filter(|known| known.as_of == self.state.as_of) else {
+            return self.score(dirty);
+        };
+        let is_known = |(at, _): &(CellRef, Reasons)| known.cells.binary_search(at).is_ok();
+        let new: Vec<(CellRef, Reasons)> =
+            dirty.iter().copied().filter(|one| !is_known(one)).collect();
+        let again = |one: Assessed| {
+            let index = dirty.binary_search_by_key(&one.cell, |(at, _)| *at).ok()?;
+            let (_, reasons) = dirty[index];
+            Some(Assessed { reasons, ..one })
+        };
+        let mut assessed: Vec<Assessed> = known.assessed.into_iter().filter_map(again).collect();
+        debug_assert!(self.would_score_alike(&assessed));
+        assessed.extend(self.score(&new));
+        // Stable: within a cell, tasks and keys keep their order.
+        assessed.sort_by_key(|one| one.cell);
+        assessed
+    }
+
+    /// Whether the first cell, scored again, has the same entities and logits.
+    fn would_score_alike(&self, assessed: &[Assessed]) -> bool {
+        let Some(first) = assessed.first() else {
+            return true;
+        };
+        let shape = |one: &Assessed| (one.task, one.entity, one.slot, one.logit);
+        let again = self.score(&[(first.cell, first.reasons)]);
+        let of_cell = assessed.iter().take_while(|one| one.cell == first.cell);
+        of_cell.map(shape).eq(again.iter().map(shape))
     }
 
     fn score_chunk(&self, chunk: &[(CellRef, Reasons)]) -> Vec<Assessed> {

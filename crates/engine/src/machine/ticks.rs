@@ -154,6 +154,9 @@ impl Machine {
             if let Some(tick_ms) = tick.filter(|_| is_last || !rows.is_empty()) {
                 self.open(tick_ms, folding, &mut decided, tally);
             }
+            if is_last && ticks.open_ms.is_some() || !rows.is_empty() {
+                decided.tick_scores = None;
+            }
             self.admit(&rows, &records, bound_ms, &mut admitted, tally);
             if let Some(closing) = ticks.closings.get(index) {
                 self.close(closing.tick, folding, &mut decided, tally);
