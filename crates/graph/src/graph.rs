@@ -311,7 +311,7 @@ impl Graph {
     }
 
     /// Takes the cells that are due at the current moment, a tick: all that rows touched since their
-    /// last tick, and of those that a board, a deadline or another version concerns the ones whose
+    /// last tick, and of those that a board or a deadline concerns the ones whose
     /// place in the hour has come. Which these are depends on rows and ticks alone, neither on
     /// epochs, nor on what was scored in between, nor on budgets. In order of shard and index,
     /// each once, with its reasons; [`Self::folded`] ends the tick for a cell.
@@ -326,19 +326,13 @@ impl Graph {
             .scored(&self.cells, &self.hubs, self.as_of_ms, at, 0.0);
     }
 
-    /// Lets every cell become due under another deployed version, with [`Reasons::BUNDLE`]: each at
-    /// its place in the hour after a moment, or before, if something else makes it due.
-    pub fn mark_all_due(&mut self, after_ms: i64) {
-        self.due.mark_swapped(&self.cells, after_ms);
-    }
-
-    /// True for a cell that was not due since [`Self::mark_all_due`].
-    pub fn awaits_swap(&self, at: CellRef) -> bool {
-        self.due.is_swapped(at)
+    /// Makes every cell due at the next tick, as after a change of the deployed version.
+    pub fn mark_all_due(&mut self, reason: Reasons) {
+        self.due.mark_all(&self.cells, reason);
     }
 
     /// The distance of two ticks, milliseconds: a divisor of an hour. Deadlines of due cells, and
-    /// what boards and other versions make due, lie on such ticks. Ten seconds unless set.
+    /// what boards make due, lie on such ticks. Ten seconds unless set.
     pub fn set_tick_ms(&mut self, tick_ms: i64) {
         self.due.share(Sharing::Places { step_ms: tick_ms });
     }

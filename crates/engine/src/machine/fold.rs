@@ -93,11 +93,7 @@ impl Machine {
                 continue;
             };
             if let Err(index) = cells.binary_search_by_key(&place.cell, |(at, _)| *at) {
-                let reasons = match state.graph.awaits_swap(place.cell) {
-                    true => Reasons::TIMER.with(Reasons::BUNDLE),
-                    false => Reasons::TIMER,
-                };
-                cells.insert(index, (place.cell, reasons));
+                cells.insert(index, (place.cell, Reasons::TIMER));
             }
         }
         cells

@@ -2,7 +2,7 @@
 //! what consumers have.
 
 use leadpulse_features::Facts;
-use leadpulse_graph::{CellRef, EntityId};
+use leadpulse_graph::{CellRef, EntityId, Reasons};
 use leadpulse_policy::CapState;
 use leadpulse_records::{
     Alert, Explained, PolicyStateRecord, Score, ShownAlert, ShownScore, facts_json, name_of,
@@ -105,19 +105,9 @@ impl Machine {
     /// Makes every cell due where another deployed version took over: its levels are placed anew.
     fn note_version(&mut self, record: &EpochRecord) {
         if record.epoch > 1 && self.state.deployed != record.deployed {
-            self.await_swap();
+            self.state.graph.mark_all_due(Reasons::BUNDLE);
         }
         record.deployed.clone_into(&mut self.state.deployed);
-    }
-
-    /// Lets every cell become due under another deployed version.
-    fn await_swap(&mut self) {
-        let ticks = &self.state.ticks;
-        // Before the first tick there are no levels yet.
-        if let Some(folded_ms) = ticks.folded_ms {
-            let after_ms = ticks.open_ms.map_or(folded_ms, |open_ms| open_ms - 1);
-            self.state.graph.mark_all_due(after_ms);
-        }
     }
 
     /// Decides a committed epoch again: the same rows, moment and owner give the same bytes on one
@@ -247,7 +237,7 @@ impl Machine {
             self.state.layout_is_new = true;
         }
         if self.state.deployed != self.given.digest() {
-            self.await_swap();
+            self.state.graph.mark_all_due(Reasons::BUNDLE);
             self.state.deployed = self.given.digest().to_owned();
         }
         let state = &mut self.state;

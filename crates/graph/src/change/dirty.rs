@@ -93,20 +93,6 @@ impl Tracker {
         self.soft_is_ordered = false;
     }
 
-    /// Notes that every cell's last score is another bundle's: each is taken at its place after a
-    /// moment, or before, if something else makes it dirty.
-    pub fn mark_swapped(&mut self, cells: &Cells, after_ms: i64) {
-        for (at, _) in cells.occupied() {
-            self.cell_mut(at).is_swapped = true;
-            self.wait_for_place(at, after_ms);
-        }
-    }
-
-    /// Whether a cell's last score is another bundle's.
-    pub fn is_swapped(&self, at: CellRef) -> bool {
-        self.cell(at).is_swapped
-    }
-
     /// Marks every cell that has a node, with one reason.
     pub fn mark_all(&mut self, cells: &Cells, reason: Reasons) {
         for (at, _) in cells.occupied() {

@@ -1,4 +1,4 @@
-//! Sharing of time: a board, an hour of deadlines, a popular row or another version concern very many
+//! Sharing of time: a board, an hour of deadlines or a popular row concern very many
 //! cells at once, which are not to be taken all at once.
 
 use crate::change::Tracker;
