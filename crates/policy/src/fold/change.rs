@@ -18,7 +18,7 @@ const MIN_SLOPE_MS: i64 = DAY_MS;
 const MIN_PROBABILITY: f64 = 1e-9;
 
 /// A change with the direction and slope that it has, so that no two figures disagree.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Change {
     pub from: Option<ScoreChange>,
     pub trend: Trend,
@@ -49,11 +49,11 @@ impl Policy {
             slope if slope > 0.0 => Trend::Improving,
             _ => Trend::Declining,
         };
+        let moved = probability - from.probability;
         Change {
             from: Some(from),
             trend,
-            velocity_per_day: (span_ms >= MIN_SLOPE_MS)
-                .then(|| (probability - from.probability) / days),
+            velocity_per_day: (span_ms >= MIN_SLOPE_MS).then(|| moved / days),
             logits,
         }
     }
@@ -70,14 +70,14 @@ fn score_before(now: &Moment<'_>) -> Option<ScoreChange> {
     let sign = match now.rule.alert_type {
         AlertType::ThresholdUp => 1.0,
         AlertType::ThresholdDown => -1.0,
-        _ => return Some(*usual),
+        _ => return Some(usual.clone()),
     };
     let moved = |point: &ScoreChange| sign * (now.scored.probability - point.probability);
     if moved(usual) > 0.0 {
-        return Some(*usual);
+        return Some(usual.clone());
     }
     let farthest = points().max_by(|a, b| moved(a).total_cmp(&moved(b)))?;
-    (moved(farthest) > 0.0).then_some(*farthest)
+    (moved(farthest) > 0.0).then(|| farthest.clone())
 }
 
 fn bounded_logit(probability: f64) -> f64 {

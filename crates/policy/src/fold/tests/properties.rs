@@ -200,7 +200,7 @@ proptest! {
     fn a_change_and_its_direction_agree(policy in policies(), steps in steps()) {
         for (tick_ms, _, folded) in run(&policy, &mut AlertState::default(), &steps, 0) {
             for draft in &folded.fired {
-                let Some(change) = draft.change else {
+                let Some(change) = &draft.change else {
                     prop_assert_eq!(draft.trend, Trend::Unknown);
                     continue;
                 };
