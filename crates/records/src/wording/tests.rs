@@ -357,6 +357,8 @@ fn faults(text: &str, draft: &AlertDraft, name: &str) -> Vec<&'static str> {
         " rose ",
         "active again",
     ];
+    let says_of_a_fall = rises && has_any(&["no pricing", "was lost", " usually "]);
+    let says_of_a_rise = falls && text.contains(" added");
     let says_against = (rises && has_any(&of_a_fall)) || (falls && has_any(&of_a_rise));
     let checks = [
         (
@@ -417,8 +419,7 @@ fn faults(text: &str, draft: &AlertDraft, name: &str) -> Vec<&'static str> {
         ),
         (
             "says of a rise what came, of a fall what stopped",
-            !(rises && has_any(&["no pricing", "was lost", " usually "]))
-                && !(falls && text.contains(" added")),
+            !says_of_a_fall && !says_of_a_rise,
         ),
     ];
     let faults = checks.iter().filter(|(_, holds)| !holds);
