@@ -30,11 +30,13 @@ pub const FILES: &[(&str, &str)] = shipped![
     "schemas/outputs/worklist.avsc",
     "schemas/outputs/versions/epoch_record-1.avsc",
     "schemas/outputs/versions/alert-1.avsc",
+    "schemas/outputs/versions/alert-2.avsc",
     "schemas/outputs/versions/epoch_record-2.avsc",
     "schemas/outputs/versions/epoch_record-3.avsc",
     "schemas/outputs/versions/policy_state-2.avsc",
     "schemas/outputs/versions/score-1.avsc",
     "schemas/outputs/versions/score-2.avsc",
+    "schemas/outputs/versions/score-3.avsc",
     "schemas/product_usage.avsc",
     "schemas/users.avsc",
 ];

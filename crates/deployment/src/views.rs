@@ -8,8 +8,9 @@ use leadpulse_engine::Task;
 use leadpulse_engine::explain::ExplainDesk;
 use leadpulse_engine::ports::SchemaStore;
 use leadpulse_engine::read_model::ReadModel;
+use leadpulse_features::Group;
 use leadpulse_schema::Role;
-use leadpulse_server::{BandView, ServerState, TaskView, WriterSchemas};
+use leadpulse_server::{BandView, GroupView, ServerState, TaskView, WriterSchemas};
 
 use crate::deployment::Assembly;
 
@@ -50,6 +51,7 @@ fn task_view(assembly: &Assembly<'_>, task: &Task) -> TaskView {
         enter: band.enter,
         exit: band.exit,
     });
+    let groups = assembly.scorer.plan().layout().groups.iter();
     TaskView {
         name: task.name.to_string(),
         entity: assembly.project.catalog.table_at(task.entity).name.clone(),
@@ -57,5 +59,14 @@ fn task_view(assembly: &Assembly<'_>, task: &Task) -> TaskView {
         horizon_ms: scored.map_or(0, |scored| scored.horizon_ms),
         bands: bands.collect(),
         quality: scored.and_then(|scored| scored.quality.clone()),
+        groups: groups.map(group_view).collect(),
+    }
+}
+
+fn group_view(group: &Group) -> GroupView {
+    GroupView {
+        code: group.code.clone(),
+        label: group.label.clone(),
+        kind: group.kind.name(),
     }
 }

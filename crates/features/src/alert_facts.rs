@@ -6,18 +6,22 @@
 mod people;
 mod rhythm;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use leadpulse_graph::{Cell, EntityId, Graph, Node, SlotKind, StateLayout};
 use leadpulse_policy::{AlertFacts, FactOptions, OpenDeal, PeerClosings, PolicyError};
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, DataType, Feature, FieldId, MatchBy, Role, Table, TableId, Value};
 
 use crate::assigned::assignee;
+use crate::evidence::{PastValue, account_values};
 use crate::facts::open_members;
 use crate::groups::is_person;
 use crate::hubs::{HubView, slot_of};
 use crate::words;
 use rhythm::Rhythm;
-pub(crate) use rhythm::about;
+pub(crate) use rhythm::{about, usual_week};
 
 /// Fewest other cells of a hub that are a group of peers.
 const MIN_PEERS: u32 = 5;
@@ -101,6 +105,7 @@ impl AlertFactPlan {
                 .last_lost_ms
                 .filter(|lost_ms| outcomes.last_won_ms.is_none_or(|won_ms| won_ms < *lost_ms)),
             peers: self.peers(graph, cell, root, as_of),
+            counts: Arc::new(counts(graph, cell, as_of)),
             ..AlertFacts::default()
         };
         self.rhythm(graph, cell, as_of, &mut facts);
@@ -177,6 +182,20 @@ impl AlertFactPlan {
         }
         best
     }
+}
+
+/// The values of events and deals by name, as the next alert compares with them.
+fn counts(graph: &Graph, cell: &Cell, as_of: AsOf) -> BTreeMap<String, f64> {
+    let mut counts = BTreeMap::new();
+    for value in account_values(graph, cell, as_of) {
+        // What is absent was nothing.
+        if let Some(PastValue::Number(number)) = value.past()
+            && number > 0.0
+        {
+            counts.insert(value.label, number);
+        }
+    }
+    counts
 }
 
 fn open_deals(graph: &Graph, cell: &Cell) -> Vec<OpenDeal> {

@@ -32,6 +32,39 @@ pub struct Group {
     pub code: String,
     /// Name for people, e.g. `High intent content`.
     pub label: String,
+    /// The sub-score that the group counts for.
+    pub kind: GroupKind,
+}
+
+/// The four questions that a score answers. Each explanation group belongs to the kind that most of
+/// its columns read; of two with equally many to the first.
+// Decision: docs/decisions/0061-what-changed-and-four-sub-scores.md
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupKind {
+    /// Fields and attributes: who the entity is.
+    Fit,
+    /// Events of the entity, its account and their people, and who takes part: what they do.
+    Behaviour,
+    /// Hubs, references, peers, people who moved: whom the entity is connected with.
+    Relations,
+    /// Ages, recency and silence, the season, stages and ends of deals: when it may come true.
+    Timing,
+}
+
+impl GroupKind {
+    /// All kinds, in order.
+    pub const ALL: [Self; 4] = [Self::Fit, Self::Behaviour, Self::Relations, Self::Timing];
+
+    /// The name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fit => "fit",
+            Self::Behaviour => "behaviour",
+            Self::Relations => "relations",
+            Self::Timing => "timing",
+        }
+    }
 }
 
 /// The columns of one member table.

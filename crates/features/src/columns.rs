@@ -2,7 +2,7 @@
 
 use leadpulse_schema::units::{AsOf, DAY_MS_F64, EventTime};
 
-use crate::batch::Absent;
+use crate::batch::{Absent, GroupKind};
 
 /// End of the log scale of ages, days.
 // Beyond a decade more silence says nothing new; the bound itself was not measured.
@@ -13,6 +13,7 @@ const OLDEST_DAYS: f64 = 3650.0;
 pub(crate) struct UnplacedColumn {
     pub name: String,
     pub group: String,
+    pub kind: GroupKind,
     pub absent: Absent,
 }
 

@@ -7,7 +7,7 @@ use leadpulse_graph::{Cell, EntityId, Graph, Node, Persons};
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, DataType, Feature, Field, FieldId, Table, TableId};
 
-use crate::batch::Absent;
+use crate::batch::{Absent, GroupKind};
 use crate::columns::{UnplacedColumn, days, log_count};
 use crate::groups;
 
@@ -138,6 +138,7 @@ impl CommitteeBlock {
             columns.push(UnplacedColumn {
                 name: format!("{}/{what}", table.name),
                 group: group.clone(),
+                kind: GroupKind::Behaviour,
                 absent: Absent::Zero,
             })
         };

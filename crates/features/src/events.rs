@@ -9,7 +9,7 @@ use leadpulse_graph::{
 use leadpulse_schema::units::{AsOf, DAY_MS};
 use leadpulse_schema::{Table, TableId};
 
-use crate::batch::Absent;
+use crate::batch::{Absent, GroupKind};
 use crate::columns::{UnplacedColumn, days, recency};
 use crate::groups;
 use crate::spec::PlanSource;
@@ -66,10 +66,17 @@ struct ColumnNames<'a> {
 }
 
 impl ColumnNames<'_> {
-    fn push(&mut self, group: String, name: String) {
+    /// Names a column; `is_age` for one that reads how long ago, or how regularly, events were.
+    fn push(&mut self, group: String, name: String, is_age: bool) {
+        let kind = if is_age || self.events.outcome.is_some() {
+            GroupKind::Timing
+        } else {
+            GroupKind::Behaviour
+        };
         self.columns.push(UnplacedColumn {
             name,
             group,
+            kind,
             absent: Absent::Zero,
         });
     }
@@ -101,7 +108,8 @@ impl ColumnNames<'_> {
             Part::Recency(_) => "recency".into(),
             Part::Last(_) => "last".into(),
         };
-        self.push(group, format!("{path}/{what}"));
+        let is_age = matches!(part, Part::Recency(_));
+        self.push(group, format!("{path}/{what}"), is_age);
     }
 }
 
@@ -195,7 +203,8 @@ impl EventBlock {
         let has_acceleration = detail == Detail::Root && halves.len() > 1;
         let acceleration = has_acceleration.then_some("acceleration");
         for what in beside.chain(acceleration) {
-            names.push(group.clone(), format!("{}/{what}", events.name));
+            let is_age = !matches!(what, "total" | "active_days" | "acceleration");
+            names.push(group.clone(), format!("{}/{what}", events.name), is_age);
         }
         Some(Self {
             carriers,

@@ -6,7 +6,9 @@
 
 mod account;
 mod activity;
+mod changes;
 mod profile;
+mod values;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -20,6 +22,9 @@ use crate::committee::is_present;
 use crate::groups;
 use crate::plan::FeaturePlan;
 use crate::words;
+
+pub use changes::{Direction, EvidenceChange, changes, stopped};
+pub use values::{EventMeasure, EvidenceValue, Measure, PastValue, PastValues, account_values};
 
 /// Most lines of a group.
 // As many as a person reads before a call. Why 4 and 8 is unknown.
@@ -36,6 +41,9 @@ pub struct Evidence {
     pub words: Vec<String>,
     /// Ids of the newest events behind the lines, newest first, at most eight.
     pub event_ids: Vec<String>,
+    /// Values that the next explanation is compared with, in order of their labels.
+    #[serde(skip)]
+    pub values: Vec<EvidenceValue>,
 }
 
 /// Order of the lines of a group, the most telling kind first.
@@ -65,6 +73,7 @@ struct GroupFindings {
     /// Newest time (milliseconds) and name of each kind of event seen.
     kinds: Vec<(i64, String)>,
     ids: Vec<(i64, String)>,
+    values: Vec<EvidenceValue>,
 }
 
 impl<'a> EvidenceDraft<'a> {
@@ -114,6 +123,15 @@ impl<'a> EvidenceDraft<'a> {
         }
     }
 
+    /// Adds a value. The first of a label stands.
+    pub(crate) fn measure(&mut self, group: &str, value: EvidenceValue) {
+        if let Some(found) = self.of(group)
+            && found.values.iter().all(|one| one.label != value.label)
+        {
+            found.values.push(value);
+        }
+    }
+
     /// Adds an event to those behind a group.
     pub(crate) fn event(&mut self, group: &str, time_ms: i64, id: &str) {
         if let Some(found) = self.of(group) {
@@ -156,7 +174,9 @@ impl GroupFindings {
         self.ids
             .sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         self.ids.dedup();
+        self.values.sort_by(|a, b| a.label.cmp(&b.label));
         Evidence {
+            values: self.values,
             value,
             words,
             event_ids: self.ids.into_iter().take(IDS).map(|(_, id)| id).collect(),

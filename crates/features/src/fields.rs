@@ -6,7 +6,7 @@ use leadpulse_graph::{Node, signed_log1p};
 use leadpulse_schema::units::{AsOf, DAY_MS_F64};
 use leadpulse_schema::{DataType, Feature, Field, FieldId, Role, Table, TableId, Value};
 
-use crate::batch::Absent;
+use crate::batch::{Absent, GroupKind};
 use crate::columns::{UnplacedColumn, cycle, days};
 use crate::groups;
 use crate::spec::PlanSource;
@@ -135,10 +135,18 @@ impl FieldShape {
     ) -> Option<Self> {
         let path = format!("{}.{}", table.name, field.name);
         let group = groups::of_field(field);
+        let kind = if is_time(table, field) || table.outcome.is_some() {
+            GroupKind::Timing
+        } else if groups::is_committee(source.catalog, table, &group) {
+            GroupKind::Behaviour
+        } else {
+            GroupKind::Fit
+        };
         let mut name = |suffix: &str, group: &str| {
             columns.push(UnplacedColumn {
                 name: format!("{path}{suffix}"),
                 group: group.to_owned(),
+                kind,
                 absent: Absent::Mean,
             });
         };

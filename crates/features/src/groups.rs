@@ -110,6 +110,11 @@ pub(crate) fn of_members(catalog: &Catalog, table: TableId) -> String {
     named.unwrap_or(&table.name).clone()
 }
 
+/// True for the group of the people of a cell, of a table of people: it tells who takes part.
+pub(crate) fn is_committee(catalog: &Catalog, table: &Table, group: &str) -> bool {
+    table.role == Role::Member && group == COMMITTEE && is_person(catalog, table.id)
+}
+
 /// True if the rows of a member table are people. People have e-mail addresses. In a catalog
 /// without addresses all members count as people, except those of tables with outcomes.
 pub(crate) fn is_person(catalog: &Catalog, table: TableId) -> bool {

@@ -6,7 +6,7 @@ use leadpulse_graph::{Cell, EntityId, Graph, SlotKind, StateLayout, signed_log1p
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{HubId, TableId};
 
-use crate::batch::Absent;
+use crate::batch::{Absent, GroupKind};
 use crate::columns::UnplacedColumn;
 use crate::groups;
 use crate::spec::PlanSource;
@@ -77,6 +77,7 @@ impl HubBlock {
                 columns.push(UnplacedColumn {
                     name: format!("{}/{what}", hub.name),
                     group: group.clone(),
+                    kind: GroupKind::Relations,
                     absent: Absent::Mean,
                 });
             }

@@ -31,8 +31,13 @@ pub mod words;
 
 pub use alert_facts::AlertFactPlan;
 pub use assigned::assignee;
-pub use batch::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
-pub use evidence::Evidence;
+pub use batch::{
+    Absent, Column, FeatureBatch, Group, GroupKind, Layout, MemberBlock, MemberLayout,
+};
+pub use evidence::{
+    Direction, EventMeasure, Evidence, EvidenceChange, EvidenceValue, Measure, PastValue,
+    PastValues, account_values, changes, stopped,
+};
 pub use facts::{CommitteeFact, EventFact, Facts, MemberFact, OpenFact};
 pub use ignored::{IgnoredField, ignored_fields};
 pub use plan::FeaturePlan;

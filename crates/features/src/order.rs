@@ -13,7 +13,7 @@ use leadpulse_graph::{EntityId, Node};
 use leadpulse_schema::TableId;
 use leadpulse_schema::units::{AsOf, DAY_MS_F64};
 
-use crate::batch::Absent;
+use crate::batch::{Absent, GroupKind};
 use crate::columns::{UnplacedColumn, recency};
 use crate::groups;
 use crate::spec::PlanSource;
@@ -127,6 +127,7 @@ impl OrderBlock {
             columns.push(UnplacedColumn {
                 name: format!("{prefix}order/{what}"),
                 group: group.clone(),
+                kind: GroupKind::Behaviour,
                 absent: Absent::Zero,
             })
         };

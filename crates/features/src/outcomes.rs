@@ -4,7 +4,7 @@ use leadpulse_graph::DealOutcomes;
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, Role, Table};
 
-use crate::batch::Absent;
+use crate::batch::{Absent, GroupKind};
 use crate::columns::{UnplacedColumn, log_count, recency};
 use crate::groups;
 
@@ -36,6 +36,7 @@ impl OutcomeBlock {
             columns.push(UnplacedColumn {
                 name: format!("outcomes/{what}"),
                 group: group.clone(),
+                kind: GroupKind::Timing,
                 absent: Absent::Zero,
             });
         }

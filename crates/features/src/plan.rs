@@ -13,7 +13,9 @@ use leadpulse_graph::{CellRef, EntityId, Graph, GraphOptions, Node, StateLayout}
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, DataType, Feature, Field, FieldId, Table, TableId, hex};
 
-use crate::batch::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
+use crate::batch::{
+    Absent, Column, FeatureBatch, Group, GroupKind, Layout, MemberBlock, MemberLayout,
+};
 use crate::columns::{CLOCK, SEASON, UnplacedColumn, clock, season};
 use crate::committee::{Activity, CommitteeBlock};
 use crate::events::EventBlock;
@@ -191,6 +193,7 @@ impl CellPlan {
         columns.extend(SEASON.iter().chain(of_moment).map(|name| UnplacedColumn {
             name: (*name).into(),
             group: groups::SEASON.into(),
+            kind: GroupKind::Timing,
             absent: Absent::Mean,
         }));
         plan
@@ -241,6 +244,17 @@ impl CellPlan {
     }
 }
 
+/// The kind that most columns of a group read, the first of equal ones. A group without columns is
+/// of member rows as such, which are attributes.
+fn kind_of<'c>(code: &str, columns: impl Iterator<Item = &'c UnplacedColumn>) -> GroupKind {
+    let mut counts = GroupKind::ALL.map(|kind| (kind, 0_usize));
+    for column in columns.filter(|column| column.group == code) {
+        counts[column.kind as usize].1 += 1;
+    }
+    let most = counts.into_iter().rev().max_by_key(|(_, count)| *count);
+    most.map_or(GroupKind::Fit, |(kind, _)| kind)
+}
+
 /// Numbers the explanation groups of all columns and rows, in order of their codes.
 fn lay_out(
     catalog: &Catalog,
@@ -259,6 +273,10 @@ fn lay_out(
         .map(|code| Group {
             code: code.clone(),
             label: groups::label(code),
+            kind: kind_of(
+                code,
+                root.iter().chain(members.iter().flat_map(|(_, own)| own)),
+            ),
         })
         .collect();
     let index = |group: &str| {

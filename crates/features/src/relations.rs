@@ -7,7 +7,7 @@ use leadpulse_graph::{CellRef, Edge, EntityId, Graph, Node};
 use leadpulse_schema::units::{AsOf, DAY_MS_F64};
 use leadpulse_schema::{Catalog, RelationId, RelationKind, TableId};
 
-use crate::batch::Absent;
+use crate::batch::{Absent, GroupKind};
 use crate::columns::{UnplacedColumn, days, log_count, recency};
 use crate::groups;
 
@@ -110,6 +110,7 @@ impl RelationBlock {
                 columns.push(UnplacedColumn {
                     name: format!("{scope}/{}/{what}", relation.name),
                     group: group.clone(),
+                    kind: GroupKind::Relations,
                     absent: Absent::Zero,
                 });
             };

@@ -9,7 +9,7 @@ use leadpulse_graph::{Bank, Cell, EntityId, Graph, Node};
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, FieldId, Table, TableId};
 
-use crate::batch::Absent;
+use crate::batch::{Absent, GroupKind};
 use crate::columns::UnplacedColumn;
 use crate::committee::{Activity, distinguishing};
 use crate::groups;
@@ -61,6 +61,7 @@ impl ShareBlock {
             columns.extend(field.values.iter().map(|value| UnplacedColumn {
                 name: format!("people/share {}={value}", field.name),
                 group: groups::of_members(catalog, first.id),
+                kind: GroupKind::Behaviour,
                 absent: Absent::Zero,
             }));
             found.push(PersonField {

@@ -4,7 +4,7 @@ use leadpulse_graph::{DAY_MS, Graph};
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Role, TableId};
 
-use crate::batch::Absent;
+use crate::batch::{Absent, GroupKind};
 use crate::columns::UnplacedColumn;
 use crate::groups;
 use crate::spec::PlanSource;
@@ -24,6 +24,7 @@ impl SourceBlock {
             columns.push(UnplacedColumn {
                 name: format!("{}/source_age", table.name),
                 group: groups::of_events(table),
+                kind: GroupKind::Timing,
                 absent: Absent::Zero,
             });
             table.id

@@ -11,6 +11,8 @@ mod assigned;
 mod bounds;
 #[path = "encode/cell.rs"]
 mod cell;
+#[path = "encode/changes.rs"]
+mod changes;
 #[path = "encode/declared.rs"]
 mod declared;
 #[path = "encode/moments.rs"]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use leadpulse_features::{Absent, Column, FeatureBatch, Group, Layout, MemberBlock, MemberLayout};
+use leadpulse_features::{
+    Absent, Column, FeatureBatch, Group, GroupKind, Layout, MemberBlock, MemberLayout,
+};
 use leadpulse_graph::EntityId;
 use leadpulse_schema::TableId;
 use rand::RngExt;
@@ -56,6 +58,7 @@ pub fn layout(root: usize, members: &[usize]) -> Layout {
             .map(|i| Group {
                 code: format!("group{i}"),
                 label: format!("Group {i}"),
+                kind: GroupKind::ALL[i % 4],
             })
             .collect(),
     }

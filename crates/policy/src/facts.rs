@@ -1,6 +1,7 @@
 //! The facts about an entity's account that alerts are decided by: plain data, read from state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,9 @@ pub struct AlertFacts {
     pub from_elsewhere: Vec<Arrival>,
     /// Closings among the accounts that share a hub with this one.
     pub peers: Option<PeerClosings>,
+    /// Events by kind, each weighing less with its age, and open deals: name in words → number.
+    // Shared, because a memory of eight days is copied at every tick that touches an entity.
+    pub counts: Arc<BTreeMap<String, f64>>,
 }
 
 /// Events of a week beside the usual number.

@@ -228,6 +228,7 @@ impl Policy {
             since_ms: seen.tick_ms,
             probability: scored.probability,
             active_people: seen.facts.active_people,
+            counts: Some(seen.facts.counts.clone()),
         };
         trend::record(&mut state.history, newest, |point| point.since_ms);
         supersede(&mut folded.fired);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::score::Driver;
+use crate::score::{Driver, SubScores};
 use crate::symbol::{Symbol, TypeName};
 
 /// Avro schema of [`Alert`], JSON.
@@ -141,6 +141,7 @@ pub struct Alert {
     pub plan_hash: Option<Arc<str>>,
     pub board: i64,
     pub trace: Vec<String>,
+    pub sub_scores: Option<SubScores>,
 }
 
 /// An alert with the label that pages add to its record.

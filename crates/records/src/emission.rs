@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use leadpulse_features::{CommitteeFact, Facts, probability};
+use leadpulse_features::{CommitteeFact, Facts, Group, probability};
 use leadpulse_graph::{Cell, CellRef, DAY_MS, EntityId, Graph, Node, Reasons};
 use leadpulse_policy::{Action, ActionTable, AlertType, Decision, Situation};
 use leadpulse_schema::units::{AsOf, EventTime};
@@ -81,6 +81,8 @@ pub struct Emission<'a> {
     pub standing: Option<Standing>,
     /// Decision of the task's policy.
     pub decision: &'a Decision,
+    /// Explanation groups of the plan that explained.
+    pub groups: &'a [Group],
     /// Newest explanation of the entity under the task.
     pub explained: Option<&'a Explained>,
     /// Origin of the score.
@@ -169,7 +171,7 @@ impl Emission<'_> {
             drivers: explained.map_or_else(Vec::new, |e| e.drivers.clone()),
             base_logit: explained.map(|e| e.base_logit),
             drivers_as_of: explained.map(|e| e.as_of.ms()),
-            change_since: explained.and_then(|e| e.change_since_ms),
+            change_since: explained.and_then(Explained::change_since_ms),
             change_drivers: explained.map_or_else(Vec::new, |e| e.change_drivers.clone()),
             top_signal: explained.and_then(Explained::top_signal),
             recommended_action: action.map(|action| action.code.to_string()),
@@ -179,6 +181,8 @@ impl Emission<'_> {
             quality: self.quality.map(Arc::from),
             probability_low: self.end_of_interval(-1.0),
             probability_high: self.end_of_interval(1.0),
+            sub_scores: explained.map(|e| e.sub_scores),
+            compared_values: explained.map_or_else(Vec::new, |e| e.compared_values(self.groups)),
         }
     }
 

@@ -1,15 +1,27 @@
-//! Explanations as records contain them: drivers with evidence, changes since the explanation
-//! before, the strongest signal in a few words.
+//! Explanations as records contain them: drivers with evidence, changes since an explanation of
+//! about a week before, sub-scores, the strongest signal in a few words.
+//!
+//! A restart knows the records only. So a record carries the values that the next explanation is
+//! compared with, and contributions are multiples of 2⁻¹⁹: differences of those are exact, and an
+//! earlier explanation is the difference of two numbers in the record.
+//!
+//! Decision: docs/decisions/0061-what-changed-and-four-sub-scores.md
+
+mod compared;
 
 use serde::{Deserialize, Serialize};
 
-use leadpulse_features::{Evidence, Explanation, Group, LOGIT_STEPS};
+use leadpulse_features::{Evidence, Explanation, Group, LOGIT_STEPS, PastValues};
 use leadpulse_schema::units::AsOf;
 
-use crate::score::{Driver, Score};
+use crate::score::{ComparedValue, Driver, Score, SubScores};
+use compared::{Reference, past_values};
 
 /// Contributions below this are left out of records, logits.
 const NEGLIGIBLE_LOGIT: f64 = 1e-6;
+/// Contributions in records are multiples of the reciprocal. The step is above the negligible, so
+/// that none but zero is left out, and half of it below.
+const CONTRIBUTION_STEPS: f64 = 524_288.0;
 
 /// The last explanation of an entity under a task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,17 +32,23 @@ pub struct Explained {
     pub base_logit: f64,
     /// Contributions of the groups, strongest first, positive and negative.
     pub drivers: Vec<Driver>,
-    /// Moment of the explanation before, milliseconds; `None` for a first one.
-    pub change_since_ms: Option<i64>,
-    /// Differences of contributions since then, strongest first.
+    /// Differences of contributions since [`Self::change_since_ms`], strongest first. The evidence
+    /// of each is a difference too, without a value, in the direction of its contribution; it may be empty.
     pub change_drivers: Vec<Driver>,
-    /// Contributions by group of the layout: the next explanation is compared with them.
+    /// Contributions by kind of group.
+    pub sub_scores: SubScores,
+    /// Contributions by group of the layout: a later explanation is compared with them.
     contributions: Vec<f64>,
+    /// Values of the evidence by group of the layout, for the same.
+    values: Vec<PastValues>,
+    /// The explanation that this one was compared with.
+    reference: Option<Reference>,
 }
 
 impl Explained {
-    /// Compares an explanation with the one before. `evidence` has an entry for each group, in the
-    /// layout's order.
+    /// Compares an explanation with an earlier one: of the one before and the one that it was
+    /// compared with, that whose age is nearer to a week. `evidence` has an entry for each group,
+    /// in the layout's order.
     pub fn new(
         before: Option<&Explained>,
         as_of: AsOf,
@@ -40,60 +58,81 @@ impl Explained {
     ) -> Self {
         let mut contributions = vec![0.0; groups.len()];
         for part in &explanation.contributions {
-            // Records leave negligible contributions out, and a restart knows the records only:
-            // they are zero here too.
-            contributions[part.group] = if part.logit.abs() > NEGLIGIBLE_LOGIT {
-                part.logit
-            } else {
-                0.0
-            };
+            // Zero has one sign: a restart does not see the other.
+            contributions[part.group] =
+                (part.logit * CONTRIBUTION_STEPS).round() / CONTRIBUTION_STEPS + 0.0;
         }
-        let differences = before.map(|before| {
-            contributions
-                .iter()
-                .zip(&before.contributions)
-                .map(|(now, then)| now - then)
-                .collect()
+        let reference = before.map(|before| before.reference_at(as_of));
+        let change_drivers = reference.as_ref().map_or_else(Vec::new, |reference| {
+            let differences = reference.differences(&contributions);
+            let changed = reference.changed_evidence(&differences, &evidence, as_of);
+            drivers(&differences, &changed, groups)
         });
         Self {
             as_of,
             base_logit: explanation.base_logit,
             drivers: drivers(&contributions, &evidence, groups),
-            change_since_ms: before.map(|before| before.as_of.ms()),
-            change_drivers: differences.map_or_else(Vec::new, |differences: Vec<f64>| {
-                drivers(&differences, &evidence, groups)
-            }),
+            change_drivers,
+            sub_scores: SubScores::of(&contributions, groups),
             contributions,
+            values: past_values(&evidence, groups.len()),
+            reference,
         }
     }
 
     /// The explanation that a score record carries; `None` if it carries none.
     pub fn restored(record: &Score, groups: &[Group]) -> Option<Self> {
         let (as_of, base_logit) = (AsOf::from_ms(record.drivers_as_of?), record.base_logit?);
-        let of_group = |group: &Group| {
-            record
-                .drivers
-                .iter()
-                .find(|driver| driver.group == group.code)
-                .map_or(0.0, |d| d.contribution)
+        let of_groups = |drivers: &[Driver]| -> Vec<f64> {
+            let of_group = |group: &Group| {
+                let mut found = drivers.iter().filter(|driver| driver.group == group.code);
+                found.next().map_or(0.0, |driver| driver.contribution)
+            };
+            groups.iter().map(of_group).collect()
         };
+        let contributions = of_groups(&record.drivers);
+        let (values, before) = compared::restored_values(&record.compared_values, groups);
+        let reference = record.change_since.map(|since_ms| {
+            let differences = of_groups(&record.change_drivers);
+            let both = contributions.iter().zip(differences);
+            Reference {
+                as_of: AsOf::from_ms(since_ms),
+                contributions: both.map(|(now, moved)| now - moved).collect(),
+                values: before,
+            }
+        });
         Some(Self {
             as_of,
             base_logit,
             drivers: record.drivers.clone(),
-            change_since_ms: record.change_since,
             change_drivers: record.change_drivers.clone(),
-            contributions: groups.iter().map(of_group).collect(),
+            sub_scores: SubScores::of(&contributions, groups),
+            contributions,
+            values,
+            reference,
         })
+    }
+
+    /// Moment of the explanation that this one was compared with, milliseconds; `None` for a first
+    /// one.
+    pub fn change_since_ms(&self) -> Option<i64> {
+        self.reference
+            .as_ref()
+            .map(|reference| reference.as_of.ms())
+    }
+
+    /// Values of the evidence beside those of [`Self::change_since_ms`], by group and label.
+    pub fn compared_values(&self, groups: &[Group]) -> Vec<ComparedValue> {
+        compared::recorded_values(&self.values, self.reference.as_ref(), groups)
     }
 
     /// True for a logit that base and contributions do not sum to: the explanation is of another
     /// state, even at the same moment.
     pub fn is_of_another(&self, logit: f64) -> bool {
         let sum = self.base_logit + self.contributions.iter().sum::<f64>();
-        // What was left out of the contributions, and the grid that logits are rounded to.
-        let left_out = NEGLIGIBLE_LOGIT * self.contributions.len() as f64;
-        (sum - logit).abs() > left_out + 1.0 / LOGIT_STEPS
+        // The rounding of contributions, and the grid that logits are rounded to.
+        let rounding = NEGLIGIBLE_LOGIT * self.contributions.len() as f64;
+        (sum - logit).abs() > rounding + 1.0 / LOGIT_STEPS
     }
 
     /// Code of the strongest positive group.
@@ -112,11 +151,13 @@ impl Explained {
             .map(phrase)
     }
 
-    /// Label of the group that lowered the score most since the explanation before, or of the
-    /// strongest negative one.
+    /// Label of the strongest negative group. It follows from the state of the moment alone, as the
+    /// sentence of an alert has to; changes depend on which scores were explained.
     pub fn top_drag(&self) -> Option<&str> {
-        let drivers = self.change_drivers.iter().chain(&self.drivers);
-        let mut negative = drivers.filter(|driver| driver.contribution < 0.0);
+        let mut negative = self
+            .drivers
+            .iter()
+            .filter(|driver| driver.contribution < 0.0);
         negative.next().map(|driver| driver.label.as_str())
     }
 }
@@ -187,131 +228,4 @@ fn shares(contributions: &[f64]) -> Vec<i32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use leadpulse_features::Contribution;
-
-    use super::*;
-
-    #[test]
-    fn sizes_of_shares_sum_to_a_hundred() {
-        for (contributions, expected) in [
-            (vec![1.0, 1.0, 1.0], vec![34, 33, 33]),
-            (vec![0.3, -0.5, 0.2], vec![30, -50, 20]),
-            (vec![-1.0, -2.0], vec![-33, -67]),
-            (vec![0.0, -0.0], vec![0, 0]),
-            (vec![0.002, 1.0, 0.5, 0.25], vec![0, 57, 29, 14]),
-        ] {
-            assert_eq!(shares(&contributions), expected, "{contributions:?}");
-        }
-    }
-
-    fn explained(before: Option<&Explained>, as_of: AsOf, contributions: [f64; 3]) -> Explained {
-        let groups: Vec<Group> = ["intent", "usage", "silence"]
-            .map(|code| Group {
-                code: code.into(),
-                label: code.to_uppercase(),
-            })
-            .into();
-        let parts = contributions
-            .iter()
-            .enumerate()
-            .map(|(group, logit)| Contribution {
-                group,
-                logit: *logit,
-            })
-            .collect();
-        let explanation = Explanation {
-            base_logit: -1.0,
-            logit: -1.0 + contributions.iter().sum::<f64>(),
-            contributions: parts,
-        };
-        let evidence = vec![
-            Evidence {
-                value: None,
-                words: vec!["pricing ×2".into(), "demo".into()],
-                event_ids: vec!["e1".into()],
-            },
-            Evidence {
-                value: Some("3 people".into()),
-                words: vec!["limit".into()],
-                event_ids: vec![],
-            },
-            Evidence::default(),
-        ];
-        Explained::new(before, as_of, &explanation, evidence, &groups)
-    }
-
-    #[test]
-    fn what_changed_is_the_difference_to_the_explanation_before() {
-        let told = |drivers: &[Driver]| {
-            drivers
-                .iter()
-                .map(|d| (d.group.clone(), (d.contribution * 1e3).round()))
-                .collect::<Vec<_>>()
-        };
-        let first = explained(None, AsOf::from_ms(1), [0.5, 0.2, -0.3]);
-        assert_eq!(
-            (first.change_since_ms, first.change_drivers.len()),
-            (None, 0)
-        );
-        assert_eq!(
-            told(&first.drivers),
-            [
-                ("intent".to_owned(), 500.0),
-                ("silence".into(), -300.0),
-                ("usage".into(), 200.0)
-            ]
-        );
-        let second = explained(Some(&first), AsOf::from_ms(2), [0.4, 0.9, -0.3]);
-        assert_eq!(second.change_since_ms, Some(1));
-        assert_eq!(
-            told(&second.change_drivers),
-            [("usage".to_owned(), 700.0), ("intent".into(), -100.0)]
-        );
-        assert_eq!(second.change_drivers[0].value.as_deref(), Some("3 people"));
-    }
-
-    #[test]
-    fn an_explanation_is_of_one_logit() {
-        let explained = explained(None, AsOf::from_ms(1), [0.5, 0.2, -0.3]);
-        for (logit, expected) in [
-            (-0.6, false),
-            (-0.6 + 1e-6, false),
-            (-0.5999, true),
-            (0.4, true),
-        ] {
-            assert_eq!(explained.is_of_another(logit), expected, "{logit}");
-        }
-    }
-
-    #[test]
-    fn the_strongest_driver_speaks_in_a_few_words() {
-        let words = |contributions| {
-            let explained = explained(None, AsOf::from_ms(1), contributions);
-            (
-                explained.top_group().map(str::to_owned),
-                explained.top_signal(),
-                explained.top_drag().map(str::to_owned),
-            )
-        };
-        let text = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            words([0.5, 0.2, -0.9]),
-            (text("intent"), text("INTENT (pricing ×2)"), text("SILENCE"))
-        );
-        assert_eq!(
-            words([0.1, 0.2, 0.0]),
-            (text("usage"), text("USAGE (3 people)"), None)
-        );
-        assert_eq!(words([-0.1, -0.2, 0.0]), (None, None, text("USAGE")));
-        let (before, after) = (
-            explained(None, AsOf::from_ms(1), [0.9, 0.1, -0.3]),
-            [0.1, 0.1, -0.3],
-        );
-        assert_eq!(
-            explained(Some(&before), AsOf::from_ms(2), after).top_drag(),
-            Some("INTENT"),
-            "what fell counts before what is low"
-        );
-    }
-}
+mod tests;

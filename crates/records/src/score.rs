@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use leadpulse_features::{Group, GroupKind, probability};
+
 use crate::symbol::Symbol;
 
 /// Avro schema of [`Score`], JSON.
@@ -37,11 +39,62 @@ pub struct Driver {
     pub event_ids: Vec<String>,
 }
 
+/// A value behind the evidence of a group, now and at the explanation that changes are told since.
+/// A number or a text; both null where the value was not there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComparedValue {
+    /// Code of the explanation group.
+    pub group: String,
+    /// Name of the value in words.
+    pub label: String,
+    /// Weight of events (one half after the longest half-life), or a number of rows.
+    pub number: Option<f64>,
+    /// Value of a field.
+    pub text: Option<String>,
+    /// The number then.
+    pub number_before: Option<f64>,
+    /// The text then.
+    pub text_before: Option<String>,
+}
+
+/// Four readings of an explanation, 0 to 100: each is 100 · σ(C), with C the sum of the contributions
+/// of all groups of its kind, logits. 50 is neither for nor against.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubScores {
+    /// Who the entity is: fields and attributes.
+    pub fit: f64,
+    /// What it and its people do: events.
+    pub behaviour: f64,
+    /// Whom it is connected with: peers, references, people who moved.
+    pub relations: f64,
+    /// When: ages, silence, season, stages of deals.
+    pub timing: f64,
+}
+
+impl SubScores {
+    /// The sub-scores of contributions, which have an entry for each group.
+    pub fn of(contributions: &[f64], groups: &[Group]) -> Self {
+        let of_kind = |kind: GroupKind| {
+            let both = contributions.iter().zip(groups);
+            let of_kind = both.filter(|(_, group)| group.kind == kind);
+            100.0 * probability(of_kind.map(|(x, _)| x).sum())
+        };
+        Self {
+            fit: of_kind(GroupKind::Fit),
+            behaviour: of_kind(GroupKind::Behaviour),
+            relations: of_kind(GroupKind::Relations),
+            timing: of_kind(GroupKind::Timing),
+        }
+    }
+}
+
 /// One score: written to the scores topic, kept in the read model, served by the HTTP API.
 ///
 /// `schemas/outputs/score.avsc` gives the meaning, unit and empty case of each field. A new field
 /// needs a place there, here, in the builder `Emission::score` and in `docs/events.md`.
+// Scores of an older schema lack fields: they read back as empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Score {
     pub task: Arc<str>,
     pub entity_type: Arc<str>,
@@ -84,6 +137,8 @@ pub struct Score {
     pub quality: Option<Arc<str>>,
     pub probability_low: Option<f64>,
     pub probability_high: Option<f64>,
+    pub sub_scores: Option<SubScores>,
+    pub compared_values: Vec<ComparedValue>,
 }
 
 /// Counts and attributes of the account's people with events in the last 14 days.

@@ -8,7 +8,7 @@
 
 mod clauses;
 
-use leadpulse_features::Facts;
+use leadpulse_features::{EvidenceChange, Facts};
 use leadpulse_policy::{AlertDraft, AlertFacts, AlertLife, AlertType};
 use leadpulse_schema::units::DAY_MS;
 
@@ -24,7 +24,9 @@ pub(crate) struct Telling<'a> {
     pub draft: &'a AlertDraft,
     pub alert_facts: &'a AlertFacts,
     pub facts: &'a Facts,
-    /// Label of the group that lowered the score most since the explanation before.
+    /// Differences of the account's events and deals since the score that is compared with.
+    pub changes: &'a [EvidenceChange],
+    /// Label of the group that weighs most against the score.
     pub drag: Option<&'a str>,
     /// Name of the account that a person came from.
     pub from: Option<&'a str>,
@@ -32,14 +34,25 @@ pub(crate) struct Telling<'a> {
     pub next: Option<&'a str>,
 }
 
+/// A part of a sentence: the same in more and in fewer words, the longest first.
+struct Clause(Vec<String>);
+
+impl Clause {
+    fn longest(self) -> Option<String> {
+        self.0.into_iter().next()
+    }
+}
+
+impl From<String> for Clause {
+    fn from(text: String) -> Self {
+        Self(vec![text])
+    }
+}
+
 impl Telling<'_> {
     /// The sentence.
     pub(crate) fn sentence(&self) -> String {
-        let mut clauses = self.clauses();
-        if clauses.is_empty() {
-            clauses.push(self.plainly());
-        }
-        self.composed(clauses)
+        self.composed(self.clauses())
     }
 
     /// The sentence of an entry on a work list: activity, else silence, else the strongest signal.
@@ -49,18 +62,19 @@ impl Telling<'_> {
             clauses = self.stopped();
         }
         if clauses.is_empty() {
-            clauses.push("no activity yet".to_owned());
-            clauses.extend(signal.map(|signal| format!("; strongest signal: {signal}")));
+            clauses.push("no activity yet".to_owned().into());
+            clauses.extend(signal.map(|signal| format!("; strongest signal: {signal}").into()));
         }
         self.composed(clauses)
     }
 
     /// Clauses, the most telling first and at least one, with name, score and next step.
-    fn composed(&self, clauses: Vec<String>) -> String {
+    fn composed(&self, clauses: Vec<Clause>) -> String {
         let name = short(self.name, LONGEST_NAME);
         let score = self.score();
         let mut clauses = clauses.into_iter();
-        let first = clauses.next().unwrap_or_default();
+        let first = clauses.next().and_then(Clause::longest);
+        let first = first.unwrap_or_else(|| self.plainly());
         let room = LONGEST.saturating_sub(length(&name) + length(&score) + 2);
         let mut told = short(&first, room.saturating_sub(1));
         let next = self.next_step();
@@ -70,26 +84,27 @@ impl Telling<'_> {
             score
         };
         for clause in clauses {
-            let taken = length(&name) + 2 + length(&told) + length(&clause);
-            if taken + length(&ending) <= LONGEST {
-                told.push_str(&clause);
+            let taken = length(&name) + 2 + length(&told) + length(&ending);
+            let mut fitting = clause.0.iter();
+            if let Some(text) = fitting.find(|text| taken + length(text) <= LONGEST) {
+                told.push_str(text);
             }
         }
         format!("{name}: {told}{ending}")
     }
 
     /// Clauses about the event behind the alert: the first is complete without the others.
-    fn clauses(&self) -> Vec<String> {
+    fn clauses(&self) -> Vec<Clause> {
         let type_name = self.draft.key.alert_type;
         if self.draft.life == AlertLife::Resolved {
-            return vec![self.plainly()];
+            return vec![self.plainly().into()];
         }
         match type_name {
             AlertType::ThresholdUp => self.activity(),
             AlertType::ThresholdDown => self.stopped(),
             AlertType::NewExecutive => self.executive(),
             AlertType::CommitteeFormed => self.committee(),
-            AlertType::EngagementSpike => self.spike(self.alert_facts.engagement, "events"),
+            AlertType::EngagementSpike => self.spike(self.alert_facts.engagement, clauses::EVENTS),
             AlertType::UsageSpike => self.spike(self.alert_facts.usage, "uses of the product"),
             AlertType::UsageLimit => self.limit(),
             AlertType::GoingDark => self.stopped(),
@@ -107,10 +122,10 @@ impl Telling<'_> {
         let at = self.draft.threshold.map(percent);
         let is_over = self.draft.life == AlertLife::Resolved;
         let text = match (self.draft.key.alert_type, is_over) {
-            (AlertType::ThresholdUp, false) => "the score is above its threshold",
-            (AlertType::ThresholdUp, true) => "the score is no longer above its threshold",
-            (AlertType::ThresholdDown, false) => "the score is below its threshold",
-            (AlertType::ThresholdDown, true) => "the score is back above its threshold",
+            (AlertType::ThresholdUp, false) => "the chance is above its threshold",
+            (AlertType::ThresholdUp, true) => "the chance is no longer above its threshold",
+            (AlertType::ThresholdDown, false) => "the chance is below its threshold",
+            (AlertType::ThresholdDown, true) => "the chance is back above its threshold",
             (AlertType::NewExecutive, false) => "a person of high rank became active",
             (AlertType::NewExecutive, true) => "the new executive is no news any more",
             (AlertType::CommitteeFormed, false) => "several people are active together",
@@ -136,20 +151,20 @@ impl Telling<'_> {
         }
     }
 
-    /// The score with its change: `. 24 % (was 14 % a week ago).`
+    /// The probability with its change: `. Chance 24 % (was 14 % a week ago).`
     fn score(&self) -> String {
         let now = percent(self.draft.probability);
         if self.draft.has_left {
-            return format!(". It was {now}.");
+            return format!(". The chance was {now}.");
         }
-        let before = self.draft.change.map(|change| {
+        let before = self.draft.change.as_ref().map(|change| {
             let was = percent(change.probability);
             let ago = span_ago(self.draft.tick_ms - change.since_ms);
             (was, ago)
         });
         match before {
-            Some((was, ago)) if was != now => format!(". {now} (was {was} {ago})."),
-            _ => format!(". {now}."),
+            Some((was, ago)) if was != now => format!(". Chance {now} (was {was} {ago})."),
+            _ => format!(". Chance {now}."),
         }
     }
 

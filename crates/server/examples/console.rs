@@ -276,6 +276,7 @@ fn state(read_model: &Arc<ReadModel>) -> ServerState {
         horizon_ms: 90 * 86_400_000,
         bands: vec![band("warm", 0.2, 0.15), band("hot", 0.5, 0.4)],
         quality: Some("provisional".into()),
+        groups: Vec::new(),
     };
     ServerState {
         read_model: read_model.clone(),

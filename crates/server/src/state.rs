@@ -73,6 +73,19 @@ pub struct TaskView {
     /// Grade of the bundle for the task: `sound`, `provisional`, `insufficient` or
     /// `worse_than_chance`; `None` for a bundle without one.
     pub quality: Option<String>,
+    /// Explanation groups of the bundle, by code.
+    pub groups: Vec<GroupView>,
+}
+
+/// An explanation group.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GroupView {
+    /// Code of the group, as in drivers.
+    pub code: String,
+    /// Name of the group for people.
+    pub label: String,
+    /// The sub-score that the group counts for: `fit`, `behaviour`, `relations` or `timing`.
+    pub kind: &'static str,
 }
 
 /// A band of a task.

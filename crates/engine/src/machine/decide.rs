@@ -312,6 +312,7 @@ impl Machine {
             logit,
             standing: None,
             decision,
+            groups: &self.given.scorer.plan().layout().groups,
             explained: None,
             lineage,
         }

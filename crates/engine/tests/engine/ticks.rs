@@ -75,6 +75,16 @@ fn committed(rig: &Rig) -> Told {
     told
 }
 
+/// The sentence of each alert by id. It follows from the data too: from the state of the tick and the
+/// memory of the fold, never from which scores were explained.
+fn sentences(rig: &Rig) -> BTreeMap<String, String> {
+    let alerts = rig.committed(Output::Alerts).into_iter();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    alerts
+        .map(|alert| (text(&alert["alert_id"]), text(&alert["summary"])))
+        .collect()
+}
+
 /// The alerts that follow from the input and the closings.
 struct Oracle<'r> {
     rig: &'r Rig,
@@ -325,6 +335,7 @@ fn alerts_follow_from_rows_and_ticks_whatever_epochs_budgets_and_deaths() {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         let rig = market(seed, 400);
         let (mut told, mut listed): (Option<Told>, Option<Listed>) = (None, None);
+        let mut said: Option<BTreeMap<String, String>> = None;
         for (max_records, soft_budget, kills) in [(20_000, 4, 0), (1, 1, 2), (7, 1, 6), (50, 99, 3)]
         {
             let mut rig = rig.elsewhere();
@@ -349,6 +360,12 @@ fn alerts_follow_from_rows_and_ticks_whatever_epochs_budgets_and_deaths() {
             // The end of the log closes the same ticks, so the alerts are equal, too.
             assert_told(&found, told.get_or_insert_with(|| found.clone()), seed);
             assert_listed(&rig, &mut listed, seed);
+            let sentences = sentences(&rig);
+            assert_eq!(
+                &sentences,
+                said.get_or_insert_with(|| sentences.clone()),
+                "seed {seed}"
+            );
         }
         alerts += told.unwrap().len();
         lists += listed.unwrap()[0].len();

@@ -74,21 +74,12 @@ impl<'g> Rhythm<'g> {
         }
         let known_days = (self.as_of.ms() - self.oldest_ms) as f64 / DAY_MS_F64;
         let halves = self.graph.shared().bank.half_lives_ms();
-        if known_days < MIN_KNOWN_DAYS || halves.len() < 2 {
-            return None;
-        }
         let days: Vec<f64> = halves.iter().map(|ms| ms / DAY_MS_F64).collect();
-        let (short, long) = (days.len() - 2, days.len() - 1);
-        // The difference of two sums weighs events by 2^(−age/long) − 2^(−age/short): none of now,
-        // most of some weeks ago. Divided by its mass over the known time it is a rate.
-        let mass = |half: usize| {
-            days[half] / std::f64::consts::LN_2 * (1.0 - (-known_days / days[half]).exp2())
-        };
-        let before = (self.sums[long] - self.sums[short]).max(0.0);
-        let usual_day = before / (mass(long) - mass(short)).max(f64::MIN_POSITIVE);
+        let long = days.len() - 1;
+        let before = self.sums[long] - self.sums[long.saturating_sub(1)];
         Some(Pace {
+            usual_week: usual_week(&days, known_days, before)?,
             week: about(&days, WEEK_DAYS, |half| self.sums[half]),
-            usual_week: usual_day * WEEK_DAYS,
         })
     }
 
@@ -104,6 +95,20 @@ impl<'g> Rhythm<'g> {
         gaps.sort_unstable();
         Some(i64::from(gaps[gaps.len() * 3 / 4]) * DAY_MS)
     }
+}
+
+/// Events of a usual week, from the difference `before` of the sums of the two longest half-lives (in
+/// days); `None` below four weeks of known time, and with a single half-life.
+pub(crate) fn usual_week(days: &[f64], known_days: f64, before: f64) -> Option<f64> {
+    if known_days < MIN_KNOWN_DAYS || days.len() < 2 {
+        return None;
+    }
+    // The difference of two sums weighs events by 2^(−age/long) − 2^(−age/short): none of now,
+    // most of some weeks ago. Divided by its mass over the known time it is a rate.
+    let mass = |half: f64| half / std::f64::consts::LN_2 * (1.0 - (-known_days / half).exp2());
+    let (short, long) = (days[days.len() - 2], days[days.len() - 1]);
+    let usual_day = before.max(0.0) / (mass(long) - mass(short)).max(f64::MIN_POSITIVE);
+    Some(usual_day * WEEK_DAYS)
 }
 
 /// About the number of events within a window, from decayed sums of half-lives in days: two sums are

@@ -8,7 +8,8 @@ use rustc_hash::FxHashSet;
 use leadpulse_graph::{EntityId, Node, SlotKind};
 use leadpulse_schema::{Catalog, Feature, Relation, RelationKind, Role, Table};
 
-use super::{EvidenceDraft, Rank, Scene};
+use super::values::{DEAL_STAGE, PEERS, PEOPLE};
+use super::{EvidenceDraft, EvidenceValue, Measure, Rank, Scene, values};
 use crate::alert_facts::about;
 use crate::committee::Activity;
 use crate::facts::{ACTIVE_DAYS, active_people, distinct_values, open_members};
@@ -45,6 +46,7 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
             .filter(|n| activity.is_person(n) && people.iter().any(|t| t.id == n.table))
             .collect();
         if !known.is_empty() {
+            people_count(&group, 0, found);
             found.line(
                 &group,
                 Rank::Headline,
@@ -64,12 +66,18 @@ pub(super) fn committee(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
             counted_people(&people, &active)
         ),
     );
+    people_count(&group, active.len(), found);
     let telling = distinct_lines(scene, &group, &active, found);
     let values = telling.map_or(String::new(), |values| format!(": {values}"));
     found.value(
         &group,
         format!("{}{values}", counted_people(&people, &active)),
     );
+}
+
+fn people_count(group: &str, active: usize, found: &mut EvidenceDraft<'_>) {
+    let label = "active people".to_owned();
+    values::count(found, group, label, PEOPLE + 1, active as f64);
 }
 
 /// `2 contacts and 1 lead`: the number of nodes of each table that has any.
@@ -102,7 +110,13 @@ fn distinct_lines(
         let shown: Vec<String> = distinct.values().filter_map(words::value).collect();
         let name = words::name(name);
         let highest = distinct.highest().and_then(words::value);
+        if !field.ordinal {
+            let label = format!("{} of active people", words::plural(&name));
+            values::count(found, group, label, PEOPLE, shown.len() as f64);
+        }
         if let Some(highest) = highest {
+            let (label, text) = (format!("highest {name}"), highest.clone());
+            values::text(found, group, label, PEOPLE, (text, &field.values));
             found.line(group, Rank::Own, format!("highest {name} {highest}"));
         } else if shown.len() > 1 {
             found.line(
@@ -144,10 +158,21 @@ pub(super) fn open(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
             .copied()
             .filter(|n| n.table == table.id)
             .collect();
+        let group = groups::of_outcome(table, outcome);
+        if scene.members(table.id).next().is_some() {
+            found.measure(&group, values::open_deals(table, of_table.len()));
+        }
         if of_table.is_empty() {
             continue;
         }
-        let group = groups::of_outcome(table, outcome);
+        let field = table.field_at(outcome.field);
+        for node in of_table.iter().take(NAMED) {
+            if let Some(text) = node.value(field.id).text().and_then(words::value) {
+                let deal = scene.called(node.entity);
+                let label = format!("{} of {deal}", words::name(&field.name));
+                values::text(found, &group, label, DEAL_STAGE, (text, &field.values));
+            }
+        }
         let described: Vec<String> = of_table
             .iter()
             .map(|n| described(table, n))
@@ -207,19 +232,31 @@ pub(super) fn outcomes(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     let outcomes = scene.graph.outcomes(scene.cell);
     let (won, lost) = ends_called(scene.catalog);
     let mut lines: Vec<(Option<i64>, String)> = Vec::new();
-    for (name, count, last_ms) in [
-        (won, outcomes.won, outcomes.last_won_ms),
-        (lost, outcomes.lost, outcomes.last_lost_ms),
+    for (name, count, last_ms, is_won) in [
+        (won, outcomes.won, outcomes.last_won_ms, true),
+        (lost, outcomes.lost, outcomes.last_lost_ms, false),
     ] {
-        if count > 0 {
-            let last = last_ms.map_or(String::new(), |t| format!(", last {}", scene.ago(t)));
-            let times = if count == 1 {
-                "once".to_owned()
-            } else {
-                format!("{} times", words::number(f64::from(count)))
-            };
-            lines.push((last_ms, format!("{name} {times}{last}")));
+        if count == 0 {
+            continue;
         }
+        let times = f64::from(count);
+        let value = EvidenceValue {
+            label: name.to_lowercase(),
+            telling: DEAL_STAGE + 1,
+            measure: if is_won {
+                Measure::Count(times)
+            } else {
+                Measure::Losses(times)
+            },
+        };
+        found.measure(&group, value);
+        let last = last_ms.map_or(String::new(), |t| format!(", last {}", scene.ago(t)));
+        let times = if count == 1 {
+            "once".to_owned()
+        } else {
+            format!("{} times", words::number(f64::from(count)))
+        };
+        lines.push((last_ms, format!("{name} {times}{last}")));
     }
     lines.sort_by_key(|(last_ms, _)| Reverse(*last_ms));
     lines
@@ -308,11 +345,13 @@ pub(super) fn hubs(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
             let Some((name, count)) = largest.filter(|(_, count)| *count >= 0.5) else {
                 continue;
             };
+            let hub_name = words::name(&hub.name);
+            let label = format!("{name} among others of {hub_name} {}", scene.called(entity));
+            values::count(found, &group, label, PEERS, count.round());
             let among = other_roots(scene, others.cells);
             let what = format!("about {} {name}", words::number(count.round()));
             let text = format!(
-                "{} {}: {what} among {among} in {half_life} days",
-                words::name(&hub.name),
+                "{hub_name} {}: {what} among {among} in {half_life} days",
                 scene.called(entity)
             );
             found.line(&group, Rank::Headline, text);

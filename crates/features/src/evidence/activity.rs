@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leadpulse_graph::{EventLayout, EventState, Node, SlotKind};
-use leadpulse_schema::units::{DAY_MS, EventTime};
+use leadpulse_graph::{EventLayout, EventState, Graph, Node, SlotKind};
+use leadpulse_schema::units::{AsOf, DAY_MS, EventTime};
 use leadpulse_schema::{Feature, Field, Table};
 
-use super::{EvidenceDraft, Rank, Scene};
+use super::{EvidenceDraft, Rank, Scene, values};
 use crate::events::rate_per_day;
 use crate::order::{OrderBlock, StagedStep, longest_chain};
 use crate::{groups, words};
@@ -29,25 +29,34 @@ const NAMED_STEPS: usize = 6;
 
 /// The states of one event table on some entities, added up.
 #[derive(Default)]
-struct ActivitySum {
+pub(super) struct ActivitySum {
     total: u64,
     newest_ms: Option<i64>,
-    oldest_ms: Option<i64>,
-    /// Slot → weight by the longest half-life, newest time in milliseconds.
-    slots: BTreeMap<u16, (f64, i64)>,
+    pub oldest_ms: Option<i64>,
+    pub slots: BTreeMap<u16, SlotSum>,
     /// Count by the shortest half-life.
     short: f64,
     days: BTreeSet<i32>,
 }
 
+/// The events of one slot.
+#[derive(Clone, Copy)]
+pub(super) struct SlotSum {
+    /// Weight by the longest half-life.
+    pub weight: f64,
+    /// That weight less the one by the half-life before it: events of now count nothing.
+    pub before: f64,
+    pub newest_ms: i64,
+}
+
 impl ActivitySum {
     fn weight(&self, slot: u16) -> f64 {
-        self.slots.get(&slot).map_or(0.0, |(weight, _)| *weight)
+        self.slots.get(&slot).map_or(0.0, |sum| sum.weight)
     }
 }
 
 /// The field of an event's kind: the first category or set.
-fn kind_field(table: &Table) -> Option<&Field> {
+pub(super) fn kind_field(table: &Table) -> Option<&Field> {
     table
         .fields
         .iter()
@@ -62,8 +71,8 @@ fn group_of(table: &Table, kind: &str) -> String {
     }
 }
 
-fn state<'a>(scene: &Scene<'_>, node: &'a Node, layout: &EventLayout) -> Option<&'a EventState> {
-    let state = &scene.graph.shared().layout;
+fn state<'a>(graph: &Graph, node: &'a Node, layout: &EventLayout) -> Option<&'a EventState> {
+    let state = &graph.shared().layout;
     let position = state
         .of_entity(node.table)
         .iter()
@@ -78,14 +87,16 @@ pub(super) fn events(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     let mut newest: BTreeMap<String, i64> = BTreeMap::new();
     for layout in &scene.graph.shared().layout.events {
         let table = scene.catalog.table_at(layout.table);
-        let own = scene.member.filter(|m| state(scene, m, layout).is_some());
+        let own = scene
+            .member
+            .filter(|m| state(scene.graph, m, layout).is_some());
         let nodes: Vec<&Node> = match own {
             Some(member) => vec![member],
             None => scene
                 .cell
                 .nodes
                 .iter()
-                .filter(|n| state(scene, n, layout).is_some())
+                .filter(|n| state(scene.graph, n, layout).is_some())
                 .collect(),
         };
         if nodes.is_empty() {
@@ -96,7 +107,10 @@ pub(super) fn events(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
         } else {
             ""
         };
-        let sum = add_up(scene, layout, &nodes);
+        let sum = add_up(scene.graph, layout, &nodes, scene.as_of);
+        for (group, value) in values::of_events(scene.graph, layout, table, &sum, scene.as_of) {
+            found.measure(&group, value);
+        }
         let scope = TableScope {
             layout,
             table,
@@ -131,19 +145,29 @@ pub(super) fn events(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
     }
 }
 
-fn add_up(scene: &Scene<'_>, layout: &EventLayout, nodes: &[&Node]) -> ActivitySum {
-    let bank = &scene.graph.shared().bank;
+pub(super) fn add_up(
+    graph: &Graph,
+    layout: &EventLayout,
+    nodes: &[&Node],
+    as_of: AsOf,
+) -> ActivitySum {
+    let bank = &graph.shared().bank;
     let longest = bank.len() - 1;
+    let middle = longest.saturating_sub(1);
     let mut sum = ActivitySum::default();
-    for state in nodes.iter().filter_map(|n| state(scene, n, layout)) {
-        let (short, long) = (
-            bank.read(0, state.landmark(), scene.as_of.ms()),
-            bank.read(longest, state.landmark(), scene.as_of.ms()),
-        );
+    for state in nodes.iter().filter_map(|n| state(graph, n, layout)) {
+        let read = |half: usize| bank.read(half, state.landmark(), as_of.ms());
+        let (short, mid, long) = (read(0), read(middle), read(longest));
         for (slot, sums, newest_ms) in state.slots(bank) {
-            let (weight, newest) = sum.slots.entry(slot).or_insert((0.0, newest_ms));
-            *weight += sums[longest] * long;
-            *newest = (*newest).max(newest_ms);
+            let of_slot = sum.slots.entry(slot).or_insert(SlotSum {
+                weight: 0.0,
+                before: 0.0,
+                newest_ms,
+            });
+            let weight = sums[longest] * long;
+            of_slot.weight += weight;
+            of_slot.before += weight - sums[middle] * mid;
+            of_slot.newest_ms = of_slot.newest_ms.max(newest_ms);
             if slot == 0 {
                 sum.short += sums[0] * short;
             }
@@ -216,7 +240,10 @@ fn declared_kinds(scope: &TableScope<'_>) -> Vec<SeenKind> {
     let kind = kind_field(table).map(|f| f.id);
     let mut seen = Vec::new();
     for (slot, definition) in scope.layout.slots.iter().enumerate() {
-        let Some((weight, newest_ms)) = scope.sum.slots.get(&(slot as u16)).copied() else {
+        let Some(SlotSum {
+            weight, newest_ms, ..
+        }) = scope.sum.slots.get(&(slot as u16)).copied()
+        else {
             continue;
         };
         let Some(field) = definition.field.map(|f| table.field_at(f)) else {
@@ -309,7 +336,7 @@ fn means(scope: &TableScope<'_>, found: &mut EvidenceDraft<'_>) {
         let (SlotKind::Raw, Some(field)) = (&definition.kind, definition.field) else {
             continue;
         };
-        let Some((weight, _)) = scope.sum.slots.get(&(slot as u16)) else {
+        let Some(SlotSum { weight, .. }) = scope.sum.slots.get(&(slot as u16)) else {
             continue;
         };
         let field = scope.table.field_at(field);
@@ -465,7 +492,7 @@ fn named(scene: &Scene<'_>, step: &StagedStep) -> String {
         .nodes
         .iter()
         .find(|n| n.entity == step.owner)
-        .and_then(|n| state(scene, n, layout));
+        .and_then(|n| state(scene.graph, n, layout));
     let slots: Vec<(u16, i64)> = owner.map_or(Vec::new(), |s| {
         s.slots(&shared.bank)
             .map(|(slot, _, newest)| (slot, newest))

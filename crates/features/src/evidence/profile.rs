@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use leadpulse_graph::Node;
 use leadpulse_schema::{Feature, Field, Table, TableId, Value};
 
-use super::{EvidenceDraft, Rank, Scene};
+use super::values::FIELD;
+use super::{EvidenceDraft, Rank, Scene, values};
 use crate::fields::is_time;
 use crate::{groups, words};
 
@@ -47,7 +48,39 @@ fn own(scene: &Scene<'_>, node: &Node, rank: Rank, found: &mut EvidenceDraft<'_>
             Value::Text(value) => groups::of_field_value(field, value),
             _ => groups::of_field(field),
         };
+        if rank == Rank::Own {
+            own_value(table, field, node, &group, found);
+        }
         found.line(&group, rank, text);
+    }
+}
+
+/// The value of a category or number of the explained entity itself. Ages move with time alone, and
+/// free text and lists are no values to compare.
+fn own_value(
+    table: &Table,
+    field: &Field,
+    node: &Node,
+    group: &str,
+    found: &mut EvidenceDraft<'_>,
+) {
+    if is_time(table, field) || table.outcome.as_ref().is_some_and(|o| o.field == field.id) {
+        return;
+    }
+    let value = node.value(field.id);
+    let text = match field.feature {
+        Feature::Category => value.text().and_then(words::value),
+        Feature::Number => value.number().map(words::number),
+        Feature::None | Feature::Time | Feature::Set | Feature::Text => None,
+    };
+    let order = if field.ordinal {
+        &field.values[..]
+    } else {
+        &[]
+    };
+    if let Some(text) = text {
+        let label = words::name(&field.name);
+        values::text(found, group, label, FIELD, (text, order));
     }
 }
 

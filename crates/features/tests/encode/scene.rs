@@ -282,6 +282,7 @@ impl Scene {
                 value,
                 words,
                 event_ids,
+                values: _,
             },
         ) in self.evidence(table, key)
         {

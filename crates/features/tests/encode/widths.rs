@@ -111,6 +111,25 @@ fn the_shipped_crm_has_at_most_twelve_groups() {
     let layout = layout(&catalog, seen(&catalog, &rows));
     let codes: Vec<&str> = layout.groups.iter().map(|g| g.code.as_str()).collect();
     assert!(codes.len() <= 12, "{} groups: {codes:?}", codes.len());
+    let kinds = layout.groups.iter();
+    let kinds: Vec<String> = kinds
+        .map(|group| format!("{} {}", group.code, group.kind.name()))
+        .collect();
+    let expected = [
+        "committee behaviour",
+        "demo_and_meetings behaviour",
+        "early_engagement behaviour",
+        "firmographics fit",
+        "high_intent_content behaviour",
+        "history fit",
+        "industry_peers relations",
+        "opportunities timing",
+        "order behaviour",
+        "product_usage behaviour",
+        "season timing",
+        "technology relations",
+    ];
+    assert_eq!(kinds, expected);
     let existence = layout.members.iter();
     let existence: Vec<(&str, &str)> = existence
         .map(|m| (m.name.as_str(), codes[m.existence]))

@@ -1,5 +1,6 @@
 //! Alerts that fire, as far as the policy knows them, and the reasons for which others do not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -110,7 +111,7 @@ pub struct AlertKey {
 }
 
 /// A score that another one is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoreChange {
     /// The moment of the score before, milliseconds.
     pub since_ms: i64,
@@ -119,6 +120,10 @@ pub struct ScoreChange {
     /// People of the account who were active in the 14 days before; `None` where no table has
     /// people.
     pub active_people: Option<u32>,
+    /// Events by kind and open deals then, as in [`crate::AlertFacts`]; `None` in a memory of before
+    /// they were kept.
+    #[serde(default)]
+    pub counts: Option<Arc<BTreeMap<String, f64>>>,
 }
 
 /// An alert that fires, without the entity and the reasons.

@@ -18,7 +18,7 @@ const MIN_SLOPE_MS: i64 = DAY_MS;
 const MIN_PROBABILITY: f64 = 1e-9;
 
 /// A change with the direction and slope that it has, so that no two figures disagree.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Change {
     pub from: Option<ScoreChange>,
     pub trend: Trend,
@@ -63,11 +63,11 @@ impl Policy {
             slope if slope > 0.0 => Trend::Improving,
             _ => Trend::Declining,
         };
+        let moved = probability - from.probability;
         Change {
             from: Some(from),
             trend,
-            velocity_per_day: (span_ms >= MIN_SLOPE_MS)
-                .then(|| (probability - from.probability) / days),
+            velocity_per_day: (span_ms >= MIN_SLOPE_MS).then(|| moved / days),
             logits,
         }
     }
@@ -88,7 +88,7 @@ fn score_before(now: &Moment<'_>) -> Option<ScoreChange> {
     }
     let farthest = points_before(now.history, now.seen.tick_ms)
         .max_by(|a, b| moved(a).total_cmp(&moved(b)))?;
-    (moved(farthest) > 0.0).then_some(*farthest)
+    (moved(farthest) > 0.0).then(|| farthest.clone())
 }
 
 /// The newest score that is a week old at a moment, else the oldest before it.
@@ -96,7 +96,7 @@ fn usual_before(history: &[ScoreChange], tick_ms: i64) -> Option<ScoreChange> {
     let is_old = |point: &&ScoreChange| tick_ms - point.since_ms >= SPAN_MS;
     let a_week_ago = points_before(history, tick_ms).rfind(is_old);
     let usual = a_week_ago.or_else(|| points_before(history, tick_ms).next());
-    usual.copied()
+    usual.cloned()
 }
 
 fn points_before(

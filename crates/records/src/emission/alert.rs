@@ -1,9 +1,13 @@
 //! The alert of an account at a tick: the leading part with its score, a sentence, people to turn
 //! to, and the other parts.
 
-use leadpulse_features::{EventFact, Facts};
+use leadpulse_features::{
+    Direction, EventFact, EvidenceChange, Facts, PastValue, account_values, changes, stopped,
+};
 use leadpulse_graph::{DAY_MS, Reasons};
-use leadpulse_policy::{AccountAlert, Action, AlertDraft, AlertFacts, AlertLife, EntityDraft};
+use leadpulse_policy::{
+    AccountAlert, Action, AlertDraft, AlertFacts, AlertLife, EntityDraft, ScoreChange,
+};
 
 use super::{Emission, name_of, points};
 use crate::alert::{Alert, AlertPart, EXPLAIN_METHOD, RecentEvent, ShownAlert};
@@ -116,15 +120,17 @@ impl Emission<'_> {
         facts: &Facts,
         action: Option<&Action>,
     ) -> String {
-        let name = self.name(facts);
+        let name = self.told_name(facts);
         let came_from = alert_facts.from_elsewhere.first();
         let from = came_from.and_then(|arrival| self.account_name(arrival.from.as_deref()?));
         let drag = self.explained.and_then(|explained| explained.top_drag());
+        let changes = self.changes(lead.draft.change.as_ref());
         let telling = Telling {
             name: name.as_deref().unwrap_or(&lead.entity_id),
             draft: &lead.draft,
             alert_facts,
             facts,
+            changes: &changes,
             drag,
             from: from.as_deref(),
             next: action
@@ -132,6 +138,36 @@ impl Emission<'_> {
                 .map(|action| &*action.label),
         };
         telling.sentence()
+    }
+
+    /// Name of the entity; of a person, deal or lead with that of its account: `Ann Lee of Acme`.
+    fn told_name(&self, facts: &Facts) -> Option<String> {
+        let own = self.name(facts)?;
+        let account = facts.name.as_ref();
+        let account = account.filter(|account| **account != own);
+        Some(match account {
+            Some(account) => format!("{own} of {account}"),
+            None => own,
+        })
+    }
+
+    /// Differences of the account's events and deals since the score that the alert compares with.
+    /// Without what was then, only what stopped.
+    pub(super) fn changes(&self, before: Option<&ScoreChange>) -> Vec<EvidenceChange> {
+        let as_of = self.lineage.as_of;
+        let values = account_values(self.graph, self.graph.cell(self.cell), as_of);
+        let then = before.and_then(|before| Some((before.since_ms, before.counts.as_ref()?)));
+        let Some((since_ms, counts)) = then else {
+            let fallen = stopped(&values, as_of).into_iter();
+            return fallen
+                .map(|text| EvidenceChange {
+                    text,
+                    direction: Direction::Fall,
+                })
+                .collect();
+        };
+        let past = |(label, number): (&String, &f64)| (label.clone(), PastValue::Number(*number));
+        changes(&values, &counts.iter().map(past).collect(), since_ms, as_of)
     }
 
     /// Label of an account by its key; the key where it has none.
@@ -173,7 +209,8 @@ pub(crate) fn part(part: &EntityDraft) -> AlertPart {
 ///
 /// Score, change, direction and slope are the draft's, so that no two figures disagree.
 fn drafted(score: &Score, draft: &AlertDraft) -> Alert {
-    let before = draft.change.map(|change| change.probability);
+    let change = draft.change.as_ref();
+    let before = change.map(|change| change.probability);
     Alert {
         task: score.task.clone(),
         entity_type: score.entity_type.clone(),
@@ -185,7 +222,7 @@ fn drafted(score: &Score, draft: &AlertDraft) -> Alert {
         score: points(draft.probability),
         previous_probability: before,
         previous_score: before.map(points),
-        previous_as_of: draft.change.map(|change| change.since_ms),
+        previous_as_of: change.map(|change| change.since_ms),
         delta: before.map(|before| points(draft.probability - before)),
         threshold: draft.threshold,
         band: draft.band.clone(),
@@ -209,6 +246,7 @@ fn drafted(score: &Score, draft: &AlertDraft) -> Alert {
         plan_hash: score.plan_hash.clone(),
         board: score.board,
         trace: score.trace.clone(),
+        sub_scores: score.sub_scores,
         ..Alert::default()
     }
 }

@@ -67,7 +67,9 @@ impl Emission<'_> {
         action: Option<&Action>,
     ) -> String {
         let draft = self.standing_draft(listing);
+        let changes = self.changes(listing.change.as_ref());
         let telling = Telling {
+            changes: &changes,
             name,
             draft: &draft,
             alert_facts: listing.facts,
@@ -94,7 +96,7 @@ impl Emission<'_> {
             tick_ms,
             probability: self.logit.map_or(0.0, probability),
             has_left: false,
-            change: listing.change,
+            change: listing.change.clone(),
             trend: self.decision.trend,
             velocity_per_day: None,
             threshold: None,

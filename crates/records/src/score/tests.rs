@@ -122,6 +122,34 @@ fn score() -> Score {
         quality: Some("provisional".into()),
         probability_low: Some(0.2),
         probability_high: Some(0.45),
+        sub_scores: Some(sub_scores()),
+        compared_values: vec![
+            ComparedValue {
+                group: "engagement".into(),
+                label: "pricing".into(),
+                number: Some(4.75),
+                text: None,
+                number_before: Some(2.0),
+                text_before: None,
+            },
+            ComparedValue {
+                group: "opportunities".into(),
+                label: "stage of Renewal".into(),
+                number: None,
+                text: Some("Proposal".into()),
+                number_before: None,
+                text_before: Some("Discovery".into()),
+            },
+        ],
+    }
+}
+
+fn sub_scores() -> SubScores {
+    SubScores {
+        fit: 80.0,
+        behaviour: 35.5,
+        relations: 50.0,
+        timing: 12.25,
     }
 }
 
@@ -265,6 +293,7 @@ fn alert() -> Alert {
         plan_hash: Some("p".into()),
         board: 4,
         trace: vec!["e1".into()],
+        sub_scores: Some(sub_scores()),
     }
 }
 
@@ -301,6 +330,8 @@ fn every_record_reads_back_as_it_was_written() {
         trace: vec![],
         probability_low: None,
         probability_high: None,
+        sub_scores: None,
+        compared_values: vec![],
         ..score()
     };
     check(SCORE_SCHEMA, &ineligible, false);
@@ -392,8 +423,8 @@ fn records_are_the_bytes_of_their_fixtures() {
         listed: Some(-1.25),
     };
     let written = [
-        ("score-3", codec(SCORE_SCHEMA).encode(&score())),
-        ("alert-2", codec(ALERT_SCHEMA).encode(&alert())),
+        ("score-4", codec(SCORE_SCHEMA).encode(&score())),
+        ("alert-3", codec(ALERT_SCHEMA).encode(&alert())),
         ("policy-state-3", codec(POLICY_STATE_SCHEMA).encode(&state)),
     ];
     for (name, bytes) in written {
@@ -405,18 +436,33 @@ fn records_are_the_bytes_of_their_fixtures() {
     }
 }
 
-#[test]
-fn alerts_of_the_schema_before_are_read() {
-    let line = FIXTURES
-        .lines()
-        .find_map(|line| line.strip_prefix("alert-1 "))
-        .expect("the fixture is kept");
+/// Bytes of a fixture.
+fn fixture(name: &str) -> Vec<u8> {
+    let mut lines = FIXTURES.lines();
+    let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let line = line.expect("the fixture is kept");
     let byte = |at: usize| u8::from_str_radix(&line[2 * at..2 * at + 2], 16).unwrap();
-    let bytes: Vec<u8> = (0..line.len() / 2).map(byte).collect();
-    let before = include_str!("../../../../schemas/outputs/versions/alert-1.avsc");
+    (0..line.len() / 2).map(byte).collect()
+}
+
+/// Reads a fixture under the schema that wrote it.
+fn read_older<T: serde::de::DeserializeOwned>(now: &str, before: &'static str, name: &str) -> T {
     let lookup = |_: &SchemaRef| Ok::<Arc<str>, String>(before.into());
-    let read: Alert = codec(ALERT_SCHEMA).read(&bytes, lookup).unwrap();
+    codec(now).read(&fixture(name), lookup).unwrap()
+}
+
+#[test]
+fn records_of_the_schemas_before_are_read() {
     let expected = Alert {
+        sub_scores: None,
+        ..alert()
+    };
+    let before = include_str!("../../../../schemas/outputs/versions/alert-2.avsc");
+    assert_eq!(
+        read_older::<Alert>(ALERT_SCHEMA, before, "alert-2"),
+        expected
+    );
+    let older = Alert {
         previous_as_of: None,
         drivers_as_of: None,
         do_not_contact: Some(false),
@@ -426,7 +472,18 @@ fn alerts_of_the_schema_before_are_read() {
         parts: vec![],
         crossed_at: 0,
         summary: Some("Acme rose above 50 %.".into()),
-        ..alert()
+        ..expected
     };
-    assert_eq!(read, expected);
+    let before = include_str!("../../../../schemas/outputs/versions/alert-1.avsc");
+    assert_eq!(read_older::<Alert>(ALERT_SCHEMA, before, "alert-1"), older);
+    let expected = Score {
+        sub_scores: None,
+        compared_values: vec![],
+        ..score()
+    };
+    let before = include_str!("../../../../schemas/outputs/versions/score-3.avsc");
+    assert_eq!(
+        read_older::<Score>(SCORE_SCHEMA, before, "score-3"),
+        expected
+    );
 }

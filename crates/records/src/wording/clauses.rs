@@ -4,7 +4,7 @@ use leadpulse_features::{EventFact, MemberFact, words};
 use leadpulse_policy::Pace;
 use leadpulse_schema::units::DAY_MS;
 
-use super::{Telling, short};
+use super::{Clause, Telling, short};
 
 /// The span that activity is told over.
 const WEEK_MS: i64 = 7 * DAY_MS;
@@ -14,66 +14,76 @@ const SILENT_DAYS: i64 = 3;
 const NAMED: usize = 3;
 /// Most characters of a value.
 const LONGEST_VALUE: usize = 40;
+/// Word for events of every kind.
+pub(super) const EVENTS: &str = "events";
+/// Most characters of a change.
+const LONGEST_CHANGE: usize = 70;
 /// Counts below this are nothing to tell.
 const FLOOR: f64 = 0.5;
 
 impl Telling<'_> {
-    /// `3 people (Data, Finance, IT) active this week: pricing page view, demo request; the last by
-    /// a VP yesterday`.
-    pub(super) fn activity(&self) -> Vec<String> {
+    /// `3 people active this week (Data, Finance, IT); pricing page view 2 → 5, demo request added;
+    /// the last by a VP yesterday`.
+    pub(super) fn activity(&self) -> Vec<Clause> {
         let people = self.people_of_the_week();
         let kinds = self.kinds_of_the_week();
-        if people.is_empty() {
-            return match kinds.is_empty() {
-                true => Vec::new(),
-                false => vec![
-                    format!("{} this week", listed(&kinds)),
-                    self.newest_clause(),
-                ],
-            };
+        let more = self.moved(true);
+        let mut clauses: Vec<Clause> = Vec::new();
+        if !people.is_empty() {
+            clauses.push(format!("{} active this week", counted_people(people.len())).into());
+            let values = self.values_of(&people);
+            clauses.extend(values.map(|values| format!(" ({values})").into()));
+            match more.is_empty() {
+                true => clauses.extend(self.kinds_clause()),
+                false => clauses.push(either("; ", &more)),
+            }
+        } else if !more.is_empty() {
+            clauses.push(either("", &more));
+        } else if !kinds.is_empty() {
+            clauses.push(format!("{} this week", listed(&kinds)).into());
+        } else {
+            return clauses;
         }
-        let mut clauses = vec![format!("{} active this week", counted_people(people.len()))];
-        clauses.extend(self.values_of(&people).map(|values| format!(" ({values})")));
-        if !kinds.is_empty() {
-            clauses.push(format!(": {}", listed(&kinds)));
-        }
-        clauses.push(self.newest_clause());
-        let more = self.people_moved().filter(|(before, now)| now > before);
-        clauses.extend(more.map(|(before, now)| format!("; active people {before} → {now}")));
+        clauses.extend(self.newest_clause());
         clauses
+    }
+
+    /// Changes in the direction of the alert since the score that is compared with: `pricing page
+    /// view 2 → 5`, `active people 1 → 4`.
+    fn moved(&self, rises: bool) -> Vec<String> {
+        let agreeing = self.changes.iter();
+        let agreeing = agreeing.filter(|change| change.direction.supports(rises));
+        let mut texts: Vec<String> = agreeing
+            .filter_map(|change| value_of_change(&change.text))
+            .collect();
+        let people = self.people_moved();
+        let people = people.filter(|(before, now)| (now > before) == rises);
+        texts.extend(people.map(|(before, now)| format!("active people {before} → {now}")));
+        texts
     }
 
     /// People who were active at the score before and are now, where their number differs.
     fn people_moved(&self) -> Option<(u32, u32)> {
-        let before = self.draft.change?.active_people?;
+        let before = self.draft.change.as_ref()?.active_people?;
         let now = self.alert_facts.active_people?;
         (before != now).then_some((before, now))
     }
 
-    /// `no activity for 24 days, usually every 3 days; the last was a demo request by a VP`.
-    pub(super) fn stopped(&self) -> Vec<String> {
+    /// `no activity for 24 days, usually every 3 days; the last: demo request by a VP`, or
+    /// `no pricing page view for 21 days, usually 4 a week`.
+    pub(super) fn stopped(&self) -> Vec<Clause> {
         let silent_ms = self.alert_facts.silent_ms(self.draft.tick_ms);
         let days = silent_ms.map_or(0, |ms| ms / DAY_MS);
-        let fewer = self.people_moved().filter(|(before, now)| now < before);
-        let fewer = fewer.map(|(before, now)| format!("active people {before} → {now}"));
-        if let Some(fewer) = fewer.filter(|_| days < SILENT_DAYS) {
-            return vec![fewer];
-        }
         if days < SILENT_DAYS {
-            return match self.drag.and_then(value) {
-                Some(label) => {
-                    let label = label.to_lowercase();
-                    vec![format!("the score fell, lowered by {label}")]
-                }
-                None => Vec::new(),
-            };
+            return self.lowered();
         }
-        let mut clauses = vec![format!("no activity for {}", counted(days, "day"))];
+        let mut clauses: Vec<Clause> =
+            vec![format!("no activity for {}", counted(days, "day")).into()];
         let usual_days = self.alert_facts.usual_gap_ms.map(|gap_ms| gap_ms / DAY_MS);
         if let Some(usual) = usual_days.filter(|usual| *usual >= 1 && *usual < days) {
             clauses.push(match usual {
-                1 => ", usually every day".to_owned(),
-                usual => format!(", usually every {usual} days"),
+                1 => ", usually every day".to_owned().into(),
+                usual => format!(", usually every {usual} days").into(),
             });
         }
         if let Some(event) = self.facts.events.first() {
@@ -81,50 +91,62 @@ impl Telling<'_> {
             let by = self
                 .rank_of(event)
                 .map_or(String::new(), |rank| format!(" by {rank}"));
-            clauses.push(format!("; the last was {kind}{by}"));
+            clauses.push(format!("; the last: {kind}{by}").into());
+        }
+        clauses
+    }
+
+    /// What lowered the score of an account that is active: a lost deal, what stopped, what became
+    /// fewer; else the group that weighs most against it.
+    fn lowered(&self) -> Vec<Clause> {
+        let since_ms = self.draft.change.as_ref().map(|change| change.since_ms);
+        let lost_ms = self.alert_facts.lost_ms;
+        let lost = lost_ms.filter(|lost_ms| since_ms.is_some_and(|since_ms| *lost_ms > since_ms));
+        let mut clauses: Vec<Clause> = Vec::new();
+        clauses.extend(lost.map(|at_ms| format!("a deal was lost {}", self.day(at_ms)).into()));
+        let fewer = self.moved(false);
+        if !fewer.is_empty() {
+            clauses.push(either(if clauses.is_empty() { "" } else { "; " }, &fewer));
+        }
+        if clauses.is_empty() {
+            let label = self.drag.and_then(value).map(|label| label.to_lowercase());
+            let told =
+                label.map(|label| format!("the chance fell; most against it: {label}").into());
+            clauses.extend(told);
         }
         clauses
     }
 
     /// `a VP became active yesterday: demo request`.
-    pub(super) fn executive(&self) -> Vec<String> {
+    pub(super) fn executive(&self) -> Vec<Clause> {
         let Some(arrival) = self.alert_facts.executives.first() else {
             return Vec::new();
         };
-        let members = &self.facts.committee.members;
-        let member = members.iter().find(|member| member.key == arrival.key);
-        let rank = member.and_then(|member| self.rank_value(member));
-        let who = rank.map_or("a person of high rank".to_owned(), |rank| {
-            with_article(&rank)
-        });
-        let mut clauses = vec![format!("{who} became active {}", self.day(arrival.at_ms))];
+        let rank = self.rank_of_person(&arrival.key);
+        let who = rank.unwrap_or_else(|| "a person of high rank".to_owned());
+        let became = format!("{who} became active {}", self.day(arrival.at_ms));
+        let mut clauses: Vec<Clause> = vec![became.into()];
         clauses.extend(self.kinds_by(&arrival.key));
         clauses
     }
 
     /// `4 people (Data, Finance, IT) are active together: pricing page view`.
-    pub(super) fn committee(&self) -> Vec<String> {
+    pub(super) fn committee(&self) -> Vec<Clause> {
         let active = self.alert_facts.active_people.unwrap_or_default();
         if active < 2 {
             return Vec::new();
         }
         let people: Vec<&MemberFact> = self.facts.committee.members.iter().collect();
-        let mut clauses = vec![format!("{active} people")];
-        clauses.extend(self.values_of(&people).map(|values| format!(" ({values})")));
-        clauses.push(" are active together".to_owned());
-        let kinds = self.kinds_of_the_week();
-        if !kinds.is_empty() {
-            clauses.push(format!(": {}", listed(&kinds)));
-        }
-        // The subject needs its verb, whatever else has room.
-        let verb = clauses.iter().position(|one| one.starts_with(" are"));
-        let head: String = clauses.drain(..=verb.unwrap_or(0)).collect();
-        clauses.insert(0, head);
+        let values = self.values_of(&people);
+        let values = values.map_or(String::new(), |values| format!(" ({values})"));
+        let mut clauses: Vec<Clause> =
+            vec![format!("{active} people{values} are active together").into()];
+        clauses.extend(self.kinds_clause());
         clauses
     }
 
     /// `about 14 events this week, usually 3`.
-    pub(super) fn spike(&self, pace: Option<Pace>, what: &str) -> Vec<String> {
+    pub(super) fn spike(&self, pace: Option<Pace>, what: &str) -> Vec<Clause> {
         let Some(pace) = pace.filter(|pace| pace.week >= FLOOR) else {
             return Vec::new();
         };
@@ -133,52 +155,63 @@ impl Telling<'_> {
             usual => format!("usually {usual}"),
         };
         let week = pace.week.round() as i64;
-        vec![
-            format!("about {week} {what} this week, {usual}"),
-            self.newest_clause(),
-        ]
+        let mut clauses: Vec<Clause> =
+            vec![format!("about {week} {what} this week, {usual}").into()];
+        let more = self.moved(true);
+        if what == EVENTS && !more.is_empty() {
+            clauses.push(either(": ", &more));
+        }
+        clauses.extend(self.newest_clause());
+        clauses
     }
 
     /// `a limit of the product was reached yesterday`.
-    pub(super) fn limit(&self) -> Vec<String> {
-        let at = self.alert_facts.limit_ms;
-        let told =
-            at.map(|at_ms| format!("a limit of the product was reached {}", self.day(at_ms)));
-        told.into_iter().collect()
+    pub(super) fn limit(&self) -> Vec<Clause> {
+        let Some(at_ms) = self.alert_facts.limit_ms else {
+            return Vec::new();
+        };
+        let day = self.day(at_ms);
+        let mut clauses: Vec<Clause> =
+            vec![format!("a limit of the product was reached {day}").into()];
+        let mut events = self.facts.events.iter();
+        let rank = events
+            .find(|event| event.time_ms == at_ms)
+            .and_then(|event| self.rank_of(event));
+        clauses.extend(rank.map(|rank| format!(" by {rank}").into()));
+        clauses
     }
 
-    /// `a person from Acme is active here: demo request`.
-    pub(super) fn champion(&self) -> Vec<String> {
+    /// `a VP from Acme is active here: demo request`.
+    pub(super) fn champion(&self) -> Vec<Clause> {
         let Some(arrival) = self.alert_facts.from_elsewhere.first() else {
             return Vec::new();
         };
         let from = self.from.and_then(value);
         let from = from.unwrap_or_else(|| "another account".to_owned());
-        let mut clauses = vec![format!("a person from {from} is active here")];
+        let rank = self.rank_of_person(&arrival.key);
+        let who = rank.unwrap_or_else(|| "a person".to_owned());
+        let mut clauses: Vec<Clause> = vec![format!("{who} from {from} is active here").into()];
         clauses.extend(self.kinds_by(&arrival.key));
         clauses
     }
 
     /// `active again 120 days after a lost deal: pricing page view`.
-    pub(super) fn return_after_loss(&self) -> Vec<String> {
+    pub(super) fn return_after_loss(&self) -> Vec<Clause> {
         let lost_ms = self.alert_facts.lost_ms;
         let days = lost_ms.map_or(0, |lost_ms| (self.draft.tick_ms - lost_ms) / DAY_MS);
-        let mut clauses = match days {
-            ..1 => return Vec::new(),
-            days => vec![format!(
-                "active again {} after a lost deal",
-                counted(days, "day")
-            )],
-        };
-        let kinds = self.kinds_of_the_week();
-        if !kinds.is_empty() {
-            clauses.push(format!(": {}", listed(&kinds)));
+        if days < 1 {
+            return Vec::new();
         }
+        let after = counted(days, "day");
+        let mut clauses: Vec<Clause> =
+            vec![format!("active again {after} after a lost deal").into()];
+        clauses.extend(self.kinds_clause());
+        clauses.extend(self.newest_clause());
         clauses
     }
 
-    /// `about 3 of 19 peers in Finance closed in 90 days`.
-    pub(super) fn peers(&self) -> Vec<String> {
+    /// `about 3 of 19 peers (Finance) closed a deal in 90 days`.
+    pub(super) fn peers(&self) -> Vec<Clause> {
         let Some(peers) = self.alert_facts.peers.as_ref() else {
             return Vec::new();
         };
@@ -186,10 +219,8 @@ impl Telling<'_> {
             return Vec::new();
         };
         let closed = (peers.closed.round() as i64).clamp(1, i64::from(peers.of));
-        vec![format!(
-            "about {closed} of {} peers in {hub} closed in {} days",
-            peers.of, peers.within_days
-        )]
+        let (of, days) = (peers.of, peers.within_days);
+        vec![format!("about {closed} of {of} peers ({hub}) closed a deal in {days} days").into()]
     }
 
     /// People with an event in the week before the tick.
@@ -212,27 +243,36 @@ impl Telling<'_> {
     }
 
     /// `: demo request, pricing page view` of one person.
-    fn kinds_by(&self, person: &str) -> Option<String> {
+    fn kinds_by(&self, person: &str) -> Option<Clause> {
         let own = self.week().filter(|event| event.owner == person);
         let kinds = distinct(own.map(kind_of));
-        (!kinds.is_empty()).then(|| format!(": {}", listed(&kinds)))
+        (!kinds.is_empty()).then(|| format!(": {}", listed(&kinds)).into())
+    }
+
+    /// `: demo request, pricing page view` of the week.
+    fn kinds_clause(&self) -> Option<Clause> {
+        let kinds = self.kinds_of_the_week();
+        (!kinds.is_empty()).then(|| format!(": {}", listed(&kinds)).into())
     }
 
     /// `; the last by a VP yesterday`, of the newest event in the week.
-    fn newest_clause(&self) -> String {
-        let Some(event) = self.week().next() else {
-            return String::new();
-        };
+    fn newest_clause(&self) -> Option<Clause> {
+        let event = self.week().next()?;
         let by = self
             .rank_of(event)
             .map_or(String::new(), |rank| format!(" by {rank}"));
-        format!("; the last{by} {}", self.day(event.time_ms))
+        Some(format!("; the last{by} {}", self.day(event.time_ms)).into())
     }
 
     /// The rank of the person behind an event, with an article.
     fn rank_of(&self, event: &EventFact) -> Option<String> {
+        self.rank_of_person(&event.owner)
+    }
+
+    /// The rank of an active person, with an article.
+    fn rank_of_person(&self, key: &str) -> Option<String> {
         let members = &self.facts.committee.members;
-        let member = members.iter().find(|one| one.key == event.owner)?;
+        let member = members.iter().find(|one| one.key == key)?;
         Some(with_article(&self.rank_value(member)?))
     }
 
@@ -282,6 +322,22 @@ fn kind_of(event: &EventFact) -> String {
 fn value(text: &str) -> Option<String> {
     let text = short(&words::value(text)?, LONGEST_VALUE);
     (!text.is_empty()).then_some(text)
+}
+
+/// A difference in one line; `None` for an empty one.
+fn value_of_change(text: &str) -> Option<String> {
+    let text = short(text, LONGEST_CHANGE);
+    (!text.is_empty()).then_some(text)
+}
+
+/// The first changes as one clause: three, or two, or one, as there is room.
+fn either(lead: &str, changes: &[String]) -> Clause {
+    let most = changes.len().min(NAMED);
+    let some = (1..=most).rev();
+    Clause(
+        some.map(|n| format!("{lead}{}", changes[..n].join(", ")))
+            .collect(),
+    )
 }
 
 fn counted_people(people: usize) -> String {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use leadpulse_features::{CommitteeFact, EventFact, MemberFact};
+use leadpulse_features::{CommitteeFact, Direction, EventFact, MemberFact};
 use leadpulse_policy::{AlertKey, Arrival, Pace, PeerClosings, ScoreChange, Severity, Trend};
 use proptest::prelude::*;
 
@@ -76,6 +76,7 @@ fn draft(alert_type: AlertType, probability: f64, change: Option<(f64, i64)>) ->
             since_ms: NOW_MS - hours * HOUR_MS,
             probability,
             active_people: None,
+            counts: None,
         }),
         trend: Trend::Unknown,
         velocity_per_day: None,
@@ -91,11 +92,29 @@ fn draft(alert_type: AlertType, probability: f64, change: Option<(f64, i64)>) ->
 }
 
 fn check(draft: &AlertDraft, alert_facts: &AlertFacts, facts: &Facts, expected: &str) {
+    check_changed(draft, alert_facts, facts, &[], expected);
+}
+
+fn change(text: &str, direction: Direction) -> EvidenceChange {
+    EvidenceChange {
+        text: text.into(),
+        direction,
+    }
+}
+
+fn check_changed(
+    draft: &AlertDraft,
+    alert_facts: &AlertFacts,
+    facts: &Facts,
+    changes: &[EvidenceChange],
+    expected: &str,
+) {
     let telling = Telling {
         name: "Vertex Financial",
         draft,
         alert_facts,
         facts,
+        changes,
         drag: Some("High intent content"),
         from: Some("Acme"),
         next: Some("Schedule exec call"),
@@ -128,7 +147,7 @@ fn sentences_say_what_happened_who_and_when() {
         &draft(AlertType::ThresholdUp, 0.24, Some((0.14, 170))),
         &at(20),
         &busy,
-        "Vertex Financial: 3 people active this week (Data, Finance, IT): demo request, pricing page view; the last by a VP yesterday. 24 % (was 14 % a week ago). Next: Schedule exec call.",
+        "Vertex Financial: 3 people active this week (Data, Finance, IT): demo request, pricing page view; the last by a VP yesterday. Chance 24 % (was 14 % a week ago). Next: Schedule exec call.",
     );
     let with_people = |alert_type, probability, before, people| {
         let mut draft = draft(alert_type, probability, Some((before, 170)));
@@ -140,26 +159,57 @@ fn sentences_say_what_happened_who_and_when() {
         &with_people(AlertType::ThresholdUp, 0.24, 0.14, 1),
         &at(20),
         &busy,
-        "Vertex Financial: 3 people active this week (Data, Finance, IT): demo request, pricing page view; the last by a VP yesterday; active people 1 → 4. 24 % (was 14 % a week ago). Next: Schedule exec call.",
+        "Vertex Financial: 3 people active this week (Data, Finance, IT); active people 1 → 4; the last by a VP yesterday. Chance 24 % (was 14 % a week ago). Next: Schedule exec call.",
+    );
+    let changes = [
+        change("demo request added", Direction::Rise),
+        change("pricing page view 2 → 5", Direction::Rise),
+        change("no webinar for 21 days, usually 4 a week", Direction::Fall),
+        change("case study 0 → 2", Direction::Rise),
+    ];
+    check_changed(
+        &with_people(AlertType::ThresholdUp, 0.24, 0.14, 1),
+        &at(20),
+        &busy,
+        &changes,
+        "Vertex Financial: 3 people active this week (Data, Finance, IT); demo request added, pricing page view 2 → 5, case study 0 → 2; the last by a VP yesterday. Chance 24 % (was 14 % a week ago). Next: Schedule exec call.",
+    );
+    check_changed(
+        &with_people(AlertType::ThresholdDown, 0.1, 0.3, 7),
+        &at(20),
+        &busy,
+        &changes,
+        "Vertex Financial: no webinar for 21 days, usually 4 a week, active people 7 → 4. Chance 10 % (was 30 % a week ago). Next: Schedule exec call.",
+    );
+    let lost = AlertFacts {
+        lost_ms: Some(NOW_MS - 2 * DAY_MS),
+        ..at(20)
+    };
+    check_changed(
+        &with_people(AlertType::ThresholdDown, 0.1, 0.3, 4),
+        &lost,
+        &busy,
+        &changes,
+        "Vertex Financial: a deal was lost 2 days ago; no webinar for 21 days, usually 4 a week. Chance 10 % (was 30 % a week ago). Next: Schedule exec call.",
     );
     check(
         &with_people(AlertType::ThresholdDown, 0.1, 0.3, 7),
         &at(20),
         &busy,
-        "Vertex Financial: active people 7 → 4. 10 % (was 30 % a week ago). Next: Schedule exec call.",
+        "Vertex Financial: active people 7 → 4. Chance 10 % (was 30 % a week ago). Next: Schedule exec call.",
     );
     let quiet = facts(Vec::new(), vec![event("demo_request", "C9", 24 * 24)]);
     check(
         &draft(AlertType::ThresholdDown, 0.12, Some((0.31, 9 * 24))),
         &at(24 * 24),
         &quiet,
-        "Vertex Financial: no activity for 24 days; the last was demo request. 12 % (was 31 % 9 days ago). Next: Schedule exec call.",
+        "Vertex Financial: no activity for 24 days; the last: demo request. Chance 12 % (was 31 % 9 days ago). Next: Schedule exec call.",
     );
     check(
         &draft(AlertType::ThresholdDown, 0.12, Some((0.31, 9 * 24))),
         &at(20),
         &busy,
-        "Vertex Financial: the score fell, lowered by high intent content. 12 % (was 31 % 9 days ago). Next: Schedule exec call.",
+        "Vertex Financial: the chance fell; most against it: high intent content. Chance 12 % (was 31 % 9 days ago). Next: Schedule exec call.",
     );
     let executive = AlertFacts {
         executives: vec![Arrival {
@@ -178,19 +228,19 @@ fn sentences_say_what_happened_who_and_when() {
         &draft(AlertType::NewExecutive, 0.07, None),
         &executive,
         &busy,
-        "Vertex Financial: a VP became active yesterday: demo request. 7 %. Next: Schedule exec call.",
+        "Vertex Financial: a VP became active yesterday: demo request. Chance 7 %. Next: Schedule exec call.",
     );
     check(
         &draft(AlertType::ChampionMoved, 0.07, None),
         &executive,
         &busy,
-        "Vertex Financial: a person from Acme is active here: pricing page view. 7 %. Next: Schedule exec call.",
+        "Vertex Financial: an IC from Acme is active here: pricing page view. Chance 7 %. Next: Schedule exec call.",
     );
     check(
         &draft(AlertType::CommitteeFormed, 0.07, None),
         &at(20),
         &busy,
-        "Vertex Financial: 4 people (Data, Finance, IT and 1 more) are active together: demo request, pricing page view. 7 %. Next: Schedule exec call.",
+        "Vertex Financial: 4 people (Data, Finance, IT and 1 more) are active together: demo request, pricing page view. Chance 7 %. Next: Schedule exec call.",
     );
     let peers = AlertFacts {
         peers: Some(PeerClosings {
@@ -212,31 +262,31 @@ fn sentences_say_what_happened_who_and_when() {
         &draft(AlertType::PeerWave, 0.07, None),
         &peers,
         &busy,
-        "Vertex Financial: about 3 of 19 peers in Finance closed in 90 days. 7 %. Next: Schedule exec call.",
+        "Vertex Financial: about 3 of 19 peers (Finance) closed a deal in 90 days. Chance 7 %. Next: Schedule exec call.",
     );
     check(
         &draft(AlertType::EngagementSpike, 0.004, Some((0.0041, 30))),
         &peers,
         &busy,
-        "Vertex Financial: about 14 events this week, usually less than one; the last by a VP yesterday. 0.4 %. Next: Schedule exec call.",
+        "Vertex Financial: about 14 events this week, usually less than one; the last by a VP yesterday. Chance 0.4 %. Next: Schedule exec call.",
     );
     check(
         &draft(AlertType::GoingDark, 0.07, None),
         &peers,
         &quiet,
-        "Vertex Financial: no activity for 24 days, usually every 3 days; the last was demo request. 7 %. Next: Schedule exec call.",
+        "Vertex Financial: no activity for 24 days, usually every 3 days; the last: demo request. Chance 7 %. Next: Schedule exec call.",
     );
     check(
         &draft(AlertType::ReEngagedAfterLoss, 0.07, None),
         &peers,
         &busy,
-        "Vertex Financial: active again 120 days after a lost deal: demo request, pricing page view. 7 %. Next: Schedule exec call.",
+        "Vertex Financial: active again 120 days after a lost deal: demo request, pricing page view; the last by a VP yesterday. Chance 7 %. Next: Schedule exec call.",
     );
     check(
         &draft(AlertType::UsageLimit, 0.07, None),
         &peers,
         &busy,
-        "Vertex Financial: a limit of the product was reached today. 7 %. Next: Schedule exec call.",
+        "Vertex Financial: a limit of the product was reached today. Chance 7 %. Next: Schedule exec call.",
     );
     let over = AlertDraft {
         life: AlertLife::Resolved,
@@ -246,7 +296,7 @@ fn sentences_say_what_happened_who_and_when() {
         &over,
         &at(20),
         &busy,
-        "Vertex Financial: the score is no longer above its threshold of 20 %. 10 % (was 24 % a day ago).",
+        "Vertex Financial: the chance is no longer above its threshold of 20 %. Chance 10 % (was 24 % a day ago).",
     );
 }
 
@@ -258,11 +308,27 @@ fn an_entity_that_left_has_its_last_score() {
         ..draft(AlertType::ThresholdUp, 0.24, None)
     };
     let none = AlertFacts::default();
-    let expected = "Vertex Financial: left the scored population. It was 24 %.";
+    let expected = "Vertex Financial: left the scored population. The chance was 24 %.";
     check(&left, &none, &Facts::default(), expected);
 }
 
-/// The ten checks that every sentence passes, whatever the facts.
+/// Counts on both sides of each arrow, `None` for one that is no whole number.
+fn arrows(text: &str) -> Vec<Option<(u64, u64)>> {
+    let parts: Vec<&str> = text.split(" → ").collect();
+    let pairs = parts.windows(2);
+    let number = |word: Option<&str>| {
+        let word = word?.trim_end_matches([',', ';', '.']);
+        word.replace(',', "").parse().ok()
+    };
+    pairs
+        .map(|pair| {
+            let before = number(pair[0].rsplit(' ').next());
+            before.zip(number(pair[1].split(' ').next()))
+        })
+        .collect()
+}
+
+/// The checks that every sentence passes, whatever the facts.
 fn faults(text: &str, draft: &AlertDraft, name: &str) -> Vec<&'static str> {
     let lower = text.to_lowercase();
     let has_any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
@@ -281,15 +347,18 @@ fn faults(text: &str, draft: &AlertDraft, name: &str) -> Vec<&'static str> {
     let falls = is_open && draft.key.alert_type.is_fall();
     let change = draft
         .change
+        .as_ref()
         .map(|change| draft.probability - change.probability);
     let says_was = text.contains("(was ");
-    let of_a_fall = ["no activity", " lowered by ", " fell,", "no longer"];
+    let of_a_fall = ["no activity", " against it", " fell;", "no longer"];
     let of_a_rise = [
         "active this week",
         "became active",
         " rose ",
         "active again",
     ];
+    let says_of_a_fall = rises && has_any(&["no pricing", "was lost", " usually "]);
+    let says_of_a_rise = falls && text.contains(" added");
     let says_against = (rises && has_any(&of_a_fall)) || (falls && has_any(&of_a_rise));
     let checks = [
         (
@@ -340,6 +409,18 @@ fn faults(text: &str, draft: &AlertDraft, name: &str) -> Vec<&'static str> {
                 && !has_token(&["null", "none", "nan", "unknown", "inf"]),
         ),
         ("says the score", text.contains(" %")),
+        (
+            "has counts that move in its direction",
+            arrows(text).iter().all(|counts| {
+                counts.is_some_and(|(before, now)| {
+                    before != now && !(rises && now < before) && !(falls && now > before)
+                })
+            }),
+        ),
+        (
+            "says of a rise what came, of a fall what stopped",
+            !says_of_a_fall && !says_of_a_rise,
+        ),
     ];
     let faults = checks.iter().filter(|(_, holds)| !holds);
     faults.map(|(check, _)| *check).collect()
@@ -478,17 +559,36 @@ fn alert_facts() -> impl Strategy<Value = AlertFacts> {
         )
 }
 
+/// Differences as the evidence has them.
+fn changes() -> impl Strategy<Value = Vec<EvidenceChange>> {
+    let label = prop::sample::select(vec!["pricing page view", "demo request", "open deals"]);
+    let one = (label, 0..40u32, 1..40u32, 0..4u8).prop_map(|(label, low, more, kind)| {
+        let (text, direction) = match kind {
+            0 => (format!("{label} added"), Direction::Rise),
+            1 => (format!("{label} {low} → {}", low + more), Direction::Rise),
+            2 => (format!("{label} {} → {low}", low + more), Direction::Fall),
+            _ => (
+                format!("no {label} for {} days, usually {more} a week", 7 + low),
+                Direction::Fall,
+            ),
+        };
+        change(&text, direction)
+    });
+    prop::collection::vec(one, 0..5)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
     #[test]
-    fn every_sentence_passes_ten_checks(
+    fn every_sentence_passes_twelve_checks(
         draft in drafts(),
         alert_facts in alert_facts(),
         members in people(),
         events in events(),
         name in prop_oneof![Just("Acme".to_owned()), "[A-Za-z][A-Za-z ]{0,90}[a-z]"],
-        next in prop::option::of(prop_oneof![Just("Call before it is lost".to_owned()), Just(String::new()), "[A-Z][a-z ]{1,80}"]),
+        next in prop::option::of(prop_oneof![Just("Call before it is lost".to_owned()), Just(String::new()), "[A-Z][b-m ]{1,80}"]),
         from in prop::option::of(words_of_rows()),
+        changes in changes(),
     ) {
         let facts = facts(members, events);
         let telling = Telling {
@@ -496,6 +596,7 @@ proptest! {
             draft: &draft,
             alert_facts: &alert_facts,
             facts: &facts,
+            changes: &changes,
             drag: Some("High intent content"),
             from: from.as_deref(),
             next: next.as_deref(),
@@ -538,6 +639,18 @@ fn the_checks_find_what_they_are_for() {
             "has no code, address or placeholder",
         ),
         ("Acme: 2 people.", "says the score"),
+        (
+            "Acme: pricing 5 → 2. 20 %.",
+            "has counts that move in its direction",
+        ),
+        (
+            "Acme: pricing 1.5 → 2. 20 %.",
+            "has counts that move in its direction",
+        ),
+        (
+            "Acme: a deal was lost today. 20 %.",
+            "says of a rise what came, of a fall what stopped",
+        ),
     ] {
         assert_eq!(faults(text, &up, "Acme"), [fault], "{text}");
     }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::simulate::{AlertSimulator, SimulationError, SimulationRequest, SimulatorDesk};
-use crate::state::{BandView, TaskView, WriterSchemas};
+use crate::state::{BandView, GroupView, TaskView, WriterSchemas};
 
 struct Server {
     handle: Handle,
@@ -67,6 +67,11 @@ impl Server {
                 exit: 0.4,
             }],
             quality: Some("provisional".into()),
+            groups: vec![GroupView {
+                code: "committee".into(),
+                label: "Committee".into(),
+                kind: "behaviour",
+            }],
         };
         let state = ServerState {
             read_model: read_model.clone(),
@@ -674,6 +679,7 @@ fn readiness_follows_the_engine_and_health_does_not() {
     );
     assert_eq!(status["tasks"][1]["bands"][0]["name"], "hot");
     assert_eq!(status["tasks"][1]["quality"], "provisional");
+    assert_eq!(status["tasks"][1]["groups"][0]["kind"], "behaviour");
     assert_eq!(
         server.get("/version").json(),
         json!({"name": "leadpulse", "version": "1.2.3"})

@@ -125,7 +125,7 @@ proptest! {
                 let open = opened(folded, rule.alert_type);
                 if let Some(crossed_ms) = waiting {
                     let is_told = open.map(|draft| draft.key.crossed_at_ms) == Some(crossed_ms);
-                    let has_ended = reasons.iter().any(|reason| matches!(reason, SuppressReason::Reversed | SuppressReason::Ineligible));
+                    let has_ended = reasons.iter().any(|reason| matches!(reason, SuppressReason::Reversed | SuppressReason::Ineligible | SuppressReason::Unconfirmed));
                     let holds = match step {
                         Step::Score(probability, false) if is_up => *probability >= 0.2,
                         Step::Score(probability, false) => *probability < 0.14,
@@ -200,7 +200,7 @@ proptest! {
     fn a_change_and_its_direction_agree(policy in policies(), steps in steps()) {
         for (tick_ms, _, folded) in run(&policy, &mut AlertState::default(), &steps, 0) {
             for draft in &folded.fired {
-                let Some(change) = draft.change else {
+                let Some(change) = &draft.change else {
                     prop_assert_eq!(draft.trend, Trend::Unknown);
                     continue;
                 };

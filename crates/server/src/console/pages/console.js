@@ -364,6 +364,7 @@ function driversOf(why, score) {
   const part = make("div");
   part.append(make("h3", "", "Why, in logits"));
   part.append(...driverLines(why.drivers));
+  if (why.sub_scores) part.append(make("p", "quiet", Object.entries(why.sub_scores).map(([kind, points]) => `${capital(kind)} ${points.toFixed(0)}`).join(" · ")));
   if (why.drivers.length === 0) part.append(make("p", "quiet", "Not explained yet: reasons come with alerts and band crossings."));
   else if (why.drivers_as_of < score.as_of) part.append(make("p", "quiet", `As of ${moment(why.drivers_as_of)}.`));
   if (why.change_drivers.length > 0) {
