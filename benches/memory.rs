@@ -227,8 +227,10 @@ impl Driver {
             scores,
             alerts,
             dead_letters,
+            said,
         } = epoch.into_views();
         self.read_model.publish_dead_letters(dead_letters);
+        self.read_model.publish_said(said);
         self.read_model.publish(scores, alerts, status);
         work.spent("publish", publishing);
     }

@@ -6,6 +6,7 @@ mod dead_letters;
 mod entity;
 mod explanation;
 mod process;
+mod said;
 mod scores;
 
 pub(crate) use alerts::alerts;
@@ -13,6 +14,7 @@ pub(crate) use dead_letters::dead_letters;
 pub(crate) use entity::entity;
 pub(crate) use explanation::explanation;
 pub(crate) use process::{healthz, metrics, readyz, status, version};
+pub(crate) use said::feedback;
 pub(crate) use scores::scores;
 
 use answer::ApiError;

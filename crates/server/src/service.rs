@@ -140,6 +140,7 @@ fn router(app: App, metrics: HttpMetrics) -> Router {
     console::routes()
         .route("/api/v1/scores", get(api::scores))
         .route("/api/v1/alerts", get(api::alerts))
+        .route("/api/v1/feedback", get(api::feedback))
         .route("/api/v1/dead-letters", get(api::dead_letters))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/{table}/{id}", get(api::entity))

@@ -112,6 +112,8 @@ impl Machine {
         let graph = &self.state.graph;
         let plan = &self.given.facts[item.task];
         let facts = plan.facts(graph, graph.cell(item.cell), item.entity, self.state.as_of);
+        let rulings = &self.state.said.rulings;
+        let ruling = rulings.about(graph, graph.cell(item.cell), item.entity, tick_ms);
         let seen = Seen {
             tick_ms,
             score: item.logit.map(|logit| Scored {
@@ -125,7 +127,7 @@ impl Machine {
             },
             is_new: ticks.known.is_some_and(|known| item.entity.0 >= known),
             facts: &facts,
-            ruling: None,
+            ruling,
         };
         let tracked = self.state.tracked.entry(key).or_default();
         let before_ms = tracked.alerts.revisit_at_ms;

@@ -12,6 +12,7 @@ use leadpulse_records::Explained;
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape, WorkerStart};
+use super::said::Said;
 use super::ticks::TickState;
 use crate::epoch::PartitionLayout;
 use crate::ports::{InputPartition, NextOffset};
@@ -55,6 +56,8 @@ pub struct WorkerState {
     pub(super) listed_board: Option<i64>,
     /// Alerts that owners got today.
     pub(super) caps: CapState,
+    /// Decisions and answers of people.
+    pub(super) said: Said,
     pub(super) partitions: Vec<InputPartition>,
     pub(super) layout: PartitionLayout,
     /// True until an epoch carries the layout's record to the epochs topic.
@@ -90,6 +93,7 @@ impl WorkerState {
             unexplained: BTreeSet::new(),
             listed_board: None,
             caps: CapState::default(),
+            said: Said::default(),
             layout: PartitionLayout::of(1, &partitions),
             layout_is_new: true,
             partitions,

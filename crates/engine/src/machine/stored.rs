@@ -27,6 +27,7 @@ use leadpulse_schema::DayWindow;
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape};
+use super::said::Said;
 use super::state::{Tracked, WorkerState};
 use super::swap::SwapError;
 use super::ticks::TickState;
@@ -36,7 +37,7 @@ use crate::standings::Standings;
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
 /// postcard writes fields in their order, without names.
-pub const STATE_FORMAT: u32 = 6;
+pub const STATE_FORMAT: u32 = 7;
 
 const MAGIC: [u8; 8] = *b"LPSTATE\n";
 /// Magic, format and three hashes.
@@ -100,6 +101,7 @@ struct StoredState<'a> {
     unexplained: Cow<'a, BTreeSet<(usize, EntityId)>>,
     listed_board: Option<i64>,
     caps: Cow<'a, CapState>,
+    said: Cow<'a, Said>,
     graph: StoredGraph<'a>,
 }
 
@@ -164,6 +166,7 @@ impl WorkerState {
             unexplained: Cow::Borrowed(&self.unexplained),
             listed_board: self.listed_board,
             caps: Cow::Borrowed(&self.caps),
+            said: Cow::Borrowed(&self.said),
             graph: self.graph.stored(),
         }
     }
@@ -198,6 +201,10 @@ impl WorkerState {
             standings.replace(None, memory.ranked_by());
             tracked.insert((task, entity), memory.into_owned());
         }
+        let mut said = stored.said.into_owned();
+        if !said.rulings.index(given.catalog.tables.len()) {
+            return Err(StateError::OutOfRange("table"));
+        }
         Ok(Self {
             graph,
             standings,
@@ -206,6 +213,7 @@ impl WorkerState {
             unexplained: stored.unexplained.into_owned(),
             listed_board: stored.listed_board,
             caps: stored.caps.into_owned(),
+            said,
             partitions: stored.partitions.into_owned(),
             layout: stored.layout.into_owned(),
             layout_is_new: stored.layout_is_new,

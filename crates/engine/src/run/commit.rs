@@ -44,8 +44,11 @@ impl Engine {
             scores,
             alerts,
             dead_letters,
+            said,
         } = epoch.into_views();
         self.read_model.publish_dead_letters(dead_letters);
+        // Before the scores and alerts, which show it.
+        self.read_model.publish_said(said);
         self.read_model.publish(scores, alerts, status);
         Ok(())
     }

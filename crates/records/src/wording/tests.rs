@@ -87,6 +87,7 @@ fn draft(alert_type: AlertType, probability: f64, change: Option<(f64, i64)>) ->
         supersedes: None,
         is_held_out: false,
         is_pinned: false,
+        is_silenced: false,
     }
 }
 
@@ -260,6 +261,18 @@ fn an_entity_that_left_has_its_last_score() {
     let none = AlertFacts::default();
     let expected = "Vertex Financial: left the scored population. It was 24 %.";
     check(&left, &none, &Facts::default(), expected);
+}
+
+#[test]
+fn an_alert_that_a_person_ended_says_so() {
+    let ended = AlertDraft {
+        life: AlertLife::Resolved,
+        is_silenced: true,
+        ..draft(AlertType::ThresholdUp, 0.24, None)
+    };
+    let none = AlertFacts::default();
+    let expected = "Vertex Financial: a person switched its alerts off. 24 %.";
+    check(&ended, &none, &Facts::default(), expected);
 }
 
 /// The ten checks that every sentence passes, whatever the facts.
