@@ -230,9 +230,11 @@ impl Driver {
             alerts,
             work_lists,
             dead_letters,
+            said,
         } = epoch.into_views();
         self.read_model.publish_work_lists(work_lists);
         self.read_model.publish_dead_letters(dead_letters);
+        self.read_model.publish_said(said);
         self.read_model.publish(scores, alerts, status);
         work.spent("publish", publishing);
     }

@@ -166,6 +166,8 @@ fn simulated_alerts_are_those_of_the_machine_with_the_outcomes_of_the_files() {
     counts_are_those_of_records(alerts, figures, &records);
     outcomes_are_those_of_files(alerts, figures, &world);
 
+    decisions_in_files_are_honoured(&world, alerts);
+
     let high = world.config("high.toml", 0.6);
     let both = world.simulated(&["--days", "60", "--until", "2020-07-20", "--policy", &high]);
     let sent = |index: usize| both["policies"][index]["by_type"]["threshold_up"]["alerts"].as_u64();
@@ -276,6 +278,30 @@ fn post(address: &str, path: &str, body: &str) -> (u16, Json) {
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let code = head.split(' ').nth(1).unwrap().parse().unwrap();
     (code, serde_json::from_str(body).unwrap())
+}
+
+/// A mute in a file beside the others silences its account from its time on, and needs no other bundle.
+fn decisions_in_files_are_honoured(world: &World, alerts: &[Json]) {
+    let of = |alert: &Json| (alert["entity_id"].clone(), alert["at"].as_i64().unwrap());
+    let (account, first_ms) = of(&alerts[0]);
+    let told_of = |alerts: &[Json], from_ms: i64| {
+        let about = alerts.iter().map(of);
+        about
+            .filter(|(one, at_ms)| *one == account && *at_ms >= from_ms)
+            .count()
+    };
+    assert!(told_of(alerts, first_ms) > 0);
+    let mute = serde_json::json!({
+        "override_id": "o1", "decided_at": first_ms - DAY_MS, "account_id": account,
+        "decision": "mute", "decided_by": "rep-1",
+    });
+    let path = world.path("data/overrides.jsonl");
+    std::fs::write(&path, format!("{mute}\n")).unwrap();
+    let found = world.simulated(&["--days", "60", "--until", "2020-07-20"]);
+    let found = found["alerts"][0].as_array().unwrap();
+    assert_eq!(told_of(found, first_ms - DAY_MS), 0, "{account} is muted");
+    assert!(found.len() > 1, "the others are told as before");
+    std::fs::remove_file(path).unwrap();
 }
 
 /// Alerts and the machine's records of them, under a cap of one.

@@ -18,6 +18,7 @@ pub const FILES: &[(&str, &str)] = shipped![
     "schemas/activities.avsc",
     "schemas/contacts.avsc",
     "schemas/content_views.avsc",
+    "schemas/feedback.avsc",
     "schemas/leads.avsc",
     "schemas/opportunities.avsc",
     "schemas/opportunity_stage_changes.avsc",
@@ -37,6 +38,7 @@ pub const FILES: &[(&str, &str)] = shipped![
     "schemas/outputs/versions/score-1.avsc",
     "schemas/outputs/versions/score-2.avsc",
     "schemas/outputs/versions/score-3.avsc",
+    "schemas/overrides.avsc",
     "schemas/product_usage.avsc",
     "schemas/users.avsc",
 ];

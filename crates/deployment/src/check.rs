@@ -141,7 +141,12 @@ fn check_registry(options: &RegistryOptions, report: &mut CheckReport) {
 fn check_kafka(loaded: &Loaded, catalog: Option<&Catalog>, report: &mut CheckReport) {
     // Sources that have a fault of their own were reported.
     let inputs = catalog.and_then(|catalog| loaded.inputs(catalog).ok());
-    let found = check_cluster(&loaded.config.kafka, &inputs.unwrap_or_default());
+    let created = catalog.and_then(|catalog| loaded.inputs_of_people(catalog).ok());
+    let found = check_cluster(
+        &loaded.config.kafka,
+        &inputs.unwrap_or_default(),
+        &created.unwrap_or_default(),
+    );
     report
         .faults
         .extend(found.faults.into_iter().map(Into::into));

@@ -29,7 +29,7 @@ use leadpulse_server::{Handle, ServerOptions, SimulatorDesk, serve};
 use crate::clock::SystemClock;
 use crate::error::DeployError;
 use crate::loaded::Loaded;
-use crate::ports::{WithinLimit, create_missing, output_encoders, schema_store};
+use crate::ports::{WithinLimit, create_missing, input_topics, output_encoders, schema_store};
 use crate::views::server_state;
 
 /// Requests for explanations that may wait for the engine.
@@ -203,7 +203,10 @@ impl Assembly<'_> {
             Until::End => &limit,
             Until::Stopped => supervisor,
         };
-        create_missing(options, &output_topics(options), attendant)
+        let mut topics = output_topics(options);
+        let of_people = self.loaded.inputs_of_people(&self.project.catalog)?;
+        topics.extend(input_topics(&of_people, 1));
+        create_missing(options, &topics, attendant)
     }
 
     /// Opens the source and the sink; on a real cluster, watches the topics' settings.

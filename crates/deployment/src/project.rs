@@ -9,7 +9,7 @@ use leadpulse_history::{FileSource, FoundFile, REFUSED_RATIO, find_files, is_glo
 use leadpulse_kafka::InputTopic;
 use leadpulse_project::{Project, TaskSource};
 use leadpulse_schema::units::Span;
-use leadpulse_schema::{Catalog, FileOptions, Table, TopicDecoder, TopicSource};
+use leadpulse_schema::{Catalog, FileOptions, Role, Table, TableId, TopicDecoder, TopicSource};
 
 use crate::clock::SystemClock;
 use crate::config::SourceConfig;
@@ -176,6 +176,23 @@ impl Loaded {
                 path: self.path.clone(),
             });
         }
+        Ok(inputs)
+    }
+
+    /// The input topics that hold decisions and answers of people only: a run creates them, as it does
+    /// its outputs, because no other system has them.
+    ///
+    /// # Errors
+    /// As [`Self::inputs`].
+    pub fn inputs_of_people(&self, catalog: &Catalog) -> Result<Vec<InputTopic>, ConfigError> {
+        let is_said = |table: &TableId| {
+            matches!(
+                catalog.table_at(*table).role,
+                Role::Override | Role::Feedback
+            )
+        };
+        let mut inputs = self.inputs(catalog)?;
+        inputs.retain(|input| input.tables.iter().all(is_said));
         Ok(inputs)
     }
 

@@ -24,6 +24,7 @@ mod fold;
 mod notices;
 mod reasons;
 mod restore;
+mod said;
 mod score;
 mod seal;
 mod state;
@@ -40,6 +41,7 @@ use ticks::Folding;
 pub use admit::outcome_in_words;
 pub use deployed::{Deployed, MachineError, MachineParts, Task};
 pub use restore::Unmatched;
+pub(crate) use said::SaidKind;
 pub use state::WorkerState;
 pub use stored::{STATE_FORMAT, StateError};
 pub use swap::SwapError;
@@ -176,6 +178,7 @@ impl Machine {
     ) -> Epoch<Sealed> {
         let mut tally = EpochTally::default();
         let mut laps = Laps::start(elapsed);
+        let before = (self.state.as_of.ms(), self.state.graph.joined_count());
         self.state.number += 1;
         self.count_without_row(records, &decoded, &mut tally);
         let bound_ms = cut.clock.bound_ms;
@@ -196,8 +199,10 @@ impl Machine {
         laps.end("policy", &mut tally);
         let scored = assessed.iter().filter(|one| one.logit.is_ok()).count();
         tally.notices = self.notices(records, &admitted);
+        let changes = self.said_since(before, admitted.said);
         let (sealed, record) = self.seal(records, cut, admitted, scored as i64, decided.outputs);
         decided.views.dead_letters = kept_letters(&sealed.outputs);
+        decided.views.said = self.said_view_of(changes);
         laps.end("seal", &mut tally);
         Epoch::sealed(sealed, record, decided.views, tally)
     }

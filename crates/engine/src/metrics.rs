@@ -9,6 +9,7 @@ use prometheus::{
 use leadpulse_schema::{Catalog, ReferenceFit};
 
 use crate::epoch::{Committed, Epoch};
+use crate::machine::SaidKind;
 use crate::ports::InputPartition;
 
 /// All metrics of the epoch loop.
@@ -26,6 +27,8 @@ pub struct Metrics {
     suppressed: IntCounterVec,
     exposures: IntCounterVec,
     work_lists: IntCounterVec,
+    overrides: IntGaugeVec,
+    verdicts: IntGaugeVec,
     explanations: IntCounterVec,
     requests: IntCounterVec,
     retractions: IntCounter,
@@ -108,7 +111,7 @@ impl Metrics {
             &["stage"],
         )?;
         registry.register(Box::new(stage_seconds.clone()))?;
-        Ok(Self {
+        let metrics = Self {
             consumed: counters(
                 "leadpulse_events_consumed_total",
                 "Records taken into committed epochs, by topic.",
@@ -170,6 +173,16 @@ impl Metrics {
                 "leadpulse_explanations_total",
                 "Explanations of committed scores, by task and outcome: made, listed (for a work list), carried (an older one came with the score), over_budget.",
                 &["task", "outcome"],
+            )?,
+            overrides: gauges(
+                "leadpulse_overrides_in_force",
+                "Entities with a person's decision in force, by kind: pin, mute, exclude.",
+                &["kind"],
+            )?,
+            verdicts: gauges(
+                "leadpulse_feedback_alerts",
+                "Alerts whose last answer is this verdict: accepted, rejected.",
+                &["verdict"],
             )?,
             requests: counters(
                 "leadpulse_explanation_requests_total",
@@ -307,7 +320,9 @@ impl Metrics {
                 "leadpulse_schema_waits_total",
                 "Times an epoch waited for a writer schema.",
             )?,
-        })
+        };
+        metrics.said(&SaidKind::all().map(|kind| (kind, 0)));
+        Ok(metrics)
     }
 
     pub(crate) fn committed(
@@ -455,6 +470,15 @@ impl Metrics {
         set(&self.retractions_flawed, &flawed);
         self.ambiguous_domains.set(stats.ambiguous_domains as i64);
         self.burst_events.set(stats.burst_events as i64);
+    }
+    pub(crate) fn said(&self, counts: &[(SaidKind, u64)]) {
+        for (kind, count) in counts {
+            let gauge = match kind {
+                SaidKind::Ruling(kind) => self.overrides.with_label_values(&[*kind]),
+                SaidKind::Verdict(verdict) => self.verdicts.with_label_values(&[*verdict]),
+            };
+            gauge.set(*count as i64);
+        }
     }
     pub(crate) fn requested(&self, answered: bool) {
         self.requests

@@ -20,11 +20,15 @@ use leadpulse_records::{KeptLetter, ShownAlert, ShownScore, WorkList};
 
 mod letters;
 mod lists;
+mod said;
 
 pub use letters::{LETTERS_KEPT, LETTERS_KEPT_OF_A_KIND, LetterKind, LettersPage};
 
+pub use said::{FeedbackCount, RulingsView, SaidView, ShownRuling, ShownVerdict, VerdictsView};
+
 use letters::Letters;
 use lists::KeptLists;
+use said::SaidShown;
 
 /// Alerts that the read model keeps; older ones are in their topic.
 pub const ALERTS_KEPT: usize = 1000;
@@ -149,6 +153,7 @@ pub struct ReadModel {
     alerts: RwLock<Alerts>,
     letters: RwLock<Letters>,
     lists: RwLock<KeptLists>,
+    said: ArcSwap<SaidShown>,
     status: ArcSwap<EngineStatus>,
     conditions: RwLock<BTreeMap<&'static str, StandingRemark>>,
     beats: AtomicU64,
@@ -192,6 +197,7 @@ impl ReadModel {
             alerts: RwLock::default(),
             letters: RwLock::default(),
             lists: RwLock::default(),
+            said: ArcSwap::default(),
             status: ArcSwap::from_pointee(status),
             conditions: RwLock::default(),
             beats: AtomicU64::new(0),
@@ -363,9 +369,11 @@ impl ReadModel {
             .map_or(0, |ranking| ranking.version)
     }
 
-    /// A page of at most `limit` entities of a ranking, from the start or after `cursor`.
+    /// A page of at most `limit` entities of a ranking, from the start or after `cursor`, without
+    /// those that a person excluded.
     ///
-    /// By score, the cost is that of the page. Any other order looks at every entity.
+    /// By score, the cost is that of the page. Any other order looks at every entity, and so does
+    /// the total while some are excluded.
     pub fn scores(
         &self,
         task: &str,
@@ -391,18 +399,22 @@ impl ReadModel {
             sort_key: cursor.sort_key,
             entity_id: cursor.entity_id.clone(),
         });
+        let said = self.said.load();
+        let is_listed = |score: &&Arc<ShownScore>| !said.rulings.excludes(score);
         let mut scores: Vec<Arc<ShownScore>> = match sort {
             Sort::Score => {
                 let start = after.map_or(Bound::Unbounded, Bound::Excluded);
                 ranking
                     .by_score
                     .range((start, Bound::Unbounded))
+                    .map(|(_, score)| score)
+                    .filter(is_listed)
                     .take(limit.saturating_add(1))
-                    .map(|(_, score)| score.clone())
+                    .cloned()
                     .collect()
             }
             _ => first_of_order(
-                ranking.by_score.values(),
+                ranking.by_score.values().filter(is_listed),
                 sort,
                 after,
                 limit.saturating_add(1),
@@ -423,7 +435,10 @@ impl ReadModel {
         });
         Page {
             version: ranking.version,
-            total: ranking.by_score.len(),
+            total: match said.rulings.has_excluded() {
+                true => ranking.by_score.values().filter(is_listed).count(),
+                false => ranking.by_score.len(),
+            },
             first_rank,
             scores,
             next,

@@ -8,6 +8,7 @@
 mod engine {
     mod bad_input;
     mod broker;
+    mod decisions;
     mod driven;
     mod emission;
     mod exactly_once;

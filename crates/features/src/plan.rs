@@ -501,7 +501,7 @@ impl FeaturePlan {
 /// stages, outcomes, retractions, references, hubs and matching fields.
 fn meaning(catalog: &Catalog) -> String {
     let mut text = String::new();
-    for table in &catalog.tables {
+    for table in catalog.tables.iter().filter(|t| t.role.is_learned()) {
         let named = |field: &FieldId| &table.field_at(*field).name;
         let staged = table.staged.as_ref().map(|s| (named(&s.field), &s.stages));
         let outcome = table

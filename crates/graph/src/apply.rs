@@ -67,6 +67,8 @@ impl Writer<'_> {
                 (Role::Root | Role::Member, Operation::Gap) => self.mark_stale(row),
                 (Role::Hub, Operation::Gap) => RowOutcome::Accepted,
                 (Role::Hub, operation) => self.hub_row(row, operation),
+                // The engine keeps them: they change alerts, and no cell.
+                (Role::Override | Role::Feedback, _) => RowOutcome::Accepted,
                 (Role::Staff, _) => self.staff.take(catalog.table_at(row.table()), row),
                 (Role::Event, _) => match self.admit(clock_ms, row, index as u32) {
                     Ok(event) => {

@@ -120,6 +120,11 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
+    /// Makes a cell dirty.
+    pub fn mark(&mut self, at: CellRef, reason: Reasons) {
+        self.shards[at.shard as usize].mark(at.index, reason);
+    }
+
     pub fn new(
         tracking: Tracking,
         windows: Vec<DayWindow>,

@@ -22,7 +22,7 @@ use crate::change::effects::Effects;
 use crate::change::reasons::Reasons;
 use crate::change::sharing::{DUE_BY_DEFAULT, Sharing};
 use crate::change::{Tracker, Tracking};
-use crate::ids::CellRef;
+use crate::ids::{CellRef, EntityId};
 use crate::invariants::{BrokenInvariant, GraphParts};
 use crate::options::GraphOptions;
 use crate::state::Cells;
@@ -318,6 +318,14 @@ impl Graph {
     pub fn take_due(&mut self) -> Vec<(CellRef, Reasons)> {
         self.due
             .take_dirty(&mut self.cells, &self.tracker, usize::MAX)
+    }
+
+    /// Makes the cell of an entity due at the tick that follows, though no row touched it. Nothing
+    /// happens to an entity without a cell.
+    pub fn mark_due(&mut self, entity: EntityId) {
+        if let Some(place) = self.entities.directory.place(entity) {
+            self.due.mark(place.cell, Reasons::EVENT);
+        }
     }
 
     /// Notes that a due cell was evaluated at the current moment, and sets its deadline.

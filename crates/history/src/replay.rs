@@ -23,6 +23,12 @@ impl Files {
         self.replay_of(|_| true)
     }
 
+    /// The rows of all tables that are [learned from](Role::is_learned), from the start, in order.
+    pub fn replay_learned(&self) -> Result<Replay, HistoryError> {
+        let catalog = self.catalog.clone();
+        self.replay_of(|source| catalog.table_at(source.table).role.is_learned())
+    }
+
     /// The rows of the chosen files from the start, in order.
     pub fn replay_of(
         &self,
@@ -121,13 +127,15 @@ pub struct Replay {
     heap: BinaryHeap<Reverse<(i64, u8, usize)>>,
 }
 
-/// At the same moment hubs, staff and roots are known before members, and members before events.
+/// At the same moment hubs, staff and roots are known before members, members before events, and all
+/// before what people say about alerts.
 fn rank(role: Role) -> u8 {
     match role {
         Role::Hub | Role::Staff => 0,
         Role::Root => 1,
         Role::Member => 2,
         Role::Event => 3,
+        Role::Override | Role::Feedback => 4,
     }
 }
 

@@ -20,11 +20,16 @@ pub struct ClusterReport {
 }
 
 /// Looks whether the brokers can be reached and let this program in, whether the input topics exist
-/// and can be read, whether the output topics can be seen, and whether the group can be read.
+/// and can be read, whether the output topics can be seen, and whether the group can be read. Those
+/// of the inputs that are among `created` may be absent: a run creates them.
 ///
 /// Creates nothing and takes nothing over. So the right to create topics, to write to them, and to
 /// use the transactional id shows at the start of a run only: brokers tell these by refusing.
-pub fn check_cluster(options: &KafkaOptions, inputs: &[InputTopic]) -> ClusterReport {
+pub fn check_cluster(
+    options: &KafkaOptions,
+    inputs: &[InputTopic],
+    created: &[InputTopic],
+) -> ClusterReport {
     let mut report = ClusterReport::default();
     let reader = match OffsetReader::for_a_moment(options) {
         Ok(reader) => reader,
@@ -59,6 +64,12 @@ pub fn check_cluster(options: &KafkaOptions, inputs: &[InputTopic]) -> ClusterRe
                     partition: 0,
                     tables: input.tables.clone(),
                 });
+            }
+            Err(fault) if fault.cause() == PortCause::TopicMissing && created.contains(input) => {
+                let topic = &input.topic;
+                report.remarks.push(format!(
+                    "input topic '{topic}' does not exist; a run creates it"
+                ));
             }
             Err(fault) => report.faults.push(fault),
         }

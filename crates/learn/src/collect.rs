@@ -66,7 +66,7 @@ pub fn survey(
 ) -> Result<Survey, LearnError> {
     let state = StateLayout::new(project.catalog.clone(), &project.graph_options);
     let mut vocabulary = VocabularyBuilder::default();
-    let mut replay = files.replay()?;
+    let mut replay = files.replay_learned()?;
     let mut batch = RowBatch::new();
     let mut extent = Extent {
         first_ms: i64::MAX,

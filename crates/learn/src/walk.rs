@@ -42,7 +42,7 @@ impl Walk {
     /// At the start of the files. Rows known later than `freeze_ms` are never applied.
     pub fn new(project: &Project, files: &Files, freeze_ms: i64) -> Result<Self, LearnError> {
         Ok(Self {
-            replay: files.replay()?,
+            replay: files.replay_learned()?,
             graph: project.graph(Tracking::Off),
             batch: RowBatch::new(),
             period_ms: project.graph_options.board_period_ms,

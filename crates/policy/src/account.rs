@@ -163,6 +163,7 @@ pub(crate) mod tests {
                 supersedes: None,
                 is_held_out: false,
                 is_pinned: false,
+                is_silenced: false,
             },
         }
     }

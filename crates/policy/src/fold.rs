@@ -42,8 +42,21 @@ pub struct Seen<'a> {
     /// True if the entity was first seen after alerting began: it may alert at once.
     pub is_new: bool,
     pub facts: &'a AlertFacts,
-    /// The decision of a person about the account, if there is one.
+    /// The decision of a person about the entity, or else about its account, if there is one.
     pub ruling: Option<&'a AccountOverride>,
+}
+
+impl Seen<'_> {
+    /// The decision that is in force at the tick.
+    fn ruling_kind(&self) -> Option<OverrideKind> {
+        self.ruling?.at(self.tick_ms)
+    }
+
+    /// The end of the decision that is in force, milliseconds.
+    fn ruled_until_ms(&self) -> Option<i64> {
+        let ruling = self.ruling?;
+        ruling.until_ms.filter(|until_ms| *until_ms > self.tick_ms)
+    }
 }
 
 /// A score at a tick.
@@ -80,6 +93,9 @@ pub struct AlertState {
     history: Vec<ScoreChange>,
     /// The next moment at which time alone decides, milliseconds.
     pub revisit_at_ms: Option<i64>,
+    /// The decision of a person that was in force at the last tick.
+    #[serde(default)]
+    ruling: Option<OverrideKind>,
 }
 
 impl AlertState {
@@ -100,8 +116,8 @@ pub struct Folded {
     pub fired: Vec<AlertDraft>,
     /// Crossings that do not fire now, with the reason of each.
     pub held: Vec<(AlertType, SuppressReason)>,
-    /// The next moment at which time alone decides, milliseconds: the end of a dwell or a cooldown,
-    /// or the day on which an account has gone dark.
+    /// The next moment at which time alone decides, milliseconds: the end of a dwell, a cooldown or
+    /// a person's decision, or the day on which an account has gone dark.
     pub revisit_at_ms: Option<i64>,
     /// True if the memory differs in more than its tick. A memory that differs in its tick alone
     /// decides alike, so it need not be recorded.
@@ -149,10 +165,14 @@ impl Policy {
             self.forget_other_rules(state);
         }
         state.tick_ms = Some(seen.tick_ms);
+        let ruled_before = std::mem::replace(&mut state.ruling, seen.ruling_kind());
+        let comes_pinned = state.ruling == Some(OverrideKind::Pin) && state.ruling != ruled_before;
         let mut folded = match seen.score {
-            Ok(scored) => self.fold_scored(state, seen, scored, placing),
+            Ok(scored) => self.fold_scored(state, seen, (scored, comes_pinned), placing),
             Err(_) => self.fold_absent(state, seen),
         };
+        let ends_ms = seen.ruled_until_ms();
+        folded.revisit_at_ms = folded.revisit_at_ms.into_iter().chain(ends_ms).min();
         state.revisit_at_ms = folded.revisit_at_ms;
         // A tick that changed nothing else is not kept: memory that is read back from records, which
         // are written for changes, has to equal the one that was kept all along.
@@ -205,7 +225,7 @@ impl Policy {
         &self,
         state: &mut AlertState,
         seen: &Seen<'_>,
-        scored: Scored,
+        (scored, comes_pinned): (Scored, bool),
         placing: Option<SuppressReason>,
     ) -> Folded {
         // The level of a memory that is new, or of other thresholds, is 0: it settles where the
@@ -218,6 +238,7 @@ impl Policy {
                 seen,
                 rule,
                 scored,
+                comes_pinned,
                 level,
                 history: &state.history,
             };
@@ -266,6 +287,7 @@ impl Policy {
                     memory.waiting_since_ms = Some(tick_ms);
                 }
                 Turning::Crossed(_) => {
+                    memory.is_held = false;
                     if memory.waiting_since_ms.take().is_some() {
                         let reversed = (rule.alert_type, SuppressReason::Reversed);
                         folded.held.push(reversed);
@@ -277,7 +299,11 @@ impl Policy {
                 }
                 Turning::Stayed => {}
             }
+            if now.comes_pinned {
+                memory.wait_again(fires_on, tick_ms);
+            }
             let is_crossing = memory.waiting_since_ms == Some(tick_ms);
+            self.end_silenced(memory, now, level_before, folded);
             // A score that is on the other side, if only for a moment, is nothing to tell of.
             if !memory.is_turning()
                 && !self.fire_waiting(memory, now, (reading, is_crossing), folded)
@@ -305,7 +331,7 @@ impl Policy {
         };
         let (alert_type, tick_ms) = (now.rule.alert_type, now.seen.tick_ms);
         if let Some(reason) = self.held_back(now) {
-            memory.waiting_since_ms = None;
+            memory.hold();
             folded.held.push((alert_type, reason));
             return false;
         }
@@ -322,7 +348,7 @@ impl Policy {
         if until_ms
             .is_some_and(|until_ms| tick_ms > until_ms || tick_ms == until_ms && !is_confirmed)
         {
-            memory.waiting_since_ms = None;
+            memory.hold();
             folded.held.push((alert_type, SuppressReason::Unconfirmed));
             return false;
         }
@@ -337,10 +363,30 @@ impl Policy {
         let level_before = memory.level_before;
         let draft = self.draft(now, AlertLife::Open, open, level_before);
         memory.waiting_since_ms = None;
+        memory.is_held = false;
         memory.fired_at_ms = Some(tick_ms);
         memory.open = Some(open);
         folded.fired.push(draft);
         true
+    }
+
+    /// Ends an open alert of an entity that a person muted or excluded.
+    fn end_silenced(
+        &self,
+        memory: &mut RuleMemory,
+        now: &Moment<'_>,
+        level_before: u8,
+        folded: &mut Folded,
+    ) {
+        if now.ruling().is_some_and(OverrideKind::is_silent)
+            && let Some(open) = memory.open.take()
+        {
+            memory.is_held = true;
+            folded.fired.push(AlertDraft {
+                is_silenced: true,
+                ..self.draft(now, AlertLife::Resolved, open, level_before)
+            });
+        }
     }
 
     /// Reports an open alert again that became more urgent.
@@ -371,6 +417,7 @@ impl Policy {
                     probability: last,
                     logit: f64::MIN,
                 },
+                comes_pinned: false,
                 level: 0,
                 history: &[],
             };
@@ -441,14 +488,15 @@ pub(crate) struct Moment<'a> {
     seen: &'a Seen<'a>,
     rule: &'a AlertRule,
     scored: Scored,
+    /// True at the tick at which a pin comes into force.
+    comes_pinned: bool,
     level: u8,
     history: &'a [ScoreChange],
 }
 
 impl Moment<'_> {
     fn ruling(&self) -> Option<OverrideKind> {
-        let ruling = self.seen.ruling?;
-        ruling.at(self.seen.tick_ms)
+        self.seen.ruling_kind()
     }
 }
 

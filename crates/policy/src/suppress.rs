@@ -126,7 +126,8 @@ impl SuppressOptions {
     }
 }
 
-/// A person's decision about an account.
+/// A person's decision about the alerts of an entity: an account with all its members, or one of
+/// its members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountOverride {
@@ -134,23 +135,43 @@ pub struct AccountOverride {
     /// The person who decided.
     pub who: String,
     /// The reason in the person's words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub why: Option<String>,
     /// The end of the decision, milliseconds; `None` until another one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub until_ms: Option<i64>,
 }
 
 /// The kinds of a person's decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OverrideKind {
-    /// Alert always: no suppression, no hold-out, no caps.
+    /// Alert always: no suppression, no hold-out, no caps. What holds when the pin comes is told,
+    /// though it began before.
     Pin,
-    /// No alerts for a while.
+    /// No alerts for a while; open ones end.
     Mute,
-    /// No alerts, and on no list.
+    /// No alerts, and on no list; open ones end.
     Exclude,
+}
+
+impl OverrideKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Pin, Self::Mute, Self::Exclude];
+
+    /// The name in rows, metrics and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pin => "pin",
+            Self::Mute => "mute",
+            Self::Exclude => "exclude",
+        }
+    }
+
+    /// True for a decision under which nothing is told.
+    pub fn is_silent(self) -> bool {
+        matches!(self, Self::Mute | Self::Exclude)
+    }
 }
 
 impl AccountOverride {

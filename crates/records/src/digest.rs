@@ -98,6 +98,7 @@ mod tests {
             supersedes: None,
             is_held_out: false,
             is_pinned: false,
+            is_silenced: false,
         };
         let lead = EntityDraft {
             task: "wins".into(),

@@ -119,6 +119,9 @@ impl Telling<'_> {
         if self.draft.has_left {
             return "left the scored population".to_owned();
         }
+        if self.draft.is_silenced {
+            return "a person switched its alerts off".to_owned();
+        }
         let at = self.draft.threshold.map(percent);
         let is_over = self.draft.life == AlertLife::Resolved;
         let text = match (self.draft.key.alert_type, is_over) {

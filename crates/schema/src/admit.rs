@@ -4,6 +4,7 @@ use crate::catalog::normalise::normalised;
 use crate::catalog::{FieldId, Role, Table};
 use crate::money::{UnknownCurrency, convert_amounts};
 use crate::row::{Operation, RowBuilder, Value};
+use crate::said::admit_said;
 
 /// The condition that a complete row breaks.
 #[derive(Debug, PartialEq)]
@@ -15,13 +16,22 @@ pub(crate) enum RowRefusal {
         field: String,
         unknown: UnknownCurrency,
     },
+    /// A value is not one of the fixed words of its field.
+    UnknownWord {
+        field: String,
+        /// Empty where there is none.
+        value: String,
+        expected: &'static str,
+    },
 }
 
 impl RowRefusal {
     /// The field at fault.
     pub(crate) fn field(&self) -> &str {
         match self {
-            RowRefusal::Incomplete { field, .. } | RowRefusal::NoRate { field, .. } => field,
+            RowRefusal::Incomplete { field, .. }
+            | RowRefusal::NoRate { field, .. }
+            | RowRefusal::UnknownWord { field, .. } => field,
         }
     }
     /// The value at fault, for files; empty where a value is missing.
@@ -29,6 +39,7 @@ impl RowRefusal {
         match self {
             RowRefusal::Incomplete { .. } => "",
             RowRefusal::NoRate { unknown, .. } => &unknown.currency,
+            RowRefusal::UnknownWord { value, .. } => value,
         }
     }
     /// The value that was expected instead, for people.
@@ -36,6 +47,7 @@ impl RowRefusal {
         match self {
             RowRefusal::Incomplete { why, .. } => why,
             RowRefusal::NoRate { unknown, .. } => unknown.expected(),
+            RowRefusal::UnknownWord { expected, .. } => expected,
         }
     }
 }
@@ -72,7 +84,8 @@ pub(crate) fn normalise_field(table: &Table, field: FieldId, row: &mut RowBuilde
     }
 }
 
-/// A row has a key; an event also has a time, and an owner to hang on. An empty reference refers to nothing: it becomes null
+/// A row has a key; an event also has a time, and an owner to hang on. A row of what people say has
+/// its words, its time, and who said it. An empty reference refers to nothing: it becomes null
 /// where it may. Amounts become amounts of one currency; `may_drop` says whether one that cannot be
 /// converted becomes null, and counts it.
 pub(crate) fn admit(
@@ -101,6 +114,9 @@ pub(crate) fn admit(
         .is_some_and(|field| row.get(field) == Value::Bool(true))
     {
         row.set_operation(Operation::Delete);
+    }
+    if !table.role.is_learned() && row.row().operation() == Operation::Upsert {
+        admit_said(table, row)?;
     }
     if table.role != Role::Event {
         return Ok(());

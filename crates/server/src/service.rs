@@ -142,6 +142,7 @@ fn router(app: App, metrics: HttpMetrics) -> Router {
         .route("/api/v1/alerts", get(api::alerts))
         .route("/api/v1/alerts/simulate", post(api::simulate))
         .route("/api/v1/worklist", get(api::worklist))
+        .route("/api/v1/feedback", get(api::feedback))
         .route("/api/v1/dead-letters", get(api::dead_letters))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/{table}/{id}", get(api::entity))

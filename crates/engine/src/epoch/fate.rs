@@ -9,6 +9,7 @@ use leadpulse_records::{KeptLetter, ShownAlert, ShownScore, WorkList};
 
 use super::{EpochRecord, Notice};
 use crate::ports::{PortError, SealedEpoch, Sink};
+use crate::read_model::SaidView;
 
 /// Fate: the bytes are final, and no transaction is known to hold them.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +65,8 @@ pub struct EpochViews {
     pub work_lists: Vec<Arc<WorkList>>,
     /// Dead letters in order; of many with one topic and reason, the last ones.
     pub dead_letters: Vec<KeptLetter>,
+    /// The parts of what people said that changed.
+    pub said: SaidView,
 }
 
 /// A decided epoch. Queries and metrics take an `Epoch<Committed>`, so nothing that may yet be

@@ -5,6 +5,7 @@ use leadpulse_records::Reason;
 use leadpulse_schema::{Operation, RowBatch};
 
 use super::Machine;
+use super::said::SaidChanges;
 use crate::decode::Decoded;
 use crate::epoch::{EpochTally, OutcomeCounts};
 use crate::ports::RecordBatch;
@@ -28,6 +29,8 @@ pub(super) struct AdmittedRows {
     /// Dead letters: index of the record, reason, message. Undecoded records first, then late and
     /// future rows.
     pub dead: Vec<(u32, Reason, String)>,
+    /// The parts of what people said that rows changed.
+    pub said: SaidChanges,
 }
 
 impl AdmittedRows {
@@ -40,6 +43,7 @@ impl AdmittedRows {
             ignored: decoded.ignored.len() as i64,
             noticed: Vec::new(),
             dead: decoded.dead,
+            said: SaidChanges::default(),
         };
         (admitted, decoded.rows, decoded.records)
     }
@@ -54,7 +58,8 @@ impl AdmittedRows {
 impl Machine {
     /// In: rows by partition and offset with the records they are of, and the clock reading that
     /// bounds the future.
-    /// Out: their outcomes, added to `admitted`. Only accepted rows have changed the graph.
+    /// Out: their outcomes, added to `admitted`. Only accepted rows have changed the graph, or what
+    /// people said.
     pub(super) fn admit(
         &mut self,
         rows: &RowBatch,
@@ -63,7 +68,8 @@ impl Machine {
         admitted: &mut AdmittedRows,
         tally: &mut EpochTally,
     ) {
-        let outcomes = self.state.graph.apply(rows, bound_ms);
+        let mut outcomes = self.state.graph.apply(rows, bound_ms);
+        self.admit_said(rows, bound_ms, &mut outcomes, admitted);
         for (index, outcome) in outcomes.iter().enumerate() {
             let row = rows.row(index);
             if outcome.is_accepted() {
@@ -161,8 +167,9 @@ pub(super) fn remark(outcome: RowOutcome) -> Option<&'static str> {
              write the key as the rows of the table do",
         ),
         RowOutcome::StaleVersion => Some(
-            "older than the newest version of its key, by the table's version field, so nothing \
-             changed; no action is needed unless the count keeps rising",
+            "older than the newest version of its key, by the table's version field or, for what \
+             people say, by its time, so nothing changed; no action is needed unless the count \
+             keeps rising",
         ),
         RowOutcome::SteppedBack => Some(
             "its time lies before that of the version that it replaced; if the log's order is \

@@ -242,8 +242,15 @@ impl Deployed {
             let (name, entity, population) = (&task.name, task.entity, &task.population);
             tasks.update(format!("{name}|{entity:?}|{population:?}\0").as_bytes());
         }
+        // State names tables by their place among all of them, those that the fingerprint leaves
+        // out included.
+        let mut schemas = Xxh3::new();
+        schemas.update(self.fingerprint.as_bytes());
+        for table in &self.catalog.tables {
+            schemas.update(format!("|{} {}", table.name, table.role.name()).as_bytes());
+        }
         StateShape {
-            schemas: xxh3_64(self.fingerprint.as_bytes()),
+            schemas: schemas.digest(),
             graph_options: xxh3_64(format!("{:?}", self.graph_options).as_bytes()),
             tasks: tasks.digest(),
         }

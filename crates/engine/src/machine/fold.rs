@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leadpulse_features::probability;
-use leadpulse_graph::{CellRef, EntityId, Reasons};
+use leadpulse_graph::{CellRef, Reasons};
 use leadpulse_policy::{
-    AccountAlert, AccountOverride, AlertDraft, AlertFacts, Decision, Digest, EntityDraft, Scored,
-    Seen, Stage, combine,
+    AccountAlert, AlertDraft, AlertFacts, Decision, Digest, EntityDraft, Scored, Seen, Stage,
+    combine,
 };
 use leadpulse_records::{Emission, ShownAlert, digest_alert};
 use leadpulse_schema::Absence;
@@ -15,7 +15,7 @@ use leadpulse_schema::Absence;
 use super::Machine;
 use super::decide::Decided;
 use super::score::{Assessed, Subject, TickScores};
-use super::state::{Tracked, WorkerState};
+use super::state::Tracked;
 use crate::epoch::EpochTally;
 
 /// The parts of a record about an entity with a draft.
@@ -121,7 +121,8 @@ impl Machine {
         let graph = &self.state.graph;
         let plan = &self.given.facts[item.task];
         let facts = plan.facts(graph, graph.cell(item.cell), item.entity, self.state.as_of);
-        let ruling = ruling_on(&self.state, item.entity, &facts);
+        let rulings = &self.state.said.rulings;
+        let ruling = rulings.about(graph, graph.cell(item.cell), item.entity, tick_ms);
         let seen = Seen {
             tick_ms,
             score: item.logit.map(|logit| Scored {
@@ -135,7 +136,7 @@ impl Machine {
             },
             is_new: ticks.known.is_some_and(|known| item.entity.0 >= known),
             facts: &facts,
-            ruling: ruling.as_ref(),
+            ruling,
         };
         let tracked = self.state.tracked.entry(key).or_default();
         let before_ms = tracked.alerts.revisit_at_ms;
@@ -233,12 +234,6 @@ impl Machine {
         *tally.explanations.entry((task, "made")).or_default() += 1;
         self.write_alert(shown, decided, tally);
     }
-}
-
-/// The decision of a person about an entity, or about its account. There is none: no input brings
-/// decisions yet.
-pub(super) fn ruling_on(_: &WorkerState, _: EntityId, _: &AlertFacts) -> Option<AccountOverride> {
-    None
 }
 
 /// The decision that an alert stands for: its bands, and the change that it tells.

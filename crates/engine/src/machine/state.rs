@@ -13,6 +13,7 @@ use leadpulse_records::{Explained, WorkList};
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape, WorkerStart};
+use super::said::Said;
 use super::ticks::TickState;
 use super::worklists::ListKey;
 use crate::epoch::PartitionLayout;
@@ -62,6 +63,8 @@ pub struct WorkerState {
     pub(super) caps: CapState,
     /// The last written work lists, by task and person.
     pub(super) lists: BTreeMap<ListKey, Arc<WorkList>>,
+    /// Decisions and answers of people.
+    pub(super) said: Said,
     pub(super) partitions: Vec<InputPartition>,
     pub(super) layout: PartitionLayout,
     /// True until an epoch carries the layout's record to the epochs topic.
@@ -99,6 +102,7 @@ impl WorkerState {
             listed_board: None,
             caps: CapState::default(),
             lists: BTreeMap::new(),
+            said: Said::default(),
             layout: PartitionLayout::of(1, &partitions),
             layout_is_new: true,
             partitions,

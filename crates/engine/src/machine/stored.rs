@@ -29,6 +29,7 @@ use leadpulse_schema::DayWindow;
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape};
+use super::said::Said;
 use super::state::{Tracked, WorkerState};
 use super::swap::SwapError;
 use super::ticks::TickState;
@@ -39,7 +40,7 @@ use crate::standings::Standings;
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
 /// postcard writes fields in their order, without names.
-pub const STATE_FORMAT: u32 = 9;
+pub const STATE_FORMAT: u32 = 10;
 
 const MAGIC: [u8; 8] = *b"LPSTATE\n";
 /// Magic, format and three hashes.
@@ -104,6 +105,7 @@ struct StoredState<'a> {
     listed_board: Option<i64>,
     caps: Cow<'a, CapState>,
     lists: Cow<'a, BTreeMap<ListKey, Arc<WorkList>>>,
+    said: Cow<'a, Said>,
     graph: StoredGraph<'a>,
 }
 
@@ -169,6 +171,7 @@ impl WorkerState {
             listed_board: self.listed_board,
             caps: Cow::Borrowed(&self.caps),
             lists: Cow::Borrowed(&self.lists),
+            said: Cow::Borrowed(&self.said),
             graph: self.graph.stored(),
         }
     }
@@ -204,6 +207,10 @@ impl WorkerState {
             standings.replace(None, memory.ranked_by());
             tracked.insert((task, entity), memory.into_owned());
         }
+        let mut said = stored.said.into_owned();
+        if !said.rulings.index(given.catalog.tables.len()) {
+            return Err(StateError::OutOfRange("table"));
+        }
         Ok(Self {
             graph,
             standings,
@@ -213,6 +220,7 @@ impl WorkerState {
             listed_board: stored.listed_board,
             caps: stored.caps.into_owned(),
             lists: stored.lists.into_owned(),
+            said,
             partitions: stored.partitions.into_owned(),
             layout: stored.layout.into_owned(),
             layout_is_new: stored.layout_is_new,

@@ -19,7 +19,6 @@ use leadpulse_schema::Absence;
 
 use super::Machine;
 use super::decide::Decided;
-use super::fold::ruling_on;
 use super::restore::Unmatched;
 use super::score::Subject;
 use super::state::Tracked;
@@ -301,11 +300,12 @@ impl Machine {
         let cell = graph.cell(candidate.cell);
         let plan = &self.given.facts[task];
         let facts = plan.facts(graph, cell, candidate.entity, self.state.as_of);
-        let ruling = ruling_on(&self.state, candidate.entity, &facts);
-        let policy = &self.given.tasks[task].policy;
         let now_ms = self.state.as_of.ms();
+        let rulings = &self.state.said.rulings;
+        let ruling = rulings.about(graph, cell, candidate.entity, now_ms);
+        let policy = &self.given.tasks[task].policy;
         policy
-            .may_be_listed(&facts, ruling.as_ref(), now_ms)
+            .may_be_listed(&facts, ruling, now_ms)
             .then(|| Chosen {
                 key: graph.directory().key(candidate.entity).clone(),
                 candidate,

@@ -45,9 +45,12 @@ impl Engine {
             alerts,
             work_lists,
             dead_letters,
+            said,
         } = epoch.into_views();
         self.read_model.publish_work_lists(work_lists);
         self.read_model.publish_dead_letters(dead_letters);
+        // Before the scores and alerts, which show it.
+        self.read_model.publish_said(said);
         self.read_model.publish(scores, alerts, status);
         Ok(())
     }

@@ -43,6 +43,7 @@ impl Engine {
         }
         gauges.measured = Some(now);
         self.notices.look(now);
+        self.metrics.said(&self.machine.said_counts());
         match self.ports.source.last_ends() {
             Some(ends) => {
                 self.measure_lag(&ends, now);

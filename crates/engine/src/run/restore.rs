@@ -538,6 +538,7 @@ impl Engine {
         let status = phase(self, None);
         self.read_model.publish_dead_letters(letters);
         self.read_model.publish_work_lists(lists);
+        self.read_model.publish_said(self.machine.said_view());
         self.read_model.publish(scores, alerts, status);
         Ok(true)
     }

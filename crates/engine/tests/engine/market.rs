@@ -14,11 +14,15 @@ const ACCOUNTS: u64 = 12;
 const CONTACTS: u64 = 25;
 const LEADS: u64 = 6;
 const DEALS: u64 = 8;
+/// Ids of decisions: few, so that later ones replace earlier ones.
+const DECISIONS: u64 = 20;
 
 pub struct Market {
     generator: ChaCha8Rng,
     now_ms: i64,
     sent: u64,
+    /// Whether people decide about alerts and answer them.
+    has_people: bool,
 }
 
 impl Market {
@@ -27,6 +31,15 @@ impl Market {
             generator: ChaCha8Rng::seed_from_u64(seed),
             now_ms: START_MS,
             sent: 0,
+            has_people: false,
+        }
+    }
+
+    /// A market with decisions of people about alerts, and with answers to them.
+    pub fn with_people(seed: u64) -> Self {
+        Self {
+            has_people: true,
+            ..Self::new(seed)
         }
     }
 
@@ -56,6 +69,10 @@ impl Market {
         for _ in 0..records {
             self.now_ms += self.generator.random_range(0..pace_ms);
             self.sent += 1;
+            if self.has_people && self.chance(0.15) {
+                self.person(rig);
+                continue;
+            }
             match self.below(100) {
                 0..10 => self.account(rig),
                 10..22 => self.contact(rig),
@@ -73,6 +90,60 @@ impl Market {
                 _ => self.activity(rig),
             }
         }
+    }
+
+    /// What a person says: mostly a decision, sometimes one that is taken back, repeated, late,
+    /// ahead of the clock, or of no known word.
+    fn person(&mut self, rig: &Rig) {
+        let partition = rig.partition_of("overrides");
+        let id = format!("D{}", self.below(DECISIONS));
+        match self.below(20) {
+            0 => {
+                rig.produce(partition, self.now_ms, Some(id.as_bytes()), None);
+            }
+            1 => self.again_of(rig, partition),
+            2 => self.answer(rig),
+            kind => {
+                let decided_at = match kind {
+                    3 => self.now_ms - 2 * DAY_MS,
+                    4 => self.now_ms + HOUR_MS,
+                    _ => self.now_ms,
+                };
+                let decision = self.pick(&["pin", "mute", "mute", "exclude", "none"]);
+                let decision = if kind == 5 { "silence" } else { decision };
+                let until = self.now_ms + HOUR_MS * self.below(96) as i64;
+                let (field, key) = match self.below(6) {
+                    0..3 => ("account_id", format!("A{}", self.below(ACCOUNTS))),
+                    3 => ("lead_id", format!("L{}", self.below(LEADS))),
+                    _ => ("contact_id", format!("C{}", self.below(CONTACTS))),
+                };
+                let fields = [
+                    ("override_id", Text(id.as_str())),
+                    ("decided_at", Time(decided_at)),
+                    ("decision", Text(decision)),
+                    ("decided_by", Text("ann")),
+                    (field, Text(&key)),
+                    ("until", Time(until)),
+                ];
+                let fields = match self.chance(0.5) {
+                    true => &fields[..],
+                    false => &fields[..5],
+                };
+                rig.send("overrides", self.now_ms, fields);
+            }
+        }
+    }
+
+    fn answer(&mut self, rig: &Rig) {
+        let id = format!("alert-{}", self.below(5));
+        let verdict = self.pick(&["accepted", "rejected", "perhaps"]);
+        let fields = [
+            ("alert_id", Text(&id)),
+            ("given_at", Time(self.now_ms)),
+            ("verdict", Text(verdict)),
+            ("given_by", Text("bob")),
+        ];
+        rig.send("feedback", self.now_ms, &fields);
     }
 
     fn account(&mut self, rig: &Rig) {
@@ -255,6 +326,10 @@ impl Market {
     /// A record of the past once more, to the same partition.
     fn again(&mut self, rig: &Rig) {
         let partition = self.below(8) as usize;
+        self.again_of(rig, partition);
+    }
+
+    fn again_of(&mut self, rig: &Rig, partition: usize) {
         let messages = rig.broker.lock().input[partition].clone();
         if let Some(last) = messages.len().checked_sub(1) {
             let message = messages[self.below(last as u64 + 1) as usize].clone();

@@ -72,7 +72,7 @@ pub const POLICY: &str = r#"{"bands":[{"name":"warm","enter":0.2},{"name":"hot",
     "emit_step":{"logit":0.05},"cooldown_ms":21600000}"#;
 
 /// Input partitions: (topic, number, table).
-const PARTITIONS: [(&str, i32, &str); 8] = [
+const PARTITIONS: [(&str, i32, &str); 10] = [
     ("crm.accounts", 0, "accounts"),
     ("crm.contacts", 0, "contacts"),
     ("crm.leads", 0, "leads"),
@@ -81,6 +81,8 @@ const PARTITIONS: [(&str, i32, &str); 8] = [
     ("mkt.activities", 1, "activities"),
     ("mkt.content", 0, "content_views"),
     ("crm.stages", 0, "opportunity_stage_changes"),
+    ("scoring.overrides", 0, "overrides"),
+    ("scoring.feedback", 0, "feedback"),
 ];
 
 /// A deployment.

@@ -12,14 +12,16 @@ use leadpulse_engine::{ClockMode, Decoders, SchemaVerdicts, TickClosing, Until};
 use leadpulse_features::{AlertFactPlan, Scorer, probability};
 use leadpulse_graph::{CellRef, DAY_MS, EntityId, Graph, Reasons, Tracking};
 use leadpulse_policy::{
-    AlertState, EntityDraft, Policy, PolicyOptions, Scored, Seen, Stage, WorkListOptions, combine,
+    AccountOverride, AlertState, EntityDraft, OverrideKind, Policy, PolicyOptions, Scored, Seen,
+    Stage, WorkListOptions, combine,
 };
-use leadpulse_schema::Population;
 use leadpulse_schema::units::{AsOf, Span};
+use leadpulse_schema::{Population, Row, TableId, Value};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::broker::{Fault, HandClock, Reading};
+use super::decisions::{DecisionRow, Decisions};
 use super::market::Market;
 use super::rig::{Filter, KeyAndValue, Life, Put, Rig, TaskSpec};
 use super::scorer::{Linear, by_name};
@@ -97,6 +99,9 @@ struct Oracle<'r> {
     live_from_ms: i64,
     known: Option<u32>,
     told: Told,
+    decisions: Decisions,
+    /// Subjects of decisions since the last tick.
+    decided: BTreeSet<(TableId, String)>,
 }
 
 impl<'r> Oracle<'r> {
@@ -122,7 +127,61 @@ impl<'r> Oracle<'r> {
             live_from_ms,
             known: None,
             told: Told::new(),
+            decisions: Decisions::default(),
+            decided: BTreeSet::new(),
         }
+    }
+
+    /// The decision of a row of the overrides; `None` for other rows, and for those that lie ahead
+    /// of their known time.
+    fn decision_of(&self, row: Row<'_>) -> Option<DecisionRow> {
+        let table = self.rig.catalog.table("overrides").unwrap();
+        let is_ahead = row.event_ms() > row.known_ms() + 5 * 60_000;
+        if row.table() != table.id || is_ahead {
+            return None;
+        }
+        let field = |name: &str| row.get(table.field(name).unwrap().id);
+        let text = |name: &str| field(name).text().map(str::to_owned);
+        let subject = ["contact", "lead", "account"].into_iter().find_map(|one| {
+            let named = self.rig.catalog.table(&format!("{one}s")).unwrap().id;
+            Some((named, text(&format!("{one}_id"))?))
+        });
+        let word = |subject| {
+            let word = text("decision")?;
+            let decision = match word.as_str() {
+                "pin" => OverrideKind::Pin,
+                "mute" => OverrideKind::Mute,
+                _ => OverrideKind::Exclude,
+            };
+            let ruling = AccountOverride {
+                decision,
+                who: text("decided_by")?,
+                why: text("reason"),
+                until_ms: match field("until") {
+                    Value::Time(until_ms) if word != "none" => Some(until_ms),
+                    _ => None,
+                },
+            };
+            Some((subject, ruling, word == "none"))
+        };
+        Some(DecisionRow {
+            id: row.key().to_owned(),
+            said: (
+                row.event_ms(),
+                row.position().partition,
+                row.position().offset,
+            ),
+            word: subject.and_then(word),
+        })
+    }
+
+    /// Table and key of an entity, and of all that it was joined with.
+    fn names(&self, entity: EntityId) -> Vec<(TableId, String)> {
+        let directory = self.graph.directory();
+        let joined = self.graph.joined(entity).iter().copied();
+        let all: BTreeSet<EntityId> = joined.chain([entity]).collect();
+        let name = |one| Some((directory.table(one)?, directory.key(one).to_string()));
+        all.into_iter().filter_map(name).collect()
     }
 
     /// Everything up to the last closing.
@@ -142,6 +201,15 @@ impl<'r> Oracle<'r> {
             let rows = self.rows(&from, &to);
             let is_news = !rows.is_empty();
             self.graph.apply(&rows, None);
+            let decisions: Vec<DecisionRow> = rows
+                .iter()
+                .filter_map(|row| self.decision_of(row))
+                .collect();
+            for decision in decisions {
+                for subject in self.decisions.take(decision) {
+                    self.decided.insert(subject);
+                }
+            }
             if is_news || before_ms.is_some() {
                 self.look(closing.tick);
                 before_ms = Some(closing.tick);
@@ -201,6 +269,12 @@ impl<'r> Oracle<'r> {
                 due.entry(place.cell).or_insert(Reasons::TIMER);
             }
         }
+        for (table, key) in std::mem::take(&mut self.decided) {
+            if let Some((at, _)) = self.graph.find(table, &key) {
+                due.entry(at).or_insert(Reasons::EVENT);
+                self.graph.folded(at);
+            }
+        }
         let drafts = due
             .into_keys()
             .flat_map(|at| self.fold(tick_ms, at))
@@ -228,6 +302,13 @@ impl<'r> Oracle<'r> {
                 }
                 let row = scorer.plan().row_of(&batch, node.table, 0, node.entity);
                 let facts = self.facts[task].facts(&self.graph, cell, node.entity, as_of);
+                let root = self.rig.catalog.root().id;
+                let account = cell.anchor_node().filter(|anchor| anchor.table == root);
+                let own = self.names(node.entity);
+                let ruling = self.decisions.about(&own, tick_ms).or_else(|| {
+                    let account = self.names(account?.entity);
+                    self.decisions.about(&account, tick_ms)
+                });
                 let seen = Seen {
                     tick_ms,
                     score: absence.map_or_else(
@@ -247,7 +328,7 @@ impl<'r> Oracle<'r> {
                     },
                     is_new: self.known.is_some_and(|known| node.entity.0 >= known),
                     facts: &facts,
-                    ruling: None,
+                    ruling: ruling.as_ref(),
                 };
                 let state = self.memory.entry(key).or_default();
                 let folded = self.policies[task].fold(state, &seen);
@@ -264,6 +345,16 @@ impl<'r> Oracle<'r> {
         }
         drafts
     }
+}
+
+/// Alerts that a person's decision ended.
+fn silenced(rig: &Rig) -> usize {
+    let alerts = rig.committed(Output::Alerts);
+    let is_silenced = |alert: &&serde_json::Value| {
+        let summary = alert["summary"].as_str().unwrap_or_default();
+        summary.contains("switched its alerts off")
+    };
+    alerts.iter().filter(is_silenced).count()
 }
 
 /// The alerts by the oracle, given the closings of the script.
@@ -289,7 +380,7 @@ fn random_reading(generator: &mut ChaCha8Rng) -> Reading {
 /// A market whose alerts begin after a third of its records.
 fn market(seed: u64, records: u64) -> Rig {
     let mut rig = Rig::new(&tasks(), by_name);
-    Market::new(seed).send(&rig, records);
+    Market::with_people(seed).send(&rig, records);
     let mut stamps: Vec<i64> = {
         let cluster = rig.broker.lock();
         cluster
@@ -330,7 +421,7 @@ fn assert_listed(rig: &Rig, expected: &mut Option<Listed>, seed: u64) {
 
 #[test]
 fn alerts_follow_from_rows_and_ticks_whatever_epochs_budgets_and_deaths() {
-    let (mut alerts, mut lists) = (0, 0);
+    let (mut alerts, mut lists, mut ended) = (0, 0, 0);
     for seed in 0..6 {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         let rig = market(seed, 400);
@@ -366,12 +457,14 @@ fn alerts_follow_from_rows_and_ticks_whatever_epochs_budgets_and_deaths() {
                 said.get_or_insert_with(|| sentences.clone()),
                 "seed {seed}"
             );
+            ended += silenced(&rig);
         }
         alerts += told.unwrap().len();
         lists += listed.unwrap()[0].len();
     }
     assert!(lists > 200, "{lists} lists are too few to compare");
     assert!(alerts > 60, "{alerts} alerts are too few to compare");
+    assert!(ended > 0, "no decision ended an alert");
 }
 
 #[test]
@@ -380,7 +473,7 @@ fn a_back_fill_that_goes_live_alerts_as_its_ticks_say() {
     for seed in 10..14 {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         let mut rig = Rig::new(&tasks(), by_name);
-        let mut market = Market::new(seed);
+        let mut market = Market::with_people(seed);
         market.send(&rig, 300);
         rig.options.clock = ClockMode::Wall;
         rig.options.epoch_floor_ms = 1;

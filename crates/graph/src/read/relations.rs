@@ -21,6 +21,11 @@ impl Graph {
         self.entities.identity.group(entity)
     }
 
+    /// The number of entities that are joined with others.
+    pub fn joined_count(&self) -> usize {
+        self.entities.identity.len()
+    }
+
     /// The entities that refer to one, or were its members before: (relation, referring entity),
     /// ascending. The list of an absorbed entity is its survivor's. Two of the entities may be one
     /// person: see [`Self::survivor`]. Outsiders are among them: see [`Self::is_outside`].

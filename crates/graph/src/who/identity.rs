@@ -39,6 +39,10 @@ impl Identity {
             self.group_of.extend(members);
         }
     }
+    /// The number of linked entities.
+    pub fn len(&self) -> usize {
+        self.group_of.len()
+    }
     /// The entity that stands for another: the entity itself unless it was joined to one.
     pub fn survivor(&self, entity: EntityId) -> EntityId {
         self.group_of

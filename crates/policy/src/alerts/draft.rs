@@ -98,7 +98,7 @@ pub enum AlertLife {
     Open,
     /// The alert became more urgent.
     Updated,
-    /// The condition of the alert ended, and nothing is left to do.
+    /// The condition of the alert ended, or a person silenced it: nothing is left to do.
     Resolved,
 }
 
@@ -164,4 +164,6 @@ pub struct AlertDraft {
     pub is_held_out: bool,
     /// True for an account that a person pinned: caps do not apply.
     pub is_pinned: bool,
+    /// True for the end of an alert because a person muted or excluded the account.
+    pub is_silenced: bool,
 }

@@ -46,6 +46,7 @@ impl Policy {
             supersedes: None,
             is_held_out: !is_pinned && is_held_out(&now.seen.facts.account, share),
             is_pinned,
+            is_silenced: false,
         }
     }
 }

@@ -24,6 +24,10 @@ pub(crate) struct RuleMemory {
     pub fired_at_ms: Option<i64>,
     /// The alert that is open.
     pub open: Option<OpenAlert>,
+    /// True if the crossing to this side was held back, or its alert was ended by a person: a pin
+    /// that comes tells of it.
+    #[serde(default)]
+    pub is_held: bool,
 }
 
 /// An alert that fired and is neither resolved nor expired.
@@ -70,8 +74,11 @@ impl RuleMemory {
             // What waited, or was open, is about the other side.
             self.waiting_since_ms = None;
             self.open = None;
+            self.is_held = false;
         }
-        was_met != self.is_met && self.is_met == fires_on
+        let is_passed_over = was_met != self.is_met && self.is_met == fires_on;
+        self.is_held |= is_passed_over;
+        is_passed_over
     }
 
     /// Moves the side by a reading, once it has lasted for the rule's dwell.
@@ -128,12 +135,26 @@ impl RuleMemory {
         Turning::Crossed(Turn::Met)
     }
 
+    /// Holds back the crossing that waits.
+    pub fn hold(&mut self) {
+        self.waiting_since_ms = None;
+        self.is_held = true;
+    }
+
+    /// Makes a crossing that was held back wait from a tick on, if its side still holds.
+    pub fn wait_again(&mut self, fires_on: bool, tick_ms: i64) {
+        if self.is_met == fires_on && std::mem::take(&mut self.is_held) {
+            self.waiting_since_ms = Some(tick_ms);
+        }
+    }
+
     /// Moves to the side of an entity without a score.
     pub fn leave(&mut self) {
         self.is_met = false;
         self.turning_since_ms = None;
         self.waiting_since_ms = None;
         self.open = None;
+        self.is_held = false;
     }
 
     /// Forgets an open alert that nobody has to act on any more.

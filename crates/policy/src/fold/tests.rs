@@ -460,6 +460,82 @@ fn accounts_are_held_back_by_relation_and_by_people() {
     }
 }
 
+/// Probability, hour, decision with its end in hours, the alerts told, and the hour of the next look.
+type RuledStep<'s> = (
+    f64,
+    i64,
+    Option<(OverrideKind, Option<i64>)>,
+    &'s str,
+    Option<i64>,
+);
+
+/// Folds scores under decisions of people at hours, the first to be placed.
+fn check_ruled(steps: &[RuledStep<'_>]) {
+    let policy = hot("");
+    let mut state = AlertState::default();
+    for (index, (probability, hour, ruling, expected, revisit)) in steps.iter().enumerate() {
+        let facts = AlertFacts {
+            is_customer: true,
+            ..busy(hour * HOUR_MS)
+        };
+        let ruling = ruling.map(|(decision, until)| AccountOverride {
+            decision,
+            who: "ann".into(),
+            why: None,
+            until_ms: until.map(|hour| hour * HOUR_MS),
+        });
+        let seen = Seen {
+            tick_ms: hour * HOUR_MS,
+            score: scored(*probability),
+            stage: match index {
+                0 => Stage::Placing,
+                _ => Stage::Live,
+            },
+            is_new: false,
+            facts: &facts,
+            ruling: ruling.as_ref(),
+        };
+        let folded = policy.fold(&mut state, &seen);
+        assert_eq!(told(&folded), *expected, "step {index} at hour {hour}");
+        let revisit_ms = revisit.map(|hour| hour * HOUR_MS);
+        assert_eq!(folded.revisit_at_ms, revisit_ms, "step {index}");
+    }
+}
+
+#[test]
+fn a_pin_that_comes_tells_of_the_crossing_that_was_held_back() {
+    let pin = Some((OverrideKind::Pin, None));
+    check_ruled(&[
+        (0.15, 0, None, "", None),
+        (0.3, 1, None, "!threshold_up:customer", None),
+        (0.3, 2, pin, "+threshold_up@2 P2", None),
+        (0.3, 3, pin, "", None),
+        (0.3, 4, None, "", None),
+        // The same pin again finds an open alert, and tells nothing.
+        (0.3, 5, pin, "", None),
+    ]);
+    // A low score has crossed nothing, so there is nothing to tell.
+    check_ruled(&[(0.1, 0, None, "", None), (0.1, 1, pin, "", None)]);
+}
+
+#[test]
+fn a_mute_ends_open_alerts_and_is_looked_at_again_when_it_ends() {
+    let pin = Some((OverrideKind::Pin, None));
+    for kind in [OverrideKind::Mute, OverrideKind::Exclude] {
+        let silent = Some((kind, Some(9)));
+        check_ruled(&[
+            (0.15, 0, pin, "", None),
+            (0.3, 1, pin, "+threshold_up@1 P2", None),
+            (0.3, 2, silent, "-threshold_up@1 P2", Some(9)),
+            (0.3, 3, silent, "", Some(9)),
+            (0.3, 9, silent, "", None),
+            // Within the cooldown a pin waits for its end, 7 days after the alert.
+            (0.3, 10, pin, "!threshold_up:cooldown", Some(169)),
+            (0.3, 169, pin, "+threshold_up@10 P2", None),
+        ]);
+    }
+}
+
 #[test]
 fn the_hold_out_share_is_marked_and_sticky() {
     let policy = hot(r#","hold_out_share":1"#);

@@ -182,6 +182,7 @@ fn check_entity(catalog: &Catalog, table: &Table, entity: &Entity) -> Planned<()
             match table.role {
                 Role::Hub => "a hub that many accounts share",
                 Role::Staff => "people of the own company",
+                Role::Override | Role::Feedback => "what people say about alerts",
                 _ => "events",
             },
             catalog

@@ -91,6 +91,14 @@ impl<'a> Resolver<'a> {
     /// The table, its name now in the schemas' spelling.
     fn table(&self, name: &mut Name) -> Resolved<&'a Table> {
         match self.catalog.table(&name.text) {
+            Some(table) if !table.role.is_learned() => {
+                let message = format!(
+                    "{} contains what people say about alerts, which queries do not read",
+                    name.text
+                );
+                let hint = "ask about an event or entity table";
+                Err(Diagnostic::new(name.span, message, hint))
+            }
             Some(table) => {
                 name.text.clone_from(&table.name);
                 Ok(table)

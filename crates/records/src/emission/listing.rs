@@ -96,6 +96,7 @@ impl Emission<'_> {
             tick_ms,
             probability: self.logit.map_or(0.0, probability),
             has_left: false,
+            is_silenced: false,
             change: listing.change.clone(),
             trend: self.decision.trend,
             velocity_per_day: None,

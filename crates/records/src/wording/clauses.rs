@@ -111,7 +111,7 @@ impl Telling<'_> {
         if clauses.is_empty() {
             let label = self.drag.and_then(value).map(|label| label.to_lowercase());
             let told =
-                label.map(|label| format!("the chance fell; most against it: {label}").into());
+                label.map(|label| format!("the chance fell, lowered most by {label}").into());
             clauses.extend(told);
         }
         clauses
@@ -130,7 +130,7 @@ impl Telling<'_> {
         clauses
     }
 
-    /// `4 people (Data, Finance, IT) are active together: pricing page view`.
+    /// `4 people (Data, Finance, IT) active within 14 days: pricing page view`.
     pub(super) fn committee(&self) -> Vec<Clause> {
         let active = self.alert_facts.active_people.unwrap_or_default();
         if active < 2 {
@@ -140,7 +140,7 @@ impl Telling<'_> {
         let values = self.values_of(&people);
         let values = values.map_or(String::new(), |values| format!(" ({values})"));
         let mut clauses: Vec<Clause> =
-            vec![format!("{active} people{values} are active together").into()];
+            vec![format!("{active} people{values} active within 14 days").into()];
         clauses.extend(self.kinds_clause());
         clauses
     }
@@ -181,7 +181,7 @@ impl Telling<'_> {
         clauses
     }
 
-    /// `a VP from Acme is active here: demo request`.
+    /// `a VP who was at Acme before is active: demo request`.
     pub(super) fn champion(&self) -> Vec<Clause> {
         let Some(arrival) = self.alert_facts.from_elsewhere.first() else {
             return Vec::new();
@@ -190,7 +190,8 @@ impl Telling<'_> {
         let from = from.unwrap_or_else(|| "another account".to_owned());
         let rank = self.rank_of_person(&arrival.key);
         let who = rank.unwrap_or_else(|| "a person".to_owned());
-        let mut clauses: Vec<Clause> = vec![format!("{who} from {from} is active here").into()];
+        let mut clauses: Vec<Clause> =
+            vec![format!("{who} who was at {from} before is active").into()];
         clauses.extend(self.kinds_by(&arrival.key));
         clauses
     }

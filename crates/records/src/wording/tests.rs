@@ -88,6 +88,7 @@ fn draft(alert_type: AlertType, probability: f64, change: Option<(f64, i64)>) ->
         supersedes: None,
         is_held_out: false,
         is_pinned: false,
+        is_silenced: false,
     }
 }
 
@@ -209,7 +210,7 @@ fn sentences_say_what_happened_who_and_when() {
         &draft(AlertType::ThresholdDown, 0.12, Some((0.31, 9 * 24))),
         &at(20),
         &busy,
-        "Vertex Financial: the chance fell; most against it: high intent content. Chance 12 % (was 31 % 9 days ago). Next: Schedule exec call.",
+        "Vertex Financial: the chance fell, lowered most by high intent content. Chance 12 % (was 31 % 9 days ago). Next: Schedule exec call.",
     );
     let executive = AlertFacts {
         executives: vec![Arrival {
@@ -234,13 +235,13 @@ fn sentences_say_what_happened_who_and_when() {
         &draft(AlertType::ChampionMoved, 0.07, None),
         &executive,
         &busy,
-        "Vertex Financial: an IC from Acme is active here: pricing page view. Chance 7 %. Next: Schedule exec call.",
+        "Vertex Financial: an IC who was at Acme before is active: pricing page view. Chance 7 %. Next: Schedule exec call.",
     );
     check(
         &draft(AlertType::CommitteeFormed, 0.07, None),
         &at(20),
         &busy,
-        "Vertex Financial: 4 people (Data, Finance, IT and 1 more) are active together: demo request, pricing page view. Chance 7 %. Next: Schedule exec call.",
+        "Vertex Financial: 4 people (Data, Finance, IT and 1 more) active within 14 days: demo request, pricing page view. Chance 7 %. Next: Schedule exec call.",
     );
     let peers = AlertFacts {
         peers: Some(PeerClosings {
@@ -328,6 +329,18 @@ fn arrows(text: &str) -> Vec<Option<(u64, u64)>> {
         .collect()
 }
 
+#[test]
+fn an_alert_that_a_person_ended_says_so() {
+    let ended = AlertDraft {
+        life: AlertLife::Resolved,
+        is_silenced: true,
+        ..draft(AlertType::ThresholdUp, 0.24, None)
+    };
+    let none = AlertFacts::default();
+    let expected = "Vertex Financial: a person switched its alerts off. Chance 24 %.";
+    check(&ended, &none, &Facts::default(), expected);
+}
+
 /// The checks that every sentence passes, whatever the facts.
 fn faults(text: &str, draft: &AlertDraft, name: &str) -> Vec<&'static str> {
     let lower = text.to_lowercase();
@@ -350,7 +363,7 @@ fn faults(text: &str, draft: &AlertDraft, name: &str) -> Vec<&'static str> {
         .as_ref()
         .map(|change| draft.probability - change.probability);
     let says_was = text.contains("(was ");
-    let of_a_fall = ["no activity", " against it", " fell;", "no longer"];
+    let of_a_fall = ["no activity", " lowered most by", " fell", "no longer"];
     let of_a_rise = [
         "active this week",
         "became active",

@@ -115,6 +115,14 @@ pub enum DecodeError {
         /// The expected currency, with the remedy.
         expected: &'static str,
     },
+    /// A field with fixed words has another one, which is not repeated: see [`Self::NoRate`].
+    #[error("table {table}, field {field}: its word is not {expected}; correct the producer")]
+    UnknownWord {
+        table: String,
+        field: String,
+        /// The words that exist.
+        expected: &'static str,
+    },
 }
 
 /// The place and the known time of the rows of a record.
@@ -317,6 +325,13 @@ impl RowDecoder {
                 table: table_name(),
                 field,
                 expected: unknown.expected(),
+            },
+            RowRefusal::UnknownWord {
+                field, expected, ..
+            } => DecodeError::UnknownWord {
+                table: table_name(),
+                field,
+                expected,
             },
         })
     }

@@ -22,6 +22,32 @@ pub(crate) struct TableAnnotation {
     #[serde(default)]
     pub(crate) not_engagement: BTreeMap<String, Vec<String>>,
     pub(crate) bursts: Option<BurstsAnnotation>,
+    #[serde(rename = "override")]
+    pub(crate) overrides: Option<OverrideAnnotation>,
+    pub(crate) feedback: Option<FeedbackAnnotation>,
+}
+
+/// The names of the fields of a person's decision.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OverrideAnnotation {
+    pub(crate) decision: String,
+    pub(crate) who: String,
+    pub(crate) why: Option<String>,
+    pub(crate) until: Option<String>,
+}
+
+/// The names of the fields of a reader's answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FeedbackAnnotation {
+    pub(crate) verdict: String,
+    pub(crate) who: String,
+    pub(crate) disposition: Option<String>,
+    pub(crate) note: Option<String>,
+    pub(crate) task: Option<String>,
+    #[serde(rename = "type")]
+    pub(crate) alert_type: Option<String>,
 }
 
 /// The events that mail scanners make in bursts.
@@ -130,6 +156,8 @@ pub(crate) enum RoleName {
     Hub,
     Event,
     Staff,
+    Override,
+    Feedback,
 }
 
 impl From<RoleName> for Role {
@@ -140,6 +168,8 @@ impl From<RoleName> for Role {
             RoleName::Hub => Role::Hub,
             RoleName::Event => Role::Event,
             RoleName::Staff => Role::Staff,
+            RoleName::Override => Role::Override,
+            RoleName::Feedback => Role::Feedback,
         }
     }
 }

@@ -163,11 +163,12 @@ pub(crate) fn every_table_is_connected(
     drafts: &[Draft],
     list: &mut Vec<SchemaFault>,
 ) {
-    for table in catalog.tables.iter().filter(|t| t.role != Role::Event) {
+    let needs_neighbours = |table: &&Table| table.role != Role::Event && table.role.is_learned();
+    for table in catalog.tables.iter().filter(needs_neighbours) {
         let referred_to = catalog.tables.iter().any(|t| {
             let names_it =
                 |f: &crate::catalog::Field| f.reference.is_some_and(|r| r.table == table.id);
-            t.fields.iter().any(names_it) && t.id != table.id
+            t.fields.iter().any(names_it) && t.id != table.id && t.role.is_learned()
         });
         let named_as_hub = catalog
             .hubs
@@ -179,7 +180,8 @@ pub(crate) fn every_table_is_connected(
             .any(|f| f.hub.is_some() || f.reference.is_some_and(|r| r.table != table.id));
         let mut faults = faults_of(&drafts[table.id.index()], list);
         // A table alone has its own versions to learn from, if they have times.
-        let is_alone = catalog.tables.len() == 1 && table.time.is_some();
+        let learned = catalog.tables.iter().filter(|t| t.role.is_learned());
+        let is_alone = learned.count() == 1 && table.time.is_some();
         if !referred_to && !named_as_hub && !refers && !is_alone {
             faults.record(
                 "receives no messages: no event hangs on it, no reference points to it, and it refers to nothing",

@@ -8,9 +8,11 @@ use crate::hex::hex;
 impl Catalog {
     /// SHA-256, in hexadecimal, over what tables and fields mean: names, roles, types, references, hubs, features, stages.
     /// File names, documentation and the order of JSON properties do not count; the order of fields does.
+    /// Tables that are [not learned from](crate::Role::is_learned) do not count either: bundles know
+    /// nothing of them.
     pub fn fingerprint(&self) -> String {
-        let tables: Vec<serde_json::Value> =
-            self.tables.iter().map(|t| self.table_meaning(t)).collect();
+        let learned = self.tables.iter().filter(|t| t.role.is_learned());
+        let tables: Vec<serde_json::Value> = learned.map(|t| self.table_meaning(t)).collect();
         let digest = Sha256::digest(serde_json::Value::from(tables).to_string());
         hex(&digest)
     }

@@ -746,3 +746,153 @@ fn bursts_name_fields_of_an_event_table() {
         );
     }
 }
+
+const OVERRIDES: &str = r#"{"type":"record","name":"Override","leadpulse":{"table":"overrides","role":"override","override":{"decision":"word","who":"who","why":"why","until":"until"}},"fields":[
+  {"name":"id","type":"string","leadpulse":{"key":true}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"contact_id","type":["null","string"],"default":null,"leadpulse":{"ref":"contacts","owner":true}},
+  {"name":"account_id","type":["null","long"],"default":null,"leadpulse":{"ref":"accounts","owner":true}},
+  {"name":"word","type":["null","string"],"default":null,"leadpulse":{"hub":"words"}},
+  {"name":"who","type":["null","string"],"default":null},
+  {"name":"why","type":["null","string"],"default":null},
+  {"name":"until","type":["null",{"type":"long","logicalType":"timestamp-millis"}],"default":null}]}"#;
+const FEEDBACK: &str = r#"{"type":"record","name":"Feedback","leadpulse":{"table":"feedback","role":"feedback","feedback":{"verdict":"verdict","who":"who","type":"kind"}},"fields":[
+  {"name":"alert","type":"string","leadpulse":{"key":true}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"verdict","type":{"type":"enum","name":"V","symbols":["accepted","rejected"]}},
+  {"name":"kind","type":["null","string"],"default":null},
+  {"name":"who","type":"string"}]}"#;
+
+fn with_said(overrides: &str, feedback: &str) -> Result<Catalog, Vec<crate::SchemaFault>> {
+    let mut files: Vec<(&str, &str)> = MARKET.to_vec();
+    files.extend([("o.avsc", overrides), ("f.avsc", feedback)]);
+    Catalog::from_json(&files)
+}
+
+#[test]
+fn tables_of_what_people_say_leave_the_fingerprint_hubs_and_relations_as_they_are() {
+    let market = Catalog::from_json(&MARKET).unwrap();
+    let catalog = with_said(OVERRIDES, FEEDBACK).unwrap();
+    assert_eq!(catalog.fingerprint(), market.fingerprint());
+    assert_eq!(catalog.hubs.len(), market.hubs.len());
+    assert_eq!(catalog.relations.len(), market.relations.len());
+    let overrides = catalog.table("overrides").unwrap();
+    let fields = overrides.overrides.unwrap();
+    assert_eq!(overrides.field_at(fields.decision).name, "word");
+    assert_eq!(overrides.field_at(fields.until.unwrap()).name, "until");
+    let owners = overrides.owners.iter();
+    let owners: Vec<&str> = owners
+        .map(|field| overrides.field_at(*field).name.as_str())
+        .collect();
+    assert_eq!(owners, ["contact_id", "account_id"]);
+    let feedback = catalog.table("feedback").unwrap();
+    let fields = feedback.feedback.unwrap();
+    assert_eq!(feedback.field_at(fields.alert_type.unwrap()).name, "kind");
+    assert_eq!(fields.note, None);
+}
+
+#[test]
+fn faults_of_tables_of_what_people_say_are_named() {
+    let cases = [
+        (
+            r#""override":{"decision":"word","who":"who","why":"why","until":"until"}"#,
+            r#""aliases":[]"#,
+            "names none of its fields",
+        ),
+        (
+            r#""role":"override""#,
+            r#""role":"event""#,
+            "declares override, but its role is event",
+        ),
+        (
+            r#""until":"until"}"#,
+            r#""until":"why"}"#,
+            "is a field of override, but is not a time",
+        ),
+        (
+            r#""who":"who","why""#,
+            r#""who":"whom","why""#,
+            "names the field 'whom', which it does not have",
+        ),
+        (r#","owner":true"#, "", "without a subject"),
+        (
+            r#""leadpulse":{"time":true}"#,
+            r#""leadpulse":{}"#,
+            "of the role override without a time",
+        ),
+    ];
+    for (found, instead, expected) in cases {
+        let faults = with_said(&OVERRIDES.replace(found, instead), FEEDBACK).unwrap_err();
+        let is_named = faults.iter().any(|fault| fault.message.contains(expected));
+        assert!(is_named, "{expected}: {faults:?}");
+    }
+    let other = FEEDBACK.replace("[\"accepted\",\"rejected\"]", "[\"accepted\",\"maybe\"]");
+    let faults = with_said(OVERRIDES, &other).unwrap_err();
+    assert!(faults[0].message.contains("'maybe'"), "{faults:?}");
+}
+
+#[test]
+fn rows_of_what_people_say_have_their_words_time_and_subject() {
+    use crate::admit::admit;
+    use crate::{Operation, Position, RowBatch, Value};
+
+    let catalog = with_said(OVERRIDES, FEEDBACK).unwrap();
+    let check = |table: &str, values: &[(&str, Value<'_>)], expected: Option<&str>| {
+        let table = catalog.table(table).unwrap();
+        let mut batch = RowBatch::new();
+        let at = Position::default();
+        let mut row = batch.start(&catalog, table.id, Operation::Upsert, at, 1);
+        for (name, value) in values {
+            row.set(table.field(name).unwrap().id, *value);
+        }
+        let refused = admit(table, &mut row, |_| false).err();
+        let expectation = refused.as_ref().map(|refusal| refusal.expected());
+        assert_eq!(expectation, expected, "{values:?}");
+    };
+    let text = Value::Text;
+    let whole = [
+        ("id", text("o1")),
+        ("at", Value::Time(5)),
+        ("account_id", text("7")),
+        ("word", text("mute")),
+        ("who", text("ann")),
+    ];
+    let without = |name: &str| -> Vec<(&str, Value<'_>)> {
+        whole
+            .into_iter()
+            .filter(|(field, _)| *field != name)
+            .collect()
+    };
+    check("overrides", &whole, None);
+    check(
+        "overrides",
+        &without("at"),
+        Some("a decision needs the time at which it was made"),
+    );
+    check(
+        "overrides",
+        &without("account_id"),
+        Some("a decision needs the entity that it is about"),
+    );
+    check(
+        "overrides",
+        &without("who"),
+        Some("a decision needs who made it"),
+    );
+    let words = "one of pin, mute, exclude, none";
+    check("overrides", &without("word"), Some(words));
+    let unknown = [&without("word")[..], &[("word", text("Mute"))]].concat();
+    check("overrides", &unknown, Some(words));
+    let answer = [
+        ("alert", text("a1")),
+        ("at", Value::Time(5)),
+        ("verdict", text("rejected")),
+        ("who", text("bob")),
+    ];
+    check("feedback", &answer, None);
+    check(
+        "feedback",
+        &answer[..3],
+        Some("an answer needs who gave it"),
+    );
+}

@@ -66,6 +66,10 @@ pub enum Role {
     Event,
     /// A person of the own company whom rows are assigned to (a salesperson). Not a node.
     Staff,
+    /// A person's decision about the alerts of an entity. Not a node, and never learned from.
+    Override,
+    /// A reader's answer to an alert. Not a node, and never learned from.
+    Feedback,
 }
 
 impl Role {
@@ -77,7 +81,16 @@ impl Role {
             Role::Hub => "hub",
             Role::Event => "event",
             Role::Staff => "staff",
+            Role::Override => "override",
+            Role::Feedback => "feedback",
         }
+    }
+
+    /// True for tables that features, queries and training read. False for tables of what people
+    /// say about alerts: those rows change alerts or reports, and no score.
+    // Decision: docs/decisions/0058-decisions-of-people-as-rows.md
+    pub fn is_learned(self) -> bool {
+        !matches!(self, Role::Override | Role::Feedback)
     }
 }
 
@@ -243,6 +256,36 @@ impl OutcomeField {
     }
 }
 
+/// The fields of an override table, besides its key, its time and the references to its subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverrideFields {
+    /// One of [`PersonDecision::NAMES`](crate::PersonDecision::NAMES).
+    pub decision: FieldId,
+    /// The person who decided.
+    pub who: FieldId,
+    /// The reason in the person's words.
+    pub why: Option<FieldId>,
+    /// The end of the decision, a time.
+    pub until: Option<FieldId>,
+}
+
+/// The fields of a feedback table, besides its key, which is the id of the alert, and its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedbackFields {
+    /// One of [`AlertVerdict::NAMES`](crate::AlertVerdict::NAMES).
+    pub verdict: FieldId,
+    /// The person who answered.
+    pub who: FieldId,
+    /// The category of the answer, in the words of the company.
+    pub disposition: Option<FieldId>,
+    /// Free text.
+    pub note: Option<FieldId>,
+    /// The task of the alert.
+    pub task: Option<FieldId>,
+    /// The type of the alert.
+    pub alert_type: Option<FieldId>,
+}
+
 /// One Avro record type.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -283,6 +326,10 @@ pub struct Table {
     pub bursts: Option<Bursting>,
     /// The truth value of an event row that takes the event of the same key back, if the table has one.
     pub retraction: Option<FieldId>,
+    /// The fields of a person's decision; `Some` for override tables only.
+    pub overrides: Option<OverrideFields>,
+    /// The fields of a reader's answer; `Some` for feedback tables only.
+    pub feedback: Option<FeedbackFields>,
     /// Rates by which amounts become amounts of one currency; `None` leaves them as written.
     pub rates: Option<Arc<CurrencyRates>>,
     /// The Avro schema as JSON, `leadpulse` properties included.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use leadpulse_engine::read_model::{ALERTS_KEPT, Phase};
-use leadpulse_records::{ShownAlert, ShownScore};
+use leadpulse_engine::read_model::{ALERTS_KEPT, Phase, ShownRuling};
+use leadpulse_records::ShownScore;
 use serde::Serialize;
 
 use super::answer::ApiError;
+use super::said::AnsweredAlert;
 use crate::service::App;
 
 /// `/api/v1/{table}/{id}`
@@ -22,8 +23,9 @@ pub(crate) async fn entity(
     struct EntityAnswer {
         table: String,
         id: String,
+        ruling: Option<Arc<ShownRuling>>,
         scores: Vec<Arc<ShownScore>>,
-        alerts: Vec<Arc<ShownAlert>>,
+        alerts: Vec<AnsweredAlert>,
     }
     if !app.state.tables.contains(&table) {
         let hint = format!("entity tables are: {}", app.state.tables.join(", "));
@@ -46,7 +48,16 @@ pub(crate) async fn entity(
     }
     let (_, mut alerts) = app.state.read_model.alerts(ALERTS_KEPT);
     alerts.retain(|alert| *alert.record.entity_type == *table && *alert.record.entity_id == *id);
+    let read_model = &app.state.read_model;
+    let ruling = scores.first().and_then(|score| {
+        let record = &score.record;
+        let account_id = record.account_id.as_ref();
+        read_model.ruling(&record.entity_type, &record.entity_id, account_id)
+    });
+    let shown = |alert| AnsweredAlert::of(read_model, alert);
+    let alerts = alerts.into_iter().map(shown).collect();
     Ok(Json(EntityAnswer {
+        ruling,
         table,
         id,
         scores,

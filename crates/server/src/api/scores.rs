@@ -1,17 +1,15 @@
 //! `/api/v1/scores`: a page of a ranking.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use leadpulse_engine::read_model::{PageCursor, PageCursorError, Sort};
-use leadpulse_records::ShownScore;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{ApiError, EntityTag};
+use super::said::RuledScore;
 use super::{DEFAULT_LIMIT, checked_limit, task_of};
 use crate::service::App;
 
@@ -54,7 +52,7 @@ struct ListedScore {
     /// moment it was written.
     place: u64,
     #[serde(flatten)]
-    score: Arc<ShownScore>,
+    score: RuledScore,
 }
 
 /// `/api/v1/scores`
@@ -86,9 +84,11 @@ pub(crate) async fn scores(
     )?;
 
     let read_model = &app.state.read_model;
+    // Both numbers only grow, so the sum changes with each of them.
+    let said_version = read_model.said_version();
     let tag = EntityTag::new(
         app.process,
-        read_model.ranking_version(&task.name, &task.entity),
+        read_model.ranking_version(&task.name, &task.entity) + said_version,
     );
     if tag.is_known_to(&headers) {
         return Ok(tag.not_modified());
@@ -107,9 +107,12 @@ pub(crate) async fn scores(
         total: page.total,
         scores: (page.first_rank..)
             .zip(page.scores)
-            .map(|(place, score)| ListedScore { place, score })
+            .map(|(place, score)| ListedScore {
+                place,
+                score: RuledScore::of(read_model, score),
+            })
             .collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),
     };
-    Ok(EntityTag::new(app.process, page.version).on(Json(answer)))
+    Ok(EntityTag::new(app.process, page.version + said_version).on(Json(answer)))
 }

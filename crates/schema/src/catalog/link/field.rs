@@ -42,7 +42,10 @@ impl Linker<'_> {
         }
         let values = values(&shape, &data_type, name, annotation, faults);
         check_values(&values, &data_type, name, annotation, faults);
-        let hub = self.hub((table, id), draft, &data_type, reference, faults);
+        let hub = match role.is_learned() {
+            true => self.hub((table, id), draft, &data_type, reference, faults),
+            false => None,
+        };
         Field {
             id,
             name: name.clone(),
@@ -123,8 +126,8 @@ impl MarkedField<'_> {
                 "use {\"type\": \"array\", \"items\": \"string\"}",
             ),
             (
-                marks.changed_fields && self.role == Role::Event,
-                "is marked changed_fields, but events do not change",
+                marks.changed_fields && (self.role == Role::Event || !self.role.is_learned()),
+                "is marked changed_fields, but rows of its table do not change",
                 "remove it: only records of entities are versions",
             ),
             (

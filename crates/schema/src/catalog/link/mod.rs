@@ -4,6 +4,7 @@ mod engagement;
 mod field;
 mod reference;
 mod relations;
+mod said;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use crate::catalog::{
 
 use engagement::{bursts, not_engagement};
 pub(crate) use relations::relations;
+use said::{feedback_fields, override_fields};
 
 /// All hubs, by name: hub tables and names given by `"hub"`. A name that is a hub table's alias means that table.
 fn hub_names(
@@ -26,8 +28,12 @@ fn hub_names(
 ) -> BTreeMap<String, Option<TableId>> {
     let mut hubs = BTreeMap::new();
     for (i, draft) in drafts.iter().enumerate() {
-        if Role::from(draft.annotation.role) == Role::Hub {
+        let role = Role::from(draft.annotation.role);
+        if role == Role::Hub {
             hubs.insert(draft.annotation.table.clone(), Some(TableId(i as u16)));
+        }
+        if !role.is_learned() {
+            continue;
         }
         for field in &draft.fields {
             if let Some(hub) = &field.annotation.hub
@@ -146,6 +152,8 @@ impl<'a> Linker<'a> {
             active: only("active", draft, |a| a.active, &mut faults),
             territory: only("territory", draft, |a| a.territory, &mut faults),
             retraction: only("retraction", draft, |a| a.retraction, &mut faults),
+            overrides: override_fields(draft, role, &fields, &mut faults),
+            feedback: feedback_fields(draft, role, &fields, &mut faults),
             fields,
             key: key.unwrap_or(FieldId(0)),
             time,
@@ -307,6 +315,12 @@ fn missing_marks(draft: &Draft, role: Role, faults: &mut Faults<'_>) {
         faults.record(
             "is an event without a time",
             "mark the timestamp of when it happened with \"time\": true",
+        );
+    }
+    if !role.is_learned() && !has(|a| a.time) {
+        faults.record(
+            format!("is a table of the role {} without a time", role.name()),
+            "mark the timestamp of when it was said with \"time\": true: of several rows about one matter the newest counts",
         );
     }
     if role == Role::Event && !has(|a| a.owner) {

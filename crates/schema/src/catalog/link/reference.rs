@@ -86,6 +86,15 @@ impl Linker<'_> {
                 self.every_reference_usable = false;
                 return None;
             }
+            (Role::Override | Role::Feedback, _) => {
+                faults.field(
+                    name,
+                    format!("refers to '{target_name}', whose rows are what people say about alerts"),
+                    "such rows are no nodes: refer to the entity that they are about",
+                );
+                self.every_reference_usable = false;
+                return None;
+            }
             (Role::Hub, true) => faults.field(
                 name,
                 format!("is marked owner, but '{target_name}' is a hub"),
@@ -96,11 +105,11 @@ impl Linker<'_> {
                 format!("is marked owner, but '{target_name}' is a staff table"),
                 "a person of the own company owns no rows of the graph: remove owner; the reference alone assigns the row",
             ),
-            (_, true) if matches!(role, Role::Root | Role::Hub | Role::Staff) => {
+            (_, true) if matches!(role, Role::Root | Role::Hub | Role::Staff | Role::Feedback) => {
                 faults.field(
                     name,
                     "is marked owner, but its table belongs to nothing",
-                    "only members and events have owners: remove owner",
+                    "only members, events and overrides have owners: remove owner",
                 );
             }
             _ => {}

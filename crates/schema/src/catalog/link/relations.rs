@@ -8,7 +8,7 @@ pub(crate) fn relations(tables: &[Table]) -> Vec<Relation> {
     let is_node = |table: TableId| matches!(tables[table.index()].role, Role::Root | Role::Member);
     for table in tables
         .iter()
-        .filter(|t| !matches!(t.role, Role::Hub | Role::Staff))
+        .filter(|t| t.role.is_learned() && !matches!(t.role, Role::Hub | Role::Staff))
     {
         let mut add = |name: String, kind, target, group: Option<String>| {
             let id = RelationId(relations.len() as u16);
