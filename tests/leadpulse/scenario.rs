@@ -232,6 +232,8 @@ impl Scenario {
             .into();
         self.set("ENGINE__MAX_RECORDS", &self.dataset.max_records.to_string());
         self.set("ENGINE__LIVE_FROM", self.dataset.midway);
+        // Years of history pass in seconds here: ten seconds of it are no span to look at.
+        self.set("ENGINE__TICK", "1h");
     }
 
     /// Sends the program's requests through the proxy from now on. Returns the proxy's view of the

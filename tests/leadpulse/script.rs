@@ -168,7 +168,6 @@ fn machine(scenario: &Scenario) -> Machine {
         soft_budget,
         explain_budget,
         explain_top,
-        tick_ms,
         ..
     } = EngineOptions::default();
     Machine::new(MachineParts {
@@ -184,7 +183,8 @@ fn machine(scenario: &Scenario) -> Machine {
         soft_budget,
         explain_budget,
         explain_top,
-        tick_ms: tick_ms as i64,
+        // As the scenario sets it.
+        tick_ms: 3_600_000,
         current_scores: true,
         caps: CapOptions::default().checked().unwrap(),
         work_lists: WorkListOptions::default()
