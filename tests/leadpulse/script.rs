@@ -18,6 +18,9 @@ use leadpulse_schema::Catalog;
 
 use super::scenario::{OUTPUTS, Scenario};
 
+/// Distance of two ticks, as scenarios set it, milliseconds.
+const TICK_MS: i64 = 3_600_000;
+
 /// The parts of a record that readers of a topic see: key, value, headers, timestamp.
 type Seen = (
     Option<Vec<u8>>,
@@ -183,12 +186,11 @@ fn machine(scenario: &Scenario) -> Machine {
         soft_budget,
         explain_budget,
         explain_top,
-        // As the scenario sets it.
-        tick_ms: 3_600_000,
+        tick_ms: TICK_MS,
         current_scores: true,
         caps: CapOptions::default().checked().unwrap(),
         work_lists: WorkListOptions::default()
-            .checked(EngineOptions::default().tick_ms, 0)
+            .checked(TICK_MS as u64, 0)
             .unwrap(),
     })
     .unwrap()
