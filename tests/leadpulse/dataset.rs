@@ -420,10 +420,12 @@ impl Dataset {
                 source["file"].as_str().unwrap(),
                 &table.field_at(table.time.unwrap()).name,
             );
-            for line in std::fs::read_to_string(self.data.join(file))
-                .unwrap()
-                .lines()
-            {
+            let path = self.data.join(file);
+            let is_optional = source.get("optional").and_then(Toml::as_bool);
+            if is_optional == Some(true) && !path.exists() {
+                continue;
+            }
+            for line in std::fs::read_to_string(path).unwrap().lines() {
                 let row: Json = serde_json::from_str(line).unwrap();
                 rows.push((row[time].as_i64().unwrap(), file, format!("{line}\n")));
             }
