@@ -133,6 +133,7 @@ fn machine(scenario: &Scenario) -> Machine {
             name: text(task, "name"),
             query: text(task, "query"),
             anchors: Anchors::default(),
+            lateness_ms: None,
         })
         .collect();
     let project = Project::new(
