@@ -2,7 +2,7 @@
 //!
 //! The parts: `walk` moves a graph through the history, `labels` answers for each anchor, `collect`
 //! takes examples of what `survey` found, by `sampling` and after `lateness`, `train` fits a bundle; `judge`, `backtest` and `explain` ask a bundle about past
-//! moments, `aftermath` reads what came after given ones, `report` says how good the answers were. `advice` is about settings, `label_count` counts labels alone. `given` reads rows of the user's own, which
+//! moments, `aftermath` reads what came after given ones, `shadow` judges the scores of a `score_log`, `report` says how good the answers were. `advice` is about settings, `label_count` counts labels alone. `given` reads rows of the user's own, which
 //! `given_examples` and `backtest` take; `out_table` writes tables, `example_table` that of
 //! examples. `left_out` keeps tasks that cannot be judged out of a bundle,
 //! `stopped` is the graph of a history in which sources stop.
@@ -30,6 +30,8 @@ mod out_table;
 mod predict;
 mod report;
 mod sampling;
+mod score_log;
+mod shadow;
 mod stopped;
 mod survey;
 mod train;
@@ -55,10 +57,15 @@ pub use left_out::LeftOut;
 pub use out_table::{OutError, OutTable};
 pub use predict::TaskJudgement;
 pub use report::{
-    Baseline, Baselines, CalibrationFigures, Cohort, Cohorts, Decile, Estimate, GroupWeight,
-    LossFigures, PartFigures, RankFigures, ReliabilityBin, Report, Segment, TaskEvaluation,
+    Against, Baseline, Baselines, CalibrationFigures, Cohort, Cohorts, Decile, Estimate,
+    GroupWeight, LossFigures, PairFigures, PartFigures, RankFigures, ReliabilityBin, Report,
+    Segment, TaskEvaluation,
 };
 pub use sampling::Sampling;
+pub use score_log::{ScoreLog, ScoreRecord};
+pub use shadow::{
+    Shadow, ShadowMoments, Shadowed, ShadowedTask, Unjudged, predicts_number, shadow,
+};
 pub use survey::{Extent, Survey, survey};
 pub use train::{TaskReport, TrainOptions, TrainReport, TrainTask, train};
 
