@@ -25,6 +25,7 @@ const TASK: &str = r#"
 name = "account-meetings-30d"
 query = "PREDICT COUNT(activities.* WHERE activities.type = 'meeting', 0, 30, days) > 0 FOR EACH accounts.account_id"
 anchors = "every 10d"
+lateness = "0s"
 fit = { candidates = [{ hidden = 16 }], ensemble = 1, selection_members = 1, max_epochs = 3 }
 
 [tasks.policy]

@@ -134,6 +134,7 @@ fn every_query_parses_plans_trains_and_scores() {
             name: name.into(),
             query: query.into(),
             anchors: anchors.parse().unwrap(),
+            lateness_ms: None,
         }
     });
     let project = Project::new(catalog, GraphOptions::default(), &tasks, &names())

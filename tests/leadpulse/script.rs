@@ -136,6 +136,7 @@ fn machine(scenario: &Scenario) -> Machine {
             name: text(task, "name"),
             query: text(task, "query"),
             anchors: Anchors::default(),
+            lateness_ms: None,
         })
         .collect();
     let project = Project::new(

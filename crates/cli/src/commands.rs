@@ -9,6 +9,7 @@ mod given;
 pub mod init;
 pub mod query;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod schema;
 mod schema_pull;

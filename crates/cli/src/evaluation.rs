@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use leadpulse_learn::{Estimate, Report, TaskEvaluation};
+use leadpulse_learn::{Against, Estimate, Report, TaskEvaluation};
 
 /// Writes `report.html` and `report.json` to a folder and prints where they are.
 pub fn write(report: &Report, folder: &Path) -> Result<()> {
@@ -30,6 +30,23 @@ fn shown(name: &str, estimate: Option<Estimate>) -> String {
         || format!("{name} –"),
         |e| format!("{name} {:.4} ({:.4} to {:.4})", e.value, e.low, e.high),
     )
+}
+
+/// Prints a challenger's figures on the same rows, and the differences.
+fn show_against(found: &Against) {
+    let auroc = found.challenger.auroc;
+    say!(
+        "  against    {}: AUROC {}, log loss {:.4} on {} rows that both have scored",
+        found.name,
+        auroc.map_or("–".into(), |auroc| format!("{auroc:.4}")),
+        found.challenger.log_loss,
+        found.rows
+    );
+    say!(
+        "             {}, {}",
+        shown("AUROC ahead by", found.auroc_ahead),
+        shown("log loss over it by", Some(found.log_loss_over))
+    );
 }
 
 /// Prints the figures of a task, each beside what chance or a simple rule gives.
@@ -74,6 +91,9 @@ pub fn show(task: &TaskEvaluation) {
             shown("AUROC", rule.figures.auroc),
             shown("ahead by", rule.figures.auroc_behind)
         );
+    }
+    if let Some(found) = &task.against {
+        show_against(found);
     }
     if let Some(part) = &task.without_open_deal {
         say!(

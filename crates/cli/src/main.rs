@@ -11,6 +11,7 @@ mod commands;
 mod data_report;
 mod evaluation;
 mod progress;
+mod score_records;
 mod shipped;
 mod simulation;
 mod simulator;
@@ -57,6 +58,9 @@ enum CommandArguments {
     /// Works on alerts: tries policies on files.
     #[command(subcommand)]
     Alerts(commands::alerts::AlertsArguments),
+    /// Works on reports: judges the scores that a deployment emitted.
+    #[command(subcommand)]
+    Report(commands::report::ReportArguments),
     /// Prints the reasons for entities' scores at a past moment, from files.
     Explain(commands::explain::ExplainArguments),
     /// Produces files to topics as producers would, in time order.
@@ -85,6 +89,7 @@ impl CommandArguments {
             Self::Train(command) => command.run(),
             Self::Backtest(command) => command.run(),
             Self::Alerts(command) => command.run(),
+            Self::Report(command) => command.run(),
             Self::Explain(command) => command.run(),
             Self::Replay(command) => command.run(),
             Self::Validate(command) => command.run(),

@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use leadpulse_deployment::{Loaded, Rehearsal, Rehearsed};
 use leadpulse_features::Scorer;
-use leadpulse_learn::{Aftermath, Aftermaths, EntityMoment, Extent, Progress, survey};
+use leadpulse_learn::{
+    Aftermath, Aftermaths, EntityMoment, Extent, Lateness, Progress, Survey, survey,
+};
 use leadpulse_model::Bundle;
 use leadpulse_policy::CapOptions;
 use leadpulse_project::TaskPlan;
@@ -24,6 +26,7 @@ pub const DEFAULT_DAYS: u32 = 30;
 pub struct Simulation {
     pub history: LoadedHistory<Arc<Bundle>>,
     pub extent: Extent,
+    lateness: Lateness,
     from_ms: i64,
     until_ms: i64,
 }
@@ -53,7 +56,9 @@ impl Simulation {
             files,
             bundle,
         } = history;
-        let extent = survey(&project, &files, None)?.extent;
+        let Survey {
+            extent, lateness, ..
+        } = survey(&project, &files, None)?;
         let until_ms = until_ms.unwrap_or(extent.last_ms).min(extent.last_ms);
         let from_ms = until_ms - i64::from(days) * DAY_MS;
         if from_ms <= extent.first_ms {
@@ -72,6 +77,7 @@ impl Simulation {
                 bundle: Arc::new(bundle),
             },
             extent,
+            lateness,
             from_ms,
             until_ms,
         })
@@ -107,6 +113,7 @@ impl Simulation {
             tasks: &tasks,
             files: &self.history.files,
             extent: self.extent,
+            lateness: &self.lateness,
             period_ms: (self.from_ms, self.until_ms),
         };
         let figures = judged(&outcomes, &mut tried, progress)?;

@@ -10,6 +10,7 @@ use leadpulse_kafka::check_cluster;
 use leadpulse_project::{Project, TaskSource};
 use leadpulse_registry::{HttpRegistry, LookupError, RegistryMetrics, RegistryOptions};
 use leadpulse_schema::Catalog;
+use leadpulse_schema::units::Span;
 
 use crate::config_error::ConfigError;
 use crate::error::DeployError;
@@ -89,6 +90,7 @@ fn check_queries(loaded: &Loaded, catalog: &Arc<Catalog>, report: &mut CheckRepo
             name: task.name.clone(),
             query: task.query.trim().to_owned(),
             anchors: task.anchors,
+            lateness_ms: task.lateness.map(Span::ms),
         };
         let planned = Project::new(
             Arc::clone(catalog),

@@ -12,6 +12,7 @@ use leadpulse_model::FitOptions;
 use leadpulse_policy::{CapOptions, PolicyError, PolicyOptions, WorkListOptions, WorkLists};
 use leadpulse_project::Anchors;
 use leadpulse_registry::RegistryOptions;
+use leadpulse_schema::units::Span;
 use leadpulse_schema::{
     CurrencyOptions, EnvelopeOption, FilterValues, NameList, SourceFormat, SourceShape, TextOption,
     TimeOption,
@@ -82,6 +83,10 @@ pub struct TaskConfig {
     /// Moments at which training examples are taken.
     #[serde(default)]
     pub anchors: Anchors,
+    /// The time after the end of a window until its outcome counts as known; by default as long as
+    /// the rows that the target reads were late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lateness: Option<Span>,
     /// Bands, alerts and the rules by which scores are emitted.
     #[serde(default)]
     pub policy: PolicyOptions,

@@ -99,6 +99,7 @@ fn template() -> toml::Value {
         name: String::new(),
         query: String::new(),
         anchors: Anchors::default(),
+        lateness: Some(leadpulse_schema::units::Span::ZERO),
         policy: Default::default(),
         fit: Default::default(),
     }];

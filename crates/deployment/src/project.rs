@@ -59,6 +59,7 @@ impl Loaded {
                 name: t.name.clone(),
                 query: t.query.trim().to_owned(),
                 anchors: t.anchors,
+                lateness_ms: t.lateness.map(Span::ms),
             })
             .collect();
         Ok(Project::new(

@@ -7,8 +7,10 @@ use leadpulse_model::Outcome;
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
 
-use crate::collect::{Extent, asked};
+use crate::collect::asked;
 use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes};
+use crate::lateness::Lateness;
+use crate::survey::Extent;
 use crate::walk::{Schedule, Walk};
 use crate::{LearnError, Progress};
 
@@ -50,6 +52,8 @@ pub struct Aftermaths<'a> {
     pub files: &'a Files,
     /// The extent of the files, see [`survey`](crate::survey).
     pub extent: Extent,
+    /// The lateness of the rows of the files, see [`survey`](crate::survey).
+    pub lateness: &'a Lateness,
     /// First and last moment of the comparison, milliseconds.
     pub period_ms: (i64, i64),
 }
@@ -68,7 +72,7 @@ impl Aftermaths<'_> {
         let Extent { last_ms, rows, .. } = self.extent;
         let tasks = self.tasks.iter();
         let mut chronicles: Vec<Chronicle<'_>> = tasks
-            .map(|task| Chronicle::new(self.project, task, self.files))
+            .map(|task| Chronicle::new(self.project, task, self.files, self.lateness))
             .collect();
         let (from_ms, to_ms) = self.period_ms;
         let tasks = self.tasks.iter();

@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use leadpulse_features::{FeaturePlan, FeatureSpec, VocabularyBuilder};
-use leadpulse_graph::{CellRef, EntityId, Graph, StateLayout};
+use leadpulse_features::FeaturePlan;
+use leadpulse_graph::{CellRef, EntityId, Graph};
 use leadpulse_model::{CellRow, CellStore, Example, ExampleSet};
-use leadpulse_schema::{Role, RowBatch, TableId};
+use leadpulse_schema::TableId;
 
 use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes, TieShares, Ties};
+use crate::lateness::Lateness;
 use crate::report::notes::Notes;
-use crate::walk::{BATCH_ROWS, Due, Graphs, Schedule, Walk};
+use crate::sampling::{Sampling, is_sampled};
+use crate::survey::Extent;
+use crate::walk::{Due, Graphs, Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
@@ -33,83 +36,6 @@ pub struct Split {
     pub val_from_ms: i64,
     /// Validation outcomes are known by this moment.
     pub test_from_ms: i64,
-}
-
-/// Start, end and number of rows of a history.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extent {
-    /// Known time of the first event, milliseconds; without events, of the first version with a
-    /// time.
-    pub first_ms: i64,
-    /// Known time of the last row, milliseconds.
-    pub last_ms: i64,
-    /// The number of rows of all tables.
-    pub rows: u64,
-}
-
-/// The findings of one pass over the files.
-#[derive(Clone, Debug)]
-pub struct Survey {
-    /// Vocabularies of the rows known by the given moment.
-    pub spec: FeatureSpec,
-    /// The extent of the whole.
-    pub extent: Extent,
-    /// Per table, whether any key has versions that became known at different moments.
-    pub changing: Vec<bool>,
-}
-
-/// One pass over the files.
-pub fn survey(
-    project: &Project,
-    files: &Files,
-    until_ms: Option<i64>,
-) -> Result<Survey, LearnError> {
-    let state = StateLayout::new(project.catalog.clone(), &project.graph_options);
-    let mut vocabulary = VocabularyBuilder::default();
-    let mut replay = files.replay_learned()?;
-    let mut batch = RowBatch::new();
-    let mut extent = Extent {
-        first_ms: i64::MAX,
-        last_ms: i64::MIN,
-        rows: 0,
-    };
-    let mut first_version_ms = i64::MAX;
-    let mut changing = vec![false; project.catalog.tables.len()];
-    // Keys of tables that have not changed so far, and when they were known.
-    let mut known: FxHashMap<(TableId, Box<str>), i64> = FxHashMap::default();
-    while replay.read(i64::MAX, BATCH_ROWS, &mut batch)? > 0 {
-        for row in batch.iter() {
-            if until_ms.is_none_or(|until| row.known_ms() <= until) {
-                vocabulary.observe(&state, row);
-            }
-            let table = project.catalog.table_at(row.table());
-            if table.role == Role::Event {
-                extent.first_ms = extent.first_ms.min(row.known_ms());
-            } else if table.time.is_some() || row.has_own_known_time() {
-                first_version_ms = first_version_ms.min(row.known_ms());
-            }
-            if table.role != Role::Event && !changing[row.table().index()] {
-                let first_ms = *known
-                    .entry((row.table(), row.key().into()))
-                    .or_insert(row.known_ms());
-                changing[row.table().index()] = row.known_ms() > first_ms;
-            }
-            extent.last_ms = extent.last_ms.max(row.known_ms());
-            extent.rows += 1;
-        }
-        batch.clear();
-    }
-    if extent.first_ms == i64::MAX {
-        extent.first_ms = first_version_ms;
-    }
-    if extent.rows == 0 || extent.first_ms == i64::MAX {
-        return Err(LearnError::NoTimes);
-    }
-    Ok(Survey {
-        spec: vocabulary.finish(&state),
-        extent,
-        changing,
-    })
 }
 
 /// The entities of a task's population as of a moment, with their cells: by cell, then as the cell
@@ -162,13 +88,14 @@ pub struct Harvest<'a> {
     /// The plan by which cells are encoded.
     pub plan: &'a FeaturePlan,
     pub extent: Extent,
+    /// The lateness of rows, as the split may know it.
+    pub lateness: &'a Lateness,
     pub split: Split,
     /// No anchors of whole populations this soon after the first event, and none of single entities
     /// that became known this soon, milliseconds.
     pub warmup_ms: i64,
-    /// The share of (cell, anchor) pairs that examples are taken of, chosen by a hash: base rates
-    /// stay what they are.
-    pub sample_ratio: f64,
+    /// The training rows that examples are taken of. Validation has all of its rows.
+    pub sampling: Sampling,
 }
 
 /// Examples of one task.
@@ -190,6 +117,10 @@ pub struct Collected {
     /// Training examples that repeat others as a source that stopped leaves them. They are in no
     /// tally, and never in validation.
     pub stopped: usize,
+    /// The training rows that examples were taken of.
+    pub sampling: Sampling,
+    /// Rows before the split that the sample leaves out. They are in the tally of training.
+    pub left_out: usize,
     /// Keys of the entities of all examples.
     pub keys: FxHashMap<EntityId, Arc<str>>,
 }
@@ -206,6 +137,8 @@ impl Collected {
             validation_tally: Tally::default(),
             ties: TieShares::default(),
             stopped: 0,
+            sampling: Sampling::ALL,
+            left_out: 0,
             keys: FxHashMap::default(),
         }
     }
@@ -229,8 +162,18 @@ struct Pending {
     slot: u32,
     entity: EntityId,
     anchor_ms: i64,
+    /// The weight of the example: the rows that it stands for.
+    weight: f32,
     /// True if the cell is that of a history in which a source stopped.
     is_stopped: bool,
+}
+
+/// The rows of a task that wait for their outcomes.
+#[derive(Clone, Debug, Default)]
+struct Waiting {
+    taken: Vec<Pending>,
+    /// Rows that the sample leaves out: they are counted, and not encoded.
+    left_out: Vec<(EntityId, i64)>,
 }
 
 /// Replays the files once, up to the test's start, and takes the examples of all tasks. A cell that
@@ -256,17 +199,17 @@ pub(crate) fn collect_with(
         plan,
         extent,
         split,
-        sample_ratio,
+        sampling,
         ..
     } = harvest;
     let newest_ms = split.test_from_ms.min(extent.last_ms);
     let mut chronicles: Vec<Chronicle<'_>> = tasks
         .iter()
-        .map(|task| Chronicle::new(project, task, files))
+        .map(|task| Chronicle::new(project, task, files, harvest.lateness))
         .collect();
     let schedule = schedule(&harvest, &chronicles, newest_ms);
     let mut store = CellStore::new(plan.layout());
-    let mut pending: Vec<Vec<Pending>> = vec![Vec::new(); tasks.len()];
+    let mut waiting: Vec<Waiting> = vec![Waiting::default(); tasks.len()];
     let mut walk = Walk::new(project, files, newest_ms)?.with_stopped_sources(project);
     walk.pass(
         schedule,
@@ -275,35 +218,32 @@ pub(crate) fn collect_with(
         progress,
         |graphs, anchor_ms, due| {
             let graph = graphs.whole;
-            take(
-                graph,
-                tasks,
-                plan,
-                &due,
-                (anchor_ms, sample_ratio),
-                &mut store,
-                &mut pending,
-            );
-            if anchor_ms >= split.val_from_ms {
-                for (notes, pending) in notes.iter_mut().zip(&pending) {
-                    let new = pending.iter().rev();
+            let is_training = anchor_ms < split.val_from_ms;
+            let sampling = if is_training { sampling } else { Sampling::ALL };
+            let moment = (anchor_ms, sampling);
+            take(graph, (tasks, plan), &due, moment, &mut store, &mut waiting);
+            if !is_training {
+                for (notes, waiting) in notes.iter_mut().zip(&waiting) {
+                    let new = waiting.taken.iter().rev();
                     let new = new.take_while(|row| row.anchor_ms == anchor_ms);
                     new.for_each(|row| notes.note(graph, row.entity, anchor_ms));
                 }
             }
-            take_stopped(graphs, (tasks, plan), anchor_ms, &mut store, &mut pending);
+            take_stopped(graphs, (tasks, plan), anchor_ms, &mut store, &mut waiting);
         },
     )?;
     let report = walk.report(files);
     let store = Arc::new(store);
     let ties = walk.ties();
-    let waiting = chronicles.iter_mut().zip(pending);
-    let collected = waiting.map(|(chronicle, pending)| {
+    let waiting = chronicles.iter_mut().zip(waiting);
+    let collected = waiting.map(|(chronicle, waiting)| {
         // An outcome that became known after the split would tell training of the validation
         // period. Decision: docs/decisions/0014-labels-as-known-at-a-moment.md
         let known_by = |at_ms| chronicle.known_by(walk.graph(), walk.belonging(), at_ms);
         let outcomes = [split.val_from_ms, newest_ms].map(known_by);
-        labelled(&store, outcomes, &ties, pending, split).with_keys(walk.graph())
+        let mut collected = labelled(&store, outcomes, &ties, waiting, split);
+        collected.sampling = sampling;
+        collected.with_keys(walk.graph())
     });
     Ok((collected.collect(), report))
 }
@@ -338,7 +278,7 @@ fn labelled(
     store: &Arc<CellStore>,
     [at_split, at_end]: [TaskOutcomes<'_>; 2],
     ties: &Ties,
-    pending: Vec<Pending>,
+    waiting: Waiting,
     split: Split,
 ) -> Collected {
     let mut collected = Collected {
@@ -346,13 +286,25 @@ fn labelled(
         validation_tally: at_end.tally(),
         ..Collected::empty(store)
     };
+    for (entity, anchor_ms) in waiting.left_out {
+        collected.left_out += 1;
+        let seen = at_split.seen(entity, anchor_ms);
+        collected.training_tally.add(entity, &seen);
+        if let Seen::Known {
+            label: Some(label), ..
+        } = at_end.seen(entity, anchor_ms)
+        {
+            ties.add(&mut collected.ties, entity, anchor_ms, label);
+        }
+    }
     for Pending {
         row,
         slot,
         entity,
         anchor_ms,
+        weight,
         is_stopped,
-    } in pending
+    } in waiting.taken
     {
         let example = |outcome| Example {
             row,
@@ -360,7 +312,7 @@ fn labelled(
             entity,
             anchor_ms,
             outcome,
-            weight: 1.0,
+            weight,
         };
         let last = at_end.seen(entity, anchor_ms);
         if is_stopped {
@@ -457,37 +409,41 @@ pub(crate) fn store_cells(
     }
 }
 
-/// Encodes the cells of the due entities, each once, and keeps the entities.
+/// Encodes the cells of the due entities that the sample takes, each once, and keeps the entities.
 fn take(
     graph: &Graph,
-    tasks: &[&TaskPlan],
-    plan: &FeaturePlan,
+    (tasks, plan): (&[&TaskPlan], &FeaturePlan),
     due: &[Due],
-    (anchor_ms, sample_ratio): (i64, f64),
+    (anchor_ms, sampling): (i64, Sampling),
     store: &mut CellStore,
-    pending: &mut [Vec<Pending>],
+    waiting: &mut [Waiting],
 ) {
     let as_of = AsOf::from_ms(anchor_ms);
-    let mut wanted: Vec<WantedCell> = Vec::new();
+    let (mut wanted, mut origins) = (Vec::new(), Vec::new());
     for due in due {
         let task = tasks[due.task];
-        let found = asked(graph, task, due, as_of).into_iter();
-        wanted.extend(found.map(|(at, entity)| WantedCell {
-            at,
-            entity,
-            table: task.plan.entity,
-            id: due.task,
-        }));
+        for (at, entity) in asked(graph, task, due, as_of) {
+            let Some(weight) = sampling.weight(graph.cell(at), anchor_ms) else {
+                waiting[due.task].left_out.push((entity, anchor_ms));
+                continue;
+            };
+            wanted.push(WantedCell {
+                at,
+                entity,
+                table: task.plan.entity,
+                id: origins.len(),
+            });
+            origins.push((due.task, weight));
+        }
     }
-    if sample_ratio < 1.0 {
-        wanted.retain(|w| is_sampled(graph.cell(w.at).anchor, anchor_ms, sample_ratio));
-    }
-    store_cells((graph, plan, as_of), wanted, store, |task, stored| {
-        pending[task].push(Pending {
+    store_cells((graph, plan, as_of), wanted, store, |id, stored| {
+        let (task, weight) = origins[id];
+        waiting[task].taken.push(Pending {
             row: stored.row,
             slot: stored.slot as u32,
             entity: stored.entity,
             anchor_ms,
+            weight,
             is_stopped: false,
         });
     });
@@ -500,15 +456,15 @@ fn take_stopped(
     (tasks, plan): (&[&TaskPlan], &FeaturePlan),
     anchor_ms: i64,
     store: &mut CellStore,
-    pending: &mut [Vec<Pending>],
+    waiting: &mut [Waiting],
 ) {
     let Some(stopped) = graphs.stopped else {
         return;
     };
     let directory = graphs.whole.directory();
     let (mut wanted, mut origins) = (Vec::new(), Vec::new());
-    for (index, (task, pending)) in tasks.iter().zip(&*pending).enumerate() {
-        let taken = pending.iter().rev();
+    for (index, (task, waiting)) in tasks.iter().zip(&*waiting).enumerate() {
+        let taken = waiting.taken.iter().rev();
         for row in taken.take_while(|row| row.anchor_ms == anchor_ms) {
             let place = directory.place(row.entity);
             let is_chosen = place.is_some_and(|place| {
@@ -527,50 +483,20 @@ fn take_stopped(
                     table: task.plan.entity,
                     id: origins.len(),
                 });
-                origins.push((index, row.entity));
+                origins.push((index, row.entity, row.weight));
             }
         }
     }
     let as_of = AsOf::from_ms(anchor_ms);
     store_cells((stopped, plan, as_of), wanted, store, |id, stored| {
-        let (task, entity) = origins[id];
-        pending[task].push(Pending {
+        let (task, entity, weight) = origins[id];
+        waiting[task].taken.push(Pending {
             row: stored.row,
             slot: stored.slot as u32,
             entity,
             anchor_ms,
+            weight,
             is_stopped: true,
         });
     });
-}
-
-/// Whether a cell is looked at at an anchor: the same every time, and independent of what happens.
-pub(crate) fn is_sampled(cell: EntityId, anchor_ms: i64, ratio: f64) -> bool {
-    let mut x = (u64::from(cell.0) << 32) ^ (anchor_ms as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((x ^ (x >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 <= ratio
-}
-
-#[cfg(test)]
-mod tests {
-    use leadpulse_schema::units::DAY_MS;
-
-    use super::*;
-
-    #[test]
-    fn a_sample_has_its_ratio_in_cells_and_in_anchors() {
-        for ratio in [0.1, 0.5] {
-            let share = |cells: std::ops::Range<u32>, anchors: std::ops::Range<i64>| {
-                let all = (cells.len() * anchors.clone().count()) as f64;
-                let pairs =
-                    cells.flat_map(|c| anchors.clone().map(move |a| (EntityId(c), a * DAY_MS)));
-                pairs.filter(|(c, a)| is_sampled(*c, *a, ratio)).count() as f64 / all
-            };
-            for (cells, anchors) in [(0..2000, 0..1), (7..8, 0..2000), (0..50, 0..50)] {
-                let share = share(cells, anchors);
-                assert!((share - ratio).abs() < 0.04, "{share} {ratio}");
-            }
-        }
-    }
 }

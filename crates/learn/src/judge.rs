@@ -6,7 +6,7 @@ use std::io::Write;
 use leadpulse_features::Scorer;
 use leadpulse_graph::{EntityId, Graph};
 
-use crate::collect::{Survey, asked, survey};
+use crate::collect::asked;
 use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally, TaskOutcomes};
 use crate::out_table::{CellKind, OutCells, OutError, OutRows, OutTable};
@@ -15,6 +15,7 @@ use crate::report::Baselines;
 use crate::report::notes::Notes;
 use crate::report::rows::EvaluatedRow;
 use crate::report::validation::hindsight;
+use crate::survey::{Survey, survey};
 use crate::walk::{Due, Schedule, Walk};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
@@ -73,11 +74,14 @@ pub fn judge(
         .map(|task| Notes::new(project, task, job.scorer.plan(), baselines.existing_score))
         .collect::<Result<_, _>>()?;
     let Survey {
-        extent, changing, ..
+        extent,
+        changing,
+        lateness,
+        ..
     } = survey(project, files, None)?;
     let mut chronicles: Vec<Chronicle<'_>> = tasks
         .iter()
-        .map(|task| Chronicle::new(project, task, files))
+        .map(|task| Chronicle::new(project, task, files, &lateness))
         .collect();
     let schedule = schedule(job, &chronicles, extent.last_ms)?;
     let mut walk = Walk::new(project, files, i64::MAX)?;

@@ -1,9 +1,10 @@
 //! Labels of a task, counted without encoding or training anything.
 
 use crate::LearnError;
-use crate::collect::{Extent, Survey, asked, survey};
+use crate::collect::asked;
 use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally, TieShares};
+use crate::survey::{Extent, Survey, survey};
 use crate::walk::{Schedule, Walk};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
@@ -29,8 +30,10 @@ pub fn count_labels(
     task: &TaskPlan,
     files: &Files,
 ) -> Result<LabelCount, LearnError> {
-    let Survey { extent, .. } = survey(project, files, None)?;
-    let mut chronicles = [Chronicle::new(project, task, files)];
+    let Survey {
+        extent, lateness, ..
+    } = survey(project, files, None)?;
+    let mut chronicles = [Chronicle::new(project, task, files, &lateness)];
     let first_ms = if task.anchors.is_of_entities() {
         i64::MIN
     } else {

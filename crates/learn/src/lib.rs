@@ -1,8 +1,8 @@
 //! A history becomes examples, a bundle, an evaluation.
 //!
 //! The parts: `walk` moves a graph through the history, `labels` answers for each anchor, `collect`
-//! takes examples, `train` fits a bundle; `judge`, `backtest` and `explain` ask a bundle about past
-//! moments, `aftermath` reads what came after given ones, `report` says how good the answers were. `advice` is about settings, `label_count` counts labels alone. `given` reads rows of the user's own, which
+//! takes examples of what `survey` found, by `sampling` and after `lateness`, `train` fits a bundle; `judge`, `backtest` and `explain` ask a bundle about past
+//! moments, `aftermath` reads what came after given ones, `shadow` judges the scores of a `score_log`, `report` says how good the answers were. `advice` is about settings, `label_count` counts labels alone. `given` reads rows of the user's own, which
 //! `given_examples` and `backtest` take; `out_table` writes tables, `example_table` that of
 //! examples. `left_out` keeps tasks that cannot be judged out of a bundle,
 //! `stopped` is the graph of a history in which sources stop.
@@ -23,12 +23,17 @@ mod given_examples;
 mod judge;
 mod label_count;
 mod labels;
+mod lateness;
 mod leaks;
 mod left_out;
 mod out_table;
 mod predict;
 mod report;
+mod sampling;
+mod score_log;
+mod shadow;
 mod stopped;
+mod survey;
 mod train;
 mod walk;
 
@@ -40,20 +45,28 @@ use leadpulse_model::{BundleError, FitError};
 
 pub use aftermath::{Aftermath, Aftermaths, EntityMoment};
 pub use backtest::{Backtest, Backtested, backtest};
-pub use collect::{Collected, Extent, Harvest, Split, Survey, collect, survey};
+pub use collect::{Collected, Harvest, Split, collect};
 pub use data_report::{DataReport, FileRows};
 pub use explain::{Explain, Explained, PastExplanation, Why, explain};
 pub use given::{GivenColumns, GivenRow, GivenRows, RowsError};
 pub use judge::{Judged, Period, judge};
 pub use label_count::{LabelCount, count_labels};
 pub use labels::{FilledIn, RootSketch, Tally, TieShare, TieShares};
+pub use lateness::Lateness;
 pub use left_out::LeftOut;
 pub use out_table::{OutError, OutTable};
 pub use predict::TaskJudgement;
 pub use report::{
-    Baseline, Baselines, CalibrationFigures, Cohort, Cohorts, Decile, Estimate, GroupWeight,
-    LossFigures, PartFigures, RankFigures, ReliabilityBin, Report, Segment, TaskEvaluation,
+    Against, Baseline, Baselines, CalibrationFigures, Cohort, Cohorts, Decile, Estimate,
+    GroupWeight, LossFigures, PairFigures, PartFigures, RankFigures, ReliabilityBin, Report,
+    Segment, TaskEvaluation,
 };
+pub use sampling::Sampling;
+pub use score_log::{ScoreLog, ScoreRecord};
+pub use shadow::{
+    Shadow, ShadowMoments, Shadowed, ShadowedTask, Unjudged, predicts_number, shadow,
+};
+pub use survey::{Extent, Survey, survey};
 pub use train::{TaskReport, TrainOptions, TrainReport, TrainTask, train};
 
 /// Progress of a long job.
@@ -128,6 +141,12 @@ pub enum LearnError {
     /// The split leaves nothing.
     #[error("the split leaves no room: {0}")]
     Split(String),
+    /// A sample beside a weighting that needs every row.
+    #[error(
+        "task {task:?} gives each entity the same weight in each quarter, which a sample of rows \
+         does not know; leave out --sample, or set weighting = \"rows\" in its fit"
+    )]
+    Sample { task: String },
     /// A filter or target looks at something whose past is not in the files.
     #[error("task {task:?} would leak: {message}")]
     Leak {

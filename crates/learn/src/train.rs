@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use leadpulse_features::{FeaturePlan, FeatureSpec};
 use leadpulse_model::{
-    Bundle, BundleMeta, FitError, FitOptions, FitPart, Fitted, Head, RowTally, TaskDefinition, fit,
-    fit_head,
+    Bundle, BundleMeta, FitError, FitOptions, FitPart, Fitted, Head, RowTally, TaskDefinition,
+    Weighting, fit, fit_head,
 };
 use leadpulse_pql::TargetKind;
 use leadpulse_schema::TableId;
@@ -13,17 +13,20 @@ use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use serde_json::{Map, Value, json};
 
 use crate::advice::{Setting, advice};
-use crate::collect::{Collected, Extent, Harvest, Split, Survey, collect_with, survey};
+use crate::collect::{Collected, Harvest, Split, collect_with};
 use crate::data_report::DataReport;
 use crate::example_table::{refuse_mixed_tables, write_examples};
 use crate::given::GivenRows;
 use crate::given_examples::collect_given;
 use crate::labels::{Chronicle, Tally};
+use crate::lateness::Lateness;
 use crate::leaks::{refuse_early_ties, refuse_leaks};
 use crate::left_out::{JudgedTasks, LeftOut, is_of_outcomes, is_optional};
 use crate::report::TaskEvaluation;
 use crate::report::notes::Notes;
 use crate::report::validation::group_weights;
+use crate::sampling::{Sampling, most_pairs};
+use crate::survey::{Extent, survey};
 use crate::{LearnError, Progress};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
@@ -43,7 +46,7 @@ pub struct TrainTask<'a> {
 }
 
 /// Settings of a training.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TrainOptions {
     /// Training sees nothing known after this moment; validation starts here. By default the
     /// longest horizon and a third before the test.
@@ -62,32 +65,15 @@ pub struct TrainOptions {
     pub examples: Option<PathBuf>,
     /// Trains the chosen candidates again on everything known by the test's start.
     pub refit: bool,
-    /// The share of (cell, anchor) pairs that examples are taken of.
-    pub sample_ratio: f64,
+    /// The share of training rows without an event in the 30 days before that examples are taken
+    /// of. By default all up to 400,000 rows, and above that the share that would make so many.
+    pub sample_share: Option<f64>,
     /// Recorded in the bundle, if given.
     pub created_at: Option<String>,
     /// A column `table.field` of points that the report compares the scores with.
     pub existing_score: Option<String>,
     /// Keeps an optional task although it ranks worse than chance.
     pub keep_worse_than_chance: bool,
-}
-
-impl Default for TrainOptions {
-    fn default() -> Self {
-        Self {
-            val_from_ms: None,
-            test_from_ms: None,
-            warmup_ms: None,
-            train_from_ms: None,
-            given: None,
-            examples: None,
-            refit: false,
-            sample_ratio: 1.0,
-            created_at: None,
-            existing_score: None,
-            keep_worse_than_chance: false,
-        }
-    }
 }
 
 /// The findings of a training.
@@ -117,6 +103,10 @@ pub struct TaskReport {
     pub training: usize,
     /// Of the training examples those that repeat others as a source that stopped leaves them.
     pub stopped: usize,
+    /// The training rows that examples were taken of.
+    pub sampling: Sampling,
+    /// Training rows that the sample leaves out.
+    pub left_out: usize,
     /// The number of validation examples.
     pub validation: usize,
     /// The rows of training anchors.
@@ -144,20 +134,28 @@ pub fn train(
     if options.examples.is_some() {
         refuse_mixed_tables(project, tasks)?;
     }
-    let Survey {
-        spec,
-        extent,
-        changing,
-    } = survey(project, files, options.val_from_ms)?;
+    let mut found = survey(project, files, options.val_from_ms)?;
+    let (extent, lateness) = (found.extent, found.lateness.clone());
+    let changing = std::mem::take(&mut found.changing);
     for task in tasks.iter().filter(|_| options.given.is_none()) {
         refuse_leaks(project, task.plan, &changing)?;
     }
-    let split = split(project, tasks, files, options, extent)?;
+    let split = split(project, tasks, files, options, (extent, &lateness))?;
     warn(project, tasks, options, extent, split);
+    let warmup_ms = warmup_ms(project, options, extent, split);
+    let plans: Vec<&TaskPlan> = tasks.iter().map(|task| task.plan).collect();
+    let training_ms = (extent.first_ms + warmup_ms, split.val_from_ms - 1);
+    let pairs = most_pairs(
+        project.catalog.root().id.index(),
+        &plans,
+        &found,
+        training_ms,
+    );
+    let sampling = sampling(tasks, options, pairs)?;
     // A split by default follows from the extent: only then are the vocabularies of its training
     // part not known yet.
     let spec = if options.val_from_ms.is_some() {
-        spec
+        found.spec
     } else {
         survey(project, files, Some(split.val_from_ms))?.spec
     };
@@ -167,16 +165,16 @@ pub fn train(
         .any(|task| task.plan.plan.horizon_ms < SHORT_HORIZON_MS);
     let spec = FeatureSpec { has_clock, ..spec };
     let plan = project.feature_plan(spec);
-    let plans: Vec<&TaskPlan> = tasks.iter().map(|task| task.plan).collect();
     let harvest = Harvest {
         project,
         tasks: &plans,
         files,
         plan: &plan,
         extent,
+        lateness: &lateness,
         split,
-        warmup_ms: warmup_ms(project, options, extent, split),
-        sample_ratio: options.sample_ratio,
+        warmup_ms,
+        sampling,
     };
     let existing_score = options.existing_score.as_deref();
     let notes = plans
@@ -299,6 +297,28 @@ fn warmup_ms(project: &Project, options: &TrainOptions, extent: Extent, split: S
     warmup_ms.max(since_first.unwrap_or(0))
 }
 
+/// The sampling that was asked for, else that of the size.
+///
+/// # Errors
+/// [`LearnError::Sample`] if a share is asked for beside a weighting that needs every row.
+fn sampling(
+    tasks: &[TrainTask<'_>],
+    options: &TrainOptions,
+    pairs: usize,
+) -> Result<Sampling, LearnError> {
+    let needs_all = |task: &&TrainTask<'_>| task.fit.weighting != Weighting::Rows;
+    let whole = tasks.iter().find(needs_all);
+    match (options.sample_share, whole) {
+        (Some(share), Some(task)) if share < 1.0 => Err(LearnError::Sample {
+            task: task.plan.name.clone(),
+        }),
+        (Some(share), _) => Ok(Sampling { share }),
+        (None, Some(_)) => Ok(Sampling::ALL),
+        (None, None) if options.given.is_some() => Ok(Sampling::ALL),
+        (None, None) => Ok(Sampling::by_size(pairs)),
+    }
+}
+
 /// The examples of the anchors, or of the given rows.
 fn collect_all(
     harvest: Harvest<'_>,
@@ -390,6 +410,8 @@ fn fit_tasks(
         };
         let metrics = json!({
             "examples": training.len(),
+            "sample_share": examples.sampling.share,
+            "left_out_by_sample": examples.left_out,
             "validation_examples": validation.len(),
             "val_from_ms": split.val_from_ms,
             "test_from_ms": split.test_from_ms,
@@ -413,6 +435,8 @@ fn reports(
         name: task.definition.name.clone(),
         training: examples.training.len(),
         stopped: examples.stopped,
+        sampling: examples.sampling,
+        left_out: examples.left_out,
         validation: examples.validation.len(),
         training_tally: examples.training_tally,
         validation_tally: examples.validation_tally,
@@ -551,14 +575,14 @@ fn split(
     tasks: &[TrainTask<'_>],
     files: &Files,
     options: &TrainOptions,
-    extent: Extent,
+    (extent, lateness): (Extent, &Lateness),
 ) -> Result<Split, LearnError> {
     if let Some(given) = &options.given {
         return given_split(given, tasks, options);
     }
     let closing = tasks.iter().map(|task| {
         (
-            Chronicle::new(project, task.plan, files).closes_after_ms(),
+            Chronicle::new(project, task.plan, files, lateness).closes_after_ms(),
             &task.plan.name,
         )
     });

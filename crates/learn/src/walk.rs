@@ -251,6 +251,18 @@ impl Schedule {
         schedule
     }
 
+    /// The whole populations of `tasks` tasks, each at moments of its own.
+    pub fn at(tasks: usize, moments: impl IntoIterator<Item = (usize, i64)>) -> Self {
+        let rule = (Anchors::default(), i64::MAX, i64::MIN);
+        let moments = moments.into_iter();
+        Self {
+            rules: vec![rule; tasks],
+            queue: moments
+                .map(|(task, moment_ms)| Reverse((moment_ms, task, None)))
+                .collect(),
+        }
+    }
+
     /// Asks a task's whole population at one more moment, if its rule is about populations.
     pub fn also(&mut self, task: usize, moment_ms: i64) {
         let (anchors, first_ms, last_ms) = self.rules[task];

@@ -134,6 +134,22 @@ impl ExampleSet {
         }
     }
 
+    /// The mean weight of the examples; 1 without any.
+    pub fn mean_weight(&self) -> f64 {
+        if self.is_empty() {
+            return 1.0;
+        }
+        let sum: f64 = self.examples.iter().map(|e| f64::from(e.weight)).sum();
+        sum / self.len() as f64
+    }
+
+    /// Multiplies every weight.
+    pub fn scale_weights(&mut self, factor: f64) {
+        for example in &mut self.examples {
+            example.weight = (f64::from(example.weight) * factor) as f32;
+        }
+    }
+
     /// The raw features of some examples, padded to the largest number of members among them.
     pub fn feature_batch(&self, indices: &[usize]) -> FeatureBatch {
         self.cells.batch(&self.rows(indices), None, None)

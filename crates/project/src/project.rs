@@ -19,6 +19,9 @@ pub struct TaskSource {
     pub query: String,
     /// The moments at which training examples are taken.
     pub anchors: Anchors,
+    /// The time after the end of a window until its outcome counts as known, milliseconds; `None`
+    /// where the observed lateness of rows decides.
+    pub lateness_ms: Option<i64>,
 }
 
 /// A task, planned and bound to the graph.
@@ -32,6 +35,9 @@ pub struct TaskPlan {
     pub population: Population,
     /// The moments at which training examples are taken.
     pub anchors: Anchors,
+    /// The time after the end of a window until its outcome counts as known, milliseconds; `None`
+    /// where the observed lateness of rows decides.
+    pub lateness_ms: Option<i64>,
 }
 
 impl TaskPlan {
@@ -107,6 +113,7 @@ impl Project {
                 plan,
                 population,
                 anchors: task.anchors,
+                lateness_ms: task.lateness_ms,
             });
         }
         Ok(Self {

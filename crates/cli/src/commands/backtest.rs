@@ -200,7 +200,7 @@ fn test_from_ms(bundle: &Bundle) -> Option<i64> {
 }
 
 /// The positive shares of the rows that the bundle's tasks learnt from, as its manifest has them.
-fn base_rates(bundle: &Bundle, chosen: &[&TaskPlan]) -> Vec<Option<f64>> {
+pub fn base_rates(bundle: &Bundle, chosen: &[&TaskPlan]) -> Vec<Option<f64>> {
     let of_task = |task: &&TaskPlan| {
         let tasks = &bundle.manifest().tasks;
         let metrics = &tasks.iter().find(|t| t.name == task.name)?.metrics;

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use leadpulse_learn::count_labels;
 use leadpulse_project::{Anchors, Project, TaskSource};
-use leadpulse_schema::units::DAY_MS_F64;
+use leadpulse_schema::units::{DAY_MS_F64, Span};
 
 use crate::commands::train::unowned;
 use crate::commands::{Allowance, ConfigArgument};
@@ -38,11 +38,13 @@ impl QueryArguments {
                 name: task.name.clone(),
                 query: task.query.trim().to_owned(),
                 anchors: task.anchors,
+                lateness_ms: task.lateness.map(Span::ms),
             },
             None => TaskSource {
                 name: "query".into(),
                 query: self.query.clone(),
                 anchors: self.anchors,
+                lateness_ms: None,
             },
         };
         let project = Project::new(

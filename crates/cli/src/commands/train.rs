@@ -59,10 +59,11 @@ pub struct TrainArguments {
     /// No anchors this soon after the first event, e.g. 90d.
     #[arg(long, value_parser = parse_duration, conflicts_with = "rows")]
     warmup: Option<i64>,
-    /// Take examples of this share of (account, anchor) pairs only, where all of them do not fit in
-    /// memory.
-    #[arg(long, value_parser = parse_ratio, default_value_t = 1.0, conflicts_with = "rows")]
-    sample: f64,
+    /// Learn from this share of the accounts without an event in the 30 days before an anchor, with
+    /// the weight of all, and from all others. By default from all of them up to 400,000 (account,
+    /// anchor) pairs, above that from as many as make about so many.
+    #[arg(long, value_parser = parse_ratio, value_name = "SHARE", conflicts_with = "rows")]
+    sample: Option<f64>,
     /// Seed of everything random.
     #[arg(long)]
     seed: Option<u64>,
@@ -113,7 +114,7 @@ impl TrainArguments {
             given,
             examples: self.examples.clone(),
             refit: !self.no_refit,
-            sample_ratio: self.sample,
+            sample_share: self.sample,
             existing_score: self.existing_score.clone(),
             keep_worse_than_chance: self.force,
             ..TrainOptions::default()
@@ -260,6 +261,15 @@ fn show(task: &TaskReport) {
             task.stopped
         );
     }
+    let asked = task.training_tally.asked;
+    if task.sampling.share < 1.0 {
+        say!(
+            "  sample     {} of {asked} rows: those with an event in the 30 days before, and a share \
+             of {:.3} of the others",
+            asked - task.left_out,
+            task.sampling.share
+        );
+    }
     if let Some(unowned) = unowned(&task.validation_tally) {
         say!("  nobody's   {unowned}");
     }
@@ -304,13 +314,27 @@ pub fn unowned(tally: &Tally) -> Option<String> {
     ))
 }
 
+/// A duration for people.
+fn span(ms: i64) -> String {
+    let hours = ms as f64 / 3_600_000.0;
+    match hours {
+        hours if hours >= 24.0 => format!("{:.1} days", hours / 24.0),
+        hours if hours >= 1.0 => format!("{hours:.1} hours"),
+        hours => format!("{:.1} minutes", hours * 60.0),
+    }
+}
+
 /// Counts of labels in words: base rate, rows still open, rows dropped.
 pub fn labels(tally: &Tally) -> String {
     let base_rate = tally
         .base_rate()
         .map_or("–".to_owned(), |rate| format!("{rate:.4}"));
+    let wait = match tally.wait_ms {
+        0 => String::new(),
+        ms => format!("; windows wait {} for late rows", span(ms)),
+    };
     format!(
-        "{} labels of {} entities, base rate {base_rate} ({} positive, of {} entities); {} open, {} dropped",
+        "{} labels of {} entities, base rate {base_rate} ({} positive, of {} entities); {} open, {} dropped{wait}",
         tally.labelled,
         tally.entities,
         tally.positive,

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use super::belonging::{Belonging, Owners};
 use super::history::Unowned;
 use super::{Label, LabelHistory, Labels};
+use crate::lateness::Lateness;
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
 
@@ -22,33 +23,31 @@ use leadpulse_project::{Project, TaskPlan};
 pub(crate) struct Chronicle<'a> {
     task: &'a TaskPlan,
     history: LabelHistory<'a>,
-    lag_ms: i64,
+    /// The time after a window's end that late rows are waited for, milliseconds.
+    wait_ms: i64,
     /// Entities of the task that exist so far.
     existing: FxHashSet<EntityId>,
 }
 
 impl<'a> Chronicle<'a> {
-    /// Creates an empty chronicle; lateness is the largest configured lag of the tables that count.
-    pub fn new(project: &'a Project, task: &'a TaskPlan, files: &Files) -> Self {
-        let counted = files
-            .sources()
-            .filter(|source| task.plan.interested(source.table));
-        let lag_ms = counted
-            .map(|source| source.options.lag_ms)
-            .max()
-            .unwrap_or(0)
-            .max(0);
+    /// Creates an empty chronicle of a task that waits for late rows as [`Lateness::wait_ms`] says.
+    pub fn new(
+        project: &'a Project,
+        task: &'a TaskPlan,
+        files: &Files,
+        lateness: &Lateness,
+    ) -> Self {
         Self {
             task,
             history: LabelHistory::new(&task.plan, &project.catalog),
-            lag_ms,
+            wait_ms: lateness.wait_ms(task, files),
             existing: FxHashSet::default(),
         }
     }
 
     /// An outcome is known this long after its anchor: the horizon, and as long as rows are late.
     pub fn closes_after_ms(&self) -> i64 {
-        self.task.plan.horizon_ms + self.lag_ms
+        self.task.plan.horizon_ms + self.wait_ms
     }
 
     /// Takes an accepted row. Returns the entities of the task that exist since the row was known:
@@ -102,7 +101,7 @@ impl<'a> Chronicle<'a> {
             labels,
             rows,
             known_until_ms,
-            lag_ms: self.lag_ms,
+            wait_ms: self.wait_ms,
         }
     }
 }
@@ -131,7 +130,7 @@ pub(crate) struct TaskOutcomes<'a> {
     labels: Labels,
     rows: Unowned,
     known_until_ms: i64,
-    lag_ms: i64,
+    wait_ms: i64,
 }
 
 impl TaskOutcomes<'_> {
@@ -141,14 +140,15 @@ impl TaskOutcomes<'_> {
             rows: self.rows.counted,
             unowned_rows: self.rows.unowned,
             unowned_example: self.rows.example.clone(),
+            wait_ms: self.wait_ms,
             ..Tally::default()
         }
     }
 
     /// The knowledge of the outcome after an anchor.
     pub fn seen(&self, entity: EntityId, anchor_ms: i64) -> Seen {
-        // Rows may be as late as the lag: what lies nearer to the moment is not known to be all.
-        let observed_ms = self.known_until_ms - self.lag_ms - anchor_ms;
+        // Rows may be as late as the wait: what lies nearer to the moment is not known to be all.
+        let observed_ms = self.known_until_ms - self.wait_ms - anchor_ms;
         // A calendar month is shorter or longer, depending on the anchor.
         let window_ms = self.task.plan.closes_ms(anchor_ms) - anchor_ms;
         match self.task.plan.target.kind() {
@@ -215,6 +215,9 @@ pub struct Tally {
     pub unowned_rows: usize,
     /// What one of the latter names, in words.
     pub unowned_example: Option<String>,
+    /// The time after the end of a window until it counts as closed, because rows come late,
+    /// milliseconds.
+    pub wait_ms: i64,
     #[serde(skip)]
     labelled_entities: BTreeSet<EntityId>,
     #[serde(skip)]

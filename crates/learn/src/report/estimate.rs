@@ -75,23 +75,14 @@ struct Values {
 impl Resampled<'_> {
     /// Figures per ranking, and the losses of the probabilities.
     pub fn figures(&self) -> (Vec<RankFigures>, LossFigures) {
-        let mut numbers: BTreeMap<EntityId, usize> = BTreeMap::new();
-        let numbered = self.entities.iter().map(|entity| {
-            let next = numbers.len();
-            *numbers.entry(*entity).or_insert(next)
-        });
-        let of_row: Vec<usize> = numbered.collect();
+        let clusters = Clusters::new(self.entities);
         let whole = self.values(|_| 1.0);
         let mut dice = SeededDraws::new(self.seed);
-        let visits = of_row.len() * (self.rankings.len() * 2 + 1);
-        let resamples = (VISITS / visits.max(1)).clamp(50, RESAMPLES);
-        let samples: Vec<Values> = (0..resamples)
+        let visits = clusters.of_row.len() * (self.rankings.len() * 2 + 1);
+        let samples: Vec<Values> = (0..resamples(visits))
             .map(|_| {
-                let mut times = vec![0.0_f64; numbers.len()];
-                for _ in 0..numbers.len() {
-                    times[dice.below(numbers.len())] += 1.0;
-                }
-                self.values(|row| times[of_row[row]])
+                let times = clusters.draw(&mut dice);
+                self.values(|row| times[clusters.of_row[row]])
             })
             .collect();
         let estimate = |of: &dyn Fn(&Values) -> Option<f64>| {
@@ -142,7 +133,43 @@ impl Resampled<'_> {
     }
 }
 
-fn log_loss(p: f64, outcome: bool) -> f64 {
+/// The entities of rows, numbered in their order, to be drawn again with replacement.
+pub(super) struct Clusters {
+    /// The number of each row's entity.
+    pub of_row: Vec<usize>,
+    count: usize,
+}
+
+impl Clusters {
+    pub fn new(entities: &[EntityId]) -> Self {
+        let mut numbers: BTreeMap<EntityId, usize> = BTreeMap::new();
+        let numbered = entities.iter().map(|entity| {
+            let next = numbers.len();
+            *numbers.entry(*entity).or_insert(next)
+        });
+        let of_row = numbered.collect();
+        Self {
+            of_row,
+            count: numbers.len(),
+        }
+    }
+
+    /// How often each entity is in a resample, by its number.
+    pub fn draw(&self, dice: &mut SeededDraws) -> Vec<f64> {
+        let mut times = vec![0.0_f64; self.count];
+        for _ in 0..self.count {
+            times[dice.below(self.count)] += 1.0;
+        }
+        times
+    }
+}
+
+/// The number of resamples, of which each visits so many rows.
+pub(super) fn resamples(visits: usize) -> usize {
+    (VISITS / visits.max(1)).clamp(50, RESAMPLES)
+}
+
+pub(super) fn log_loss(p: f64, outcome: bool) -> f64 {
     let p = p.clamp(PROBABILITY_FLOOR, 1.0 - PROBABILITY_FLOOR);
     -(if outcome { p } else { 1.0 - p }).ln()
 }

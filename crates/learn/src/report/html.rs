@@ -38,20 +38,20 @@ fn escaped(text: &str) -> String {
 
 /// Markup under construction.
 #[derive(Default)]
-struct Markup(String);
+pub(super) struct Markup(String);
 
 impl Markup {
     /// Adds markup of this module's own.
-    fn raw(&mut self, markup: &str) {
+    pub(super) fn raw(&mut self, markup: &str) {
         self.0.push_str(markup);
         self.0.push('\n');
     }
     /// Adds an element with text.
-    fn element(&mut self, tag: &str, text: &str) {
+    pub(super) fn element(&mut self, tag: &str, text: &str) {
         self.raw(&format!("<{tag}>{}</{tag}>", escaped(text)));
     }
     /// Adds a table; the first column is of words, the others of numbers.
-    fn table(&mut self, header: &[&str], rows: &[Vec<String>]) {
+    pub(super) fn table(&mut self, header: &[&str], rows: &[Vec<String>]) {
         self.raw("<table>");
         let line = |cells: &mut dyn Iterator<Item = &str>, tag: &str| {
             let cells: String = cells
@@ -123,6 +123,9 @@ fn show_task(page: &mut Markup, task: &TaskEvaluation) {
          rows can tell apart.</p>",
     );
     show_figures(page, task);
+    if let Some(found) = &task.against {
+        super::against::show(page, found);
+    }
     if let Some(found) = &task.calibration {
         show_calibration(page, found);
     }
@@ -170,11 +173,16 @@ fn figure(estimate: Option<Estimate>) -> String {
     )
 }
 
-fn signed(estimate: Option<Estimate>) -> String {
+pub(super) fn signed(estimate: Option<Estimate>) -> String {
     estimate.map_or_else(
         || "–".to_owned(),
         |e| format!("{:+.4} ({:+.4} to {:+.4})", e.value, e.low, e.high),
     )
+}
+
+/// A figure without an interval.
+pub(super) fn figure_of(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"))
 }
 
 fn show_figures(page: &mut Markup, task: &TaskEvaluation) {

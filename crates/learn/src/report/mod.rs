@@ -7,6 +7,7 @@
 //!
 //! Decision: docs/decisions/0047-a-report-beside-its-null.md
 
+pub(crate) mod against;
 mod bins;
 mod calibration;
 mod cohorts;
@@ -37,6 +38,7 @@ use notes::Notes;
 use rank::Ranking;
 use rows::{EvaluatedRow, Lookout};
 
+pub use against::{Against, PairFigures};
 pub use calibration::{CalibrationFigures, ReliabilityBin};
 pub use cohorts::{Cohort, Cohorts};
 pub use estimate::{Estimate, LossFigures, RankFigures};
@@ -98,6 +100,9 @@ pub struct TaskEvaluation {
     pub top_to_bottom: Option<f64>,
     /// Simple rules on the same rows.
     pub baselines: Vec<Baseline>,
+    /// A challenger's scores on the same rows; `None` without one, or without a row that both have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
     pub segments: Vec<Segment>,
     /// The rows whose cell has no open deal: with one, a score mostly repeats its stage. `None`
     /// for numbers, for tasks about deals, and where the schemas have no deals.

@@ -30,6 +30,21 @@ impl Notes {
         plan: &FeaturePlan,
         existing_score: Option<&str>,
     ) -> Result<Self, LearnError> {
+        Ok(Self {
+            numbers: RowNumbers::new(plan.layout(), task.plan.entity),
+            ..Self::without_numbers(project, task, existing_score)?
+        })
+    }
+
+    /// Empty notes of a task whose rows no model reads: a report of them has no cohorts.
+    ///
+    /// # Errors
+    /// As [`Notes::new`].
+    pub fn without_numbers(
+        project: &Project,
+        task: &TaskPlan,
+        existing_score: Option<&str>,
+    ) -> Result<Self, LearnError> {
         let (catalog, entity) = (&project.catalog, task.plan.entity);
         let points = existing_score.map(|name| {
             points_field(catalog, entity, name).map_err(|fault| LearnError::ExistingScore {
@@ -44,7 +59,7 @@ impl Notes {
                 has_deals: divides_by_deals(catalog, entity),
             },
             words: Words::default(),
-            numbers: RowNumbers::new(plan.layout(), entity),
+            numbers: RowNumbers::default(),
             facts: FxHashMap::default(),
         })
     }

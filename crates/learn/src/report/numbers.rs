@@ -5,7 +5,7 @@ use leadpulse_graph::EntityId;
 use leadpulse_schema::TableId;
 use rustc_hash::FxHashMap;
 
-use crate::collect::is_sampled;
+use crate::sampling::is_sampled;
 
 /// Rows whose numbers are kept, at most.
 // Thirty-odd MiB of a shipped layout. A share of 1 % of so many rows is known to a tenth of it.

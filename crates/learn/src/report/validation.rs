@@ -55,6 +55,7 @@ pub(crate) fn evaluate_validation(
         let (training, validation) = (&examples.training_tally, &examples.validation_tally);
         let mut remarks = vec![IN_SAMPLE.to_owned()];
         remarks.extend(hindsight(project, notes, changing));
+        remarks.extend(sampled(examples));
         let subject = EvaluatedTask {
             task: &plan.name,
             query: &plan.plan.text,
@@ -86,6 +87,19 @@ fn note_numbers(notes: &mut Notes, validation: &ExampleSet, rows: &[EvaluatedRow
             notes.numbers.note(of, &batch, (cell, example.slot));
         }
     }
+}
+
+/// A remark where training left rows out.
+fn sampled(examples: &Collected) -> Option<String> {
+    (examples.sampling.share < 1.0).then(|| {
+        format!(
+            "Training took {} of {} rows: all with an event in the 30 days before, and a share of \
+             {:.3} of the others with the weight of all. Validation has all of its rows.",
+            examples.training_tally.asked - examples.left_out,
+            examples.training_tally.asked,
+            examples.sampling.share
+        )
+    })
 }
 
 /// A remark where the existing score may know the outcome.

@@ -8,10 +8,20 @@ use crate::examples::ExampleSet;
 use crate::network::TowerTarget;
 use crate::network::head::Head;
 
-/// The examples with the weights that the options ask for.
+/// The examples with the weights that the options ask for. Their mean weight is 1.
+// Leaves of trees and the norm of gradients are bounded by sums of weights: those of a sample that
+// stands for more rows than it has would count evidence that is not there.
 pub(super) fn weighted(examples: &ExampleSet, weighting: Weighting) -> Cow<'_, ExampleSet> {
     match weighting {
-        Weighting::Rows => Cow::Borrowed(examples),
+        Weighting::Rows => {
+            let mean = examples.mean_weight();
+            if mean == 1.0 || mean <= 0.0 {
+                return Cow::Borrowed(examples);
+            }
+            let mut copy = examples.clone();
+            copy.scale_weights(1.0 / mean);
+            Cow::Owned(copy)
+        }
         Weighting::EntityQuarters => {
             let mut copy = examples.clone();
             copy.weigh_entity_quarters();
@@ -134,4 +144,35 @@ pub(super) fn labelled(head: &Head, validation: &ExampleSet) -> Vec<Labelled> {
         })
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use leadpulse_graph::EntityId;
+
+    use super::*;
+    use crate::network::head::Outcome;
+    use crate::testing::{batch_of, layout, one_set};
+
+    #[test]
+    fn weights_count_beside_each_other_and_not_by_their_scale() {
+        let layout = layout(1, &[]);
+        let batch = batch_of(&layout, &[(&[1.0], &[]), (&[2.0], &[]), (&[3.0], &[])]);
+        let mut set = one_set(&layout, &batch, |cell| {
+            let outcome = Outcome::Window(cell == 1);
+            (0, EntityId(cell as u32), 0, outcome)
+        });
+        let of = |set: &ExampleSet| -> Vec<f32> {
+            let set = weighted(set, Weighting::Rows);
+            set.examples().iter().map(|e| e.weight).collect()
+        };
+        assert!(matches!(weighted(&set, Weighting::Rows), Cow::Borrowed(_)));
+        let first = set.select(&[0]);
+        set.scale_weights(4.0);
+        let mut mixed = first;
+        set.examples()[1..].iter().for_each(|e| mixed.push(*e));
+        assert_eq!(of(&set), [1.0, 1.0, 1.0]);
+        let [one, four] = [1.0 / 3.0, 4.0 / 3.0];
+        assert_eq!(of(&mixed), [one, four, four]);
+    }
 }
