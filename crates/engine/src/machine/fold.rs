@@ -107,8 +107,7 @@ impl Machine {
         decided: &mut Decided,
         tally: &mut EpochTally,
     ) {
-        let given = self.given.clone();
-        let task = &given.tasks[item.task];
+        let task = &self.given.tasks[item.task];
         let ticks = &self.state.ticks;
         let key = (item.task, item.entity);
         let is_folded = |tracked: &Tracked| tracked.alerts.tick_ms.is_some();
