@@ -26,6 +26,7 @@ use leadpulse_policy::{Caps, WorkLists};
 use leadpulse_project::Project;
 use leadpulse_registry::FolderStore;
 use leadpulse_schema::RowBatch;
+use leadpulse_schema::units::at_or_after;
 
 use crate::deployment::scored_tasks;
 use crate::error::DeployError;
@@ -128,7 +129,7 @@ struct Stage {
 impl Stage {
     fn set(job: &Rehearsal<'_>) -> Result<Self, DeployError> {
         let mut machine = job.machine()?;
-        let live_from_ms = at_or_after(job.live_from_ms);
+        let live_from_ms = at_or_after(job.live_from_ms, TICK_MS);
         machine.live_from(live_from_ms);
         Ok(Self {
             machine,
@@ -149,7 +150,7 @@ impl Stage {
         let begin_ms = self.machine.first_tick_ms(TICK_MS).unwrap_or(i64::MIN);
         // Before the first row there is nothing to look at.
         let first_row_ms = self.replay.peek_ms().unwrap_or(until_ms);
-        let mut tick_ms = begin_ms.max(at_or_after(first_row_ms.max(0)));
+        let mut tick_ms = begin_ms.max(at_or_after(first_row_ms.max(0), TICK_MS));
         while tick_ms <= until_ms {
             self.pass(tick_ms)?;
             progress(self.rows);
@@ -231,13 +232,6 @@ impl Stage {
         };
         (records, decoded)
     }
-}
-
-/// The tick at a moment or after it.
-fn at_or_after(ms: i64) -> i64 {
-    ms.saturating_add(TICK_MS - 1)
-        .div_euclid(TICK_MS)
-        .saturating_mul(TICK_MS)
 }
 
 /// Accounts by the person whom their alerts are for.

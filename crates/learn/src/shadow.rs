@@ -7,7 +7,7 @@ use leadpulse_graph::{EntityId, Graph};
 use leadpulse_history::Files;
 use leadpulse_pql::TargetKind;
 use leadpulse_project::{Project, TaskPlan};
-use leadpulse_schema::units::AsOf;
+use leadpulse_schema::units::{AsOf, at_or_after};
 
 use crate::collect::asked;
 use crate::data_report::DataReport;
@@ -179,10 +179,7 @@ impl Shadow<'_> {
                 let mut moments = Vec::new();
                 for task in 0..self.tasks.len() {
                     let first_ms = self.first_ms(task).unwrap_or(i64::MAX);
-                    let mut at_ms = first_ms.div_euclid(every_ms).saturating_mul(every_ms);
-                    if at_ms < first_ms {
-                        at_ms = at_ms.saturating_add(every_ms);
-                    }
+                    let mut at_ms = at_or_after(first_ms, every_ms);
                     while at_ms <= last_ms {
                         moments.push((task, at_ms));
                         at_ms += every_ms;

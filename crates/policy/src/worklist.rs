@@ -1,6 +1,6 @@
 //! Work lists: how many entities they have, when they are made, and what stays off them.
 
-use leadpulse_schema::units::{DAY_MS, Span};
+use leadpulse_schema::units::{DAY_MS, Span, at_or_after};
 use serde::{Deserialize, Serialize};
 
 use crate::error::PolicyError;
@@ -115,11 +115,7 @@ impl WorkLists {
         let start_ms = span
             .saturating_mul(self.every_ms)
             .saturating_sub(self.offset_ms);
-        let past_ms = start_ms.rem_euclid(self.tick_ms);
-        match past_ms {
-            0 => start_ms,
-            past_ms => start_ms.saturating_add(self.tick_ms - past_ms),
-        }
+        at_or_after(start_ms, self.tick_ms)
     }
 }
 

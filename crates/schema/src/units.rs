@@ -16,6 +16,13 @@ pub const DAY_MS: i64 = 86_400_000;
 /// [`DAY_MS`] for arithmetic on fractions of a day.
 pub const DAY_MS_F64: f64 = DAY_MS as f64;
 
+/// The first multiple of a step at or after a moment, milliseconds. `step_ms` is positive.
+pub fn at_or_after(ms: i64, step_ms: i64) -> i64 {
+    ms.saturating_add(step_ms - 1)
+        .div_euclid(step_ms)
+        .saturating_mul(step_ms)
+}
+
 macro_rules! moment {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -10,6 +10,7 @@ use leadpulse_features::{AlertFactPlan, Scorer};
 use leadpulse_graph::{Graph, GraphOptions};
 use leadpulse_policy::{ActionTable, Caps, Policy, PolicyError, WorkLists};
 use leadpulse_records::vocabulary;
+use leadpulse_schema::units::at_or_after;
 use leadpulse_schema::{Catalog, Population, TableId, hex};
 
 use crate::encoders::OutputEncoders;
@@ -219,10 +220,7 @@ impl Deployed {
     }
     /// The tick at which something is looked at that is due at a moment, milliseconds.
     pub(super) fn revisit_ms(&self, due_ms: Option<i64>) -> Option<i64> {
-        let ticks = due_ms?
-            .saturating_add(self.tick_ms - 1)
-            .div_euclid(self.tick_ms);
-        Some(ticks.saturating_mul(self.tick_ms))
+        due_ms.map(|due_ms| at_or_after(due_ms, self.tick_ms))
     }
     /// True if work lists are made.
     pub fn makes_work_lists(&self) -> bool {

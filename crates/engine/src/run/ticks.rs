@@ -5,6 +5,8 @@
 //! read either has a later record, or is read to its end after the tick's time has passed. A
 //! record that comes after that belongs to the next tick; whatever was decided is recorded.
 
+use leadpulse_schema::units::at_or_after;
+
 use super::inbox::Inbox;
 use crate::epoch::TickClosing;
 use crate::ports::{NextOffset, Record, RecordBatch, Source};
@@ -112,10 +114,7 @@ impl Ticks {
 
     /// The tick after a moment, or at it.
     pub fn at_or_after(&self, ms: i64) -> i64 {
-        let step = self.step_ms;
-        ms.saturating_add(step - 1)
-            .div_euclid(step)
-            .saturating_mul(step)
+        at_or_after(ms, self.step_ms)
     }
 
     /// The last tick before a moment.
