@@ -61,13 +61,13 @@ pub struct ComparedValue {
 /// of all groups of its kind, logits. 50 is neither for nor against.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubScores {
-    /// Who the entity is: fields and attributes.
+    /// Fields and attributes of the entity.
     pub fit: f64,
-    /// What it and its people do: events.
+    /// Events of the entity and its people.
     pub behaviour: f64,
-    /// Whom it is connected with: peers, references, people who moved.
+    /// Peers, references, people who moved.
     pub relations: f64,
-    /// When: ages, silence, season, stages of deals.
+    /// Ages, silence, season, stages of deals.
     pub timing: f64,
 }
 

@@ -1,4 +1,4 @@
-//! What people say about alerts: decisions about entities, and answers to alerts.
+//! Words of people about alerts: decisions about entities, and answers to alerts.
 //!
 //! Both come as rows of tables with a role of their own. The graph passes over them, so no score
 //! depends on them. They are a function of the set of rows, and a restart applies the rows again.

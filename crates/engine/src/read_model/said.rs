@@ -1,4 +1,4 @@
-//! What people said about alerts, as queries see it.
+//! Words of people about alerts, as queries see them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -131,7 +131,7 @@ pub struct SaidView {
     pub verdicts: Option<VerdictsView>,
 }
 
-/// What people said, as it was last published.
+/// Words of people, as they were last published.
 #[derive(Debug, Default)]
 pub(super) struct SaidShown {
     /// Number that changes whenever the content does.

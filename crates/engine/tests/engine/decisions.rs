@@ -18,7 +18,7 @@ const HOUR_MS: i64 = 3_600_000;
 #[derive(Clone)]
 pub struct DecisionRow {
     pub id: String,
-    /// Its time and its place in the log.
+    /// Time and place in the log.
     pub said: (i64, u32, i64),
     /// Table and key of the subject with the decision; `None` for a deletion.
     pub word: Option<((TableId, String), AccountOverride, bool)>,

@@ -92,7 +92,7 @@ impl Market {
         }
     }
 
-    /// What a person says: mostly a decision, sometimes one that is taken back, repeated, late,
+    /// A word of a person: mostly a decision, sometimes one that is taken back, repeated, late,
     /// ahead of the clock, or of no known word.
     fn person(&mut self, rig: &Rig) {
         let partition = rig.partition_of("overrides");

@@ -1,4 +1,4 @@
-//! What changed between two moments of a scene.
+//! Changes between two moments of a scene.
 
 use leadpulse_features::{Direction, EvidenceValue, PastValues, account_values, changes, stopped};
 use leadpulse_graph::Tracking;

@@ -1,4 +1,4 @@
-//! What people said beside scores and alerts, and `/api/v1/feedback`.
+//! Words of people beside scores and alerts, and `/api/v1/feedback`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
