@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use leadpulse_engine::ports::{
     Clock, CommittedEpoch, InputPartition, LogEnd, LogStep, NextOffset, Nonce, Output, OutputLog,
-    OutputRecord, PollLimit, PortCause, PortError, RecordBatch, SealedEpoch, Sink, Source,
+    OutputPositions, OutputRecord, PollLimit, PortCause, PortError, RecordBatch, SealedEpoch, Sink,
+    Source,
 };
 use leadpulse_engine::{HEADER_REASON, HEADER_VALUE_BYTES, Reason, dead_letter};
 use leadpulse_kafka::{
@@ -332,7 +333,7 @@ fn the_epoch_log_is_read_in_order() {
     let (mut sink, mut log) = (on.sink(), KafkaOutputLog::new(&on.options, &on.metrics));
     let mut read = |expected: usize| {
         let (mut values, deadline) = (Vec::new(), Instant::now() + PATIENCE);
-        log.rewind().unwrap();
+        log.rewind(0).unwrap();
         loop {
             match log.next(Duration::from_millis(100)).unwrap() {
                 LogStep::Record(value) => values.push(String::from_utf8(value).unwrap()),
@@ -393,7 +394,7 @@ fn the_epoch_log_is_read_in_order() {
     .unwrap();
     assert_eq!(read_back, [refused], "with key, headers and timestamp");
     let stop = log
-        .latest(Output::Scores, &mut |_, _| {
+        .latest(Output::Scores, &OutputPositions::default(), &mut |_, _| {
             Err(PortError::fatal(PortCause::Stopped, "enough"))
         })
         .unwrap_err();

@@ -122,6 +122,21 @@ fn a_process_under_load_survives_kills_at_any_time() {
     }
 }
 
+/// As [`a_process_under_load_survives_kills_at_any_time`], with a stored state: a start goes on from
+/// the last epoch that was stored.
+#[test]
+fn a_process_with_a_stored_state_survives_kills_at_any_time() {
+    let _alone = alone();
+    let kills = kills_wanted().unwrap_or(KILLS_UNDER_LOAD);
+    let dir = tempfile::tempdir().expect("a folder for the state");
+    if let Some(mut load) = Load::of_the_last_third("killed-with-store", time_for(kills)) {
+        let state = dir.path().join("state");
+        load.scenario.set("STORE__DIR", &state.to_string_lossy());
+        survives_kills_under_load(load, kills, rand::random());
+        assert!(state.join("keyspaces").is_dir(), "no state was stored");
+    }
+}
+
 #[test]
 fn a_market_survives_kills() {
     let _alone = alone();

@@ -18,6 +18,7 @@ use leadpulse_schema::{
     TimeOption,
 };
 use leadpulse_server::ServerOptions;
+use leadpulse_store::StoreOptions;
 
 /// A source of one table's rows: a topic, files or both.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -129,6 +130,8 @@ pub struct Config {
     pub kafka: KafkaOptions,
     /// A schema registry; `None` takes writer schemas from the schemas folder.
     pub registry: Option<RegistryOptions>,
+    /// Where the worker's state is kept between two starts.
+    pub store: StoreOptions,
     /// Listener and limits of the HTTP API.
     pub server: ServerOptions,
 }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use prometheus::Registry;
 
 use leadpulse_engine::explain::explain_queue;
-use leadpulse_engine::ports::{Attendant, Clock, Output, Sink, Source};
+use leadpulse_engine::ports::{Attendant, Clock, Output, Sink, Source, StateStore};
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
     Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, RunError, RunSummary,
@@ -25,6 +25,7 @@ use leadpulse_model::Bundle;
 use leadpulse_project::Project;
 use leadpulse_registry::RegistryMetrics;
 use leadpulse_server::{Handle, ServerOptions, SimulatorDesk, serve};
+use leadpulse_store::{FolderStore, StoreMetrics};
 
 use crate::clock::SystemClock;
 use crate::error::DeployError;
@@ -98,6 +99,7 @@ impl Assembly<'_> {
         let metrics = Metrics::new(&registry)?;
         let kafka_metrics = KafkaMetrics::register(&registry)?;
         let schema_metrics = RegistryMetrics::register(&registry)?;
+        let store_metrics = StoreMetrics::register(&registry)?;
         let read_model = Arc::new(ReadModel::new());
         let tasks = scored_tasks(self.loaded, self.project, &*self.scorer)?;
         let (desk, requests) = explain_queue(EXPLANATIONS_WAITING);
@@ -130,6 +132,7 @@ impl Assembly<'_> {
             outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)),
             schemas,
             clock: connected.clock,
+            store: self.store(cluster, &store_metrics),
         };
         let engine = Engine::new(
             config.engine.clone(),
@@ -152,6 +155,21 @@ impl Assembly<'_> {
             read_model,
             _watch: connected.watch,
         })
+    }
+
+    /// The store of the worker's state, if the configuration names a folder.
+    // The mock's topics end with the process, so its state would be of no use.
+    fn store(&self, cluster: Cluster, metrics: &Arc<StoreMetrics>) -> Option<Box<dyn StateStore>> {
+        let options = &self.loaded.config.store;
+        let dir = self
+            .loaded
+            .store_dir()
+            .filter(|_| cluster == Cluster::Real)?;
+        Some(Box::new(FolderStore::new(
+            &dir,
+            options.queue_bytes,
+            metrics,
+        )))
     }
 
     /// An engine for audits only: it reads a deployment's topics and takes nothing over.
@@ -180,6 +198,7 @@ impl Assembly<'_> {
             outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)),
             schemas,
             clock: Arc::new(SystemClock),
+            store: None,
         };
         Ok(Engine::new(
             config.engine.clone(),

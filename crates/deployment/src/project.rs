@@ -17,6 +17,12 @@ use crate::config_error::ConfigError;
 use crate::loaded::Loaded;
 
 impl Loaded {
+    /// The folder of the stored state, relative to the file; `None` where none is kept.
+    pub fn store_dir(&self) -> Option<PathBuf> {
+        let base = self.path.parent().unwrap_or(Path::new("."));
+        self.config.store.dir.as_ref().map(|dir| base.join(dir))
+    }
+
     /// The schemas folder, `schemas` beside the file by default.
     pub fn schemas_dir(&self) -> PathBuf {
         let base = self.path.parent().unwrap_or(Path::new("."));

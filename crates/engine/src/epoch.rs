@@ -27,6 +27,9 @@ pub const LAYOUT_VERSION: i32 = 1;
 /// to it. So every record of the epochs topic is
 /// an epoch record: whoever reads the topic by one schema can.
 pub const LAYOUT_SECTION: &str = "layout";
+/// Section of the first epoch of a process that went on from the stored state of the epoch before:
+/// nothing waits that did not wait then.
+pub const RESUMED_SECTION: &str = "resumed";
 
 /// The offsets an epoch took from one partition: `start..end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -30,8 +30,9 @@ pub use encoders::OutputEncoders;
 pub use epoch::{
     ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord, EpochTally,
     EpochViews, LAYOUT_SECTION, LayoutPartition, Notice, OutcomeCounts, PartitionInterval,
-    PartitionLayout, ReasonCount, ScriptRecord, Sealed, TickClosing,
+    PartitionLayout, RESUMED_SECTION, ReasonCount, ScriptRecord, Sealed, TickClosing,
 };
+pub use leadpulse_graph::{PieceError, Pieces};
 pub use leadpulse_records::{
     Alert, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
     HEADER_KEY_BYTES, HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION,
@@ -41,7 +42,8 @@ pub use leadpulse_records::{
 };
 pub use machine::{
     AsOfRule, Cut, CutTicks, Deployed, Machine, MachineError, MachineParts, Readings, STATE_FORMAT,
-    StateError, SwapError, Task, TickState, Unmatched, WorkerState, outcome_in_words,
+    StateError, StateReader, StateShape, SwapError, Task, TickState, Unmatched, WorkerState,
+    outcome_in_words,
 };
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};

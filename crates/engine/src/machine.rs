@@ -28,6 +28,7 @@ mod said;
 mod score;
 mod seal;
 mod state;
+mod store;
 mod stored;
 mod swap;
 mod ticks;
@@ -39,11 +40,11 @@ use notices::kept_letters;
 use ticks::Folding;
 
 pub use admit::outcome_in_words;
-pub use deployed::{Deployed, MachineError, MachineParts, Task};
+pub use deployed::{Deployed, MachineError, MachineParts, StateShape, Task};
 pub use restore::Unmatched;
 pub(crate) use said::SaidKind;
 pub use state::WorkerState;
-pub use stored::{STATE_FORMAT, StateError};
+pub use stored::{STATE_FORMAT, StateError, StateReader};
 pub use swap::SwapError;
 pub use ticks::{CutTicks, TickState};
 

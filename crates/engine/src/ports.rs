@@ -13,9 +13,13 @@ use serde::{Deserialize, Serialize};
 use leadpulse_schema::{SchemaRef, TableId, WriterSchema};
 
 mod failure;
+mod store;
 
 pub use failure::{PortCause, PortError, PortFailure, ScriptFault};
 pub use leadpulse_records::{Output, OutputRecord};
+pub use store::{
+    EachPiece, OutputPositions, StateStore, StoreError, StoreHead, StoreStatus, StoredChange,
+};
 
 /// A partition of the engine's input; its index in [`Source::partitions`] is the `partition` of
 /// every record and position.
@@ -343,6 +347,10 @@ pub trait Sink: Send {
     /// fenced, or the
     /// committed epoch is neither this one nor the one before.
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError>;
+    /// Where the outputs of epochs after the last committed one begin, as far as is known.
+    fn written(&self) -> OutputPositions {
+        OutputPositions::default()
+    }
 }
 
 /// One step of reading the epochs topic.
@@ -365,13 +373,21 @@ pub type EachRecord<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), PortErro
 /// The committed outputs, read back at a start. Nothing here holds more than a bounded part of a
 /// topic in memory.
 pub trait OutputLog: Send {
-    /// Goes back to the oldest record of the epochs topic, and notes where the topic ends now.
-    fn rewind(&mut self) -> Result<(), PortError>;
+    /// Goes back to the oldest record of the epochs topic from an offset on, and notes where the
+    /// topic ends now.
+    fn rewind(&mut self, from: i64) -> Result<(), PortError>;
+    /// The offset behind the last record that [`Self::next`] gave.
+    fn position(&self) -> i64;
     /// The next record of the epochs topic, in order, waiting up to `wait`.
     fn next(&mut self, wait: Duration) -> Result<LogStep, PortError>;
-    /// Calls `each` with every committed record of a compacted output; of one key, the newest
-    /// comes last.
-    fn latest(&mut self, output: Output, each: &mut EachRecord<'_>) -> Result<(), PortError>;
+    /// Calls `each` with every committed record of a compacted output from these positions on; of
+    /// one key, the newest comes last.
+    fn latest(
+        &mut self,
+        output: Output,
+        from: &OutputPositions,
+        each: &mut EachRecord<'_>,
+    ) -> Result<(), PortError>;
     /// Calls `each` with about the `count` newest committed records of an output, or all if there
     /// are fewer.
     fn newest(

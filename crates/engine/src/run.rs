@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::options::EngineOptions;
 use crate::ports::{
     Attendant, Clock, InputPartition, NextOffset, OutputLog, PortError, SchemaStore, Sink, Source,
+    StateStore,
 };
 use crate::read_model::{Phase, ReadModel};
 
@@ -32,6 +33,7 @@ mod growth;
 mod inbox;
 mod notices;
 mod restore;
+mod stored;
 mod ticks;
 
 /// Wait of a poll while nothing arrives. The loop beats at least this often.
@@ -118,6 +120,9 @@ pub struct Ports {
     pub schemas: Arc<dyn SchemaStore>,
     /// Wall clock, monotonic clock and waiting.
     pub clock: Arc<dyn Clock>,
+    /// The state of this worker outside of the process; `None` for a worker that applies all rows
+    /// at a start.
+    pub store: Option<Box<dyn StateStore>>,
 }
 
 /// The engine's attendant: reports long waits to the read model, and ends them at the stop signal.
@@ -196,13 +201,14 @@ pub struct Engine {
     taken: u64,
     gauges: gauge::Gauges,
     notices: notices::NoticeLog,
+    stored: stored::Stored,
 }
 
 impl Engine {
     /// Builds a worker before its start. `options` are validated.
     pub fn new(
         options: EngineOptions,
-        ports: Ports,
+        mut ports: Ports,
         machine: Machine,
         encoders: Arc<OutputEncoders>,
         read_model: Arc<ReadModel>,
@@ -217,6 +223,7 @@ impl Engine {
             .map(|p| (p.topic.clone(), p.tables.clone()))
             .collect();
         topics.dedup();
+        let store = ports.store.take();
         Self {
             ticks: Ticks::new(options.tick_ms as i64),
             clock: GuardedClock::new(ports.clock.clone()),
@@ -249,6 +256,7 @@ impl Engine {
             taken: 0,
             gauges: gauge::Gauges::default(),
             notices: notices::NoticeLog::default(),
+            stored: stored::Stored::new(store),
         }
     }
 
@@ -299,6 +307,7 @@ impl Engine {
             outcome => outcome,
         };
         self.notices.end();
+        self.end_storing();
         let status = self.status(
             Phase::Stopped,
             outcome.as_ref().err().map(ToString::to_string),

@@ -28,6 +28,19 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// A chain that goes on after an epoch of a stored state.
+    pub fn after(
+        layout: PartitionLayout,
+        last: Box<EpochRecord>,
+        closed_tick_ms: Option<i64>,
+    ) -> Self {
+        Self {
+            layout,
+            last: Some(last),
+            closed_tick_ms,
+        }
+    }
+
     /// The layout of the newest record.
     pub fn layout(&self) -> &PartitionLayout {
         &self.layout

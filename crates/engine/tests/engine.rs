@@ -14,6 +14,7 @@ mod engine {
     mod exactly_once;
     mod explanations;
     mod market;
+    mod memory_store;
     mod moves;
     mod restart;
     mod rig;

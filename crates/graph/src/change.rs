@@ -5,14 +5,15 @@
 //! engine ([`dirty`]). Where many become dirty at once, [`sharing`] says when each is taken. The
 //! tracker reads cells and never changes one.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::DayWindow;
 
 use crate::ids::CellRef;
+use crate::pieces::{KeptList, Part, PieceError, Pieces, Which, read_value};
 
 pub(crate) mod boards;
 mod dirty;
@@ -58,6 +59,21 @@ struct TrackedCell {
     place: u32,
 }
 
+impl TrackedCell {
+    /// Whether the cell may wait, and does.
+    fn waits(&self) -> bool {
+        self.is_stale || self.is_moved
+    }
+
+    /// Ends the wait. Returns whether the cell waited.
+    fn end_wait(&mut self) -> bool {
+        let waited = self.waits();
+        self.is_stale = false;
+        self.is_moved = false;
+        waited
+    }
+}
+
 impl Default for TrackedCell {
     fn default() -> Self {
         Self {
@@ -74,33 +90,61 @@ impl Default for TrackedCell {
     }
 }
 
+/// The cells to look at at one moment.
+#[derive(Clone, Debug, Default)]
+struct TimerSlot {
+    /// Indices of cells; some may have another deadline by now, or stand twice.
+    indices: Vec<u32>,
+    /// The number of cells with this deadline. A slot of none is dropped: nothing is due then.
+    cells: usize,
+}
+
 /// The tracked cells of one shard, by index.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 struct TrackedShard {
-    cells: Vec<TrackedCell>,
+    cells: KeptList<TrackedCell>,
     /// Indices of cells with a reason, each once.
     dirty: Vec<u32>,
-    /// Time on the grid → indices of cells to look at then.
-    timers: BTreeMap<i64, Vec<u32>>,
+    /// Time on the grid → cells to look at then.
+    timers: BTreeMap<i64, TimerSlot>,
 }
 
 impl TrackedShard {
+    /// Gives a cell another deadline.
+    fn set_deadline(&mut self, index: u32, deadline_ms: i64) {
+        let before_ms = self.cells[index as usize].deadline_ms;
+        if before_ms == deadline_ms {
+            return;
+        }
+        self.leave_slot(before_ms);
+        self.cells.at_mut(index as usize).deadline_ms = deadline_ms;
+        if deadline_ms != i64::MAX {
+            let slot = self.timers.entry(deadline_ms).or_default();
+            slot.indices.push(index);
+            slot.cells += 1;
+        }
+    }
+
+    /// Notes that one cell less has a deadline.
+    fn leave_slot(&mut self, deadline_ms: i64) {
+        // Without a slot the deadline has passed.
+        if let Entry::Occupied(mut slot) = self.timers.entry(deadline_ms) {
+            slot.get_mut().cells -= 1;
+            if slot.get().cells == 0 {
+                slot.remove();
+            }
+        }
+    }
+
     fn mark(&mut self, index: u32, reason: Reasons) {
-        let cell = &mut self.cells[index as usize];
-        if cell.reasons.is_empty() {
+        let reasons = self.cells[index as usize].reasons;
+        if reasons.is_empty() {
             self.dirty.push(index);
         }
-        cell.reasons = cell.reasons.with(reason);
+        if !reasons.contains(reason) {
+            self.cells.at_mut(index as usize).reasons = reasons.with(reason);
+        }
     }
-}
-
-/// The stored state of a tracker.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct StoredTracker<'a> {
-    shards: Cow<'a, [TrackedShard]>,
-    soft: Cow<'a, [CellRef]>,
-    soft_is_ordered: bool,
-    is_replaying: bool,
 }
 
 /// All that is known of changes since each cell's last score.
@@ -110,8 +154,11 @@ pub(crate) struct Tracker {
     /// Windows of all populations: a day that leaves one may move an entity out of its population.
     windows: Vec<DayWindow>,
     shards: Vec<TrackedShard>,
-    /// Soft-dirty cells; once in order, the one nearest to a threshold is last.
+    /// Soft-dirty cells; once in order, the one nearest to a threshold is last. Some may have been
+    /// scored since, and wait no more.
     soft: Vec<CellRef>,
+    /// The number of cells that wait, where they wait by budget.
+    waiting: usize,
     soft_is_ordered: bool,
     /// True while rows of the past are applied again: nothing is scored before a restart.
     is_replaying: bool,
@@ -137,61 +184,48 @@ impl Tracker {
             sharing,
             shards: (0..shards).map(|_| TrackedShard::default()).collect(),
             soft: Vec::new(),
+            waiting: 0,
             soft_is_ordered: true,
             is_replaying: false,
         }
     }
 
-    /// The tracker as stored state, without what is given: the windows, and that changes are
-    /// tracked.
-    pub fn stored(&self) -> StoredTracker<'_> {
-        StoredTracker {
-            shards: Cow::Borrowed(&self.shards),
-            soft: Cow::Borrowed(&self.soft),
-            soft_is_ordered: self.soft_is_ordered,
-            is_replaying: self.is_replaying,
-        }
+    /// Whether rows of the past are applied again.
+    pub fn is_replaying(&self) -> bool {
+        self.is_replaying
     }
 
-    /// A tracker that goes on from stored state.
-    pub fn restored(
-        tracking: Tracking,
-        windows: Vec<DayWindow>,
-        sharing: Sharing,
-        stored: StoredTracker<'_>,
-    ) -> Self {
-        Self {
-            tracking,
-            windows,
-            sharing,
-            shards: stored.shards.into_owned(),
-            soft: stored.soft.into_owned(),
-            soft_is_ordered: stored.soft_is_ordered,
-            is_replaying: stored.is_replaying,
+    /// Lists dirty and waiting cells, and timers, again, after cells were read from stored state.
+    /// Timers up to `fired_ms` have fired: cells without nodes keep such deadlines.
+    pub fn index(&mut self, fired_ms: i64) {
+        let waits_by_budget = self.sharing == Sharing::Budget;
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            for (index, cell) in shard.cells.iter().enumerate() {
+                if !cell.reasons.is_empty() {
+                    shard.dirty.push(index as u32);
+                } else if waits_by_budget && cell.waits() {
+                    self.soft.push(CellRef::at(number, index));
+                }
+                self.waiting += usize::from(waits_by_budget && cell.waits());
+                if cell.deadline_ms > fired_ms && cell.deadline_ms != i64::MAX {
+                    let slot = shard.timers.entry(cell.deadline_ms).or_default();
+                    slot.indices.push(index as u32);
+                    slot.cells += 1;
+                }
+            }
         }
+        self.soft_is_ordered = false;
     }
 
     /// Whether every cell of the graph is tracked, and no other: `cells` has their number by
     /// shard.
     pub fn tracks(&self, cells: impl ExactSizeIterator<Item = usize>) -> bool {
-        let is_cell = |shard: usize, index: u32| {
-            let of = self.shards.get(shard);
-            of.is_some_and(|of| (index as usize) < of.cells.len())
-        };
-        let listed = self.shards.iter().enumerate().all(|(number, shard)| {
-            let timed = shard.timers.values().flatten();
-            let mut all = shard.dirty.iter().chain(timed);
-            all.all(|index| is_cell(number, *index))
-        });
-        let mut soft = self.soft.iter();
         self.shards.len() == cells.len()
             && self
                 .shards
                 .iter()
                 .zip(cells)
                 .all(|(s, n)| s.cells.len() == n)
-            && listed
-            && soft.all(|at| is_cell(at.shard as usize, at.index))
     }
 
     pub fn tracking(&self) -> Tracking {
@@ -203,7 +237,9 @@ impl Tracker {
     }
 
     fn cell_mut(&mut self, at: CellRef) -> &mut TrackedCell {
-        &mut self.shards[at.shard as usize].cells[at.index as usize]
+        self.shards[at.shard as usize]
+            .cells
+            .at_mut(at.index as usize)
     }
 
     /// Whether the listed cells are those with a reason, each once.
@@ -220,5 +256,36 @@ impl Tracker {
     /// Whether a cell is dirty.
     pub fn is_dirty(&self, at: CellRef) -> bool {
         !self.cell(at).reasons.is_empty()
+    }
+}
+
+/// A cell's piece has the numbers of its shard and of the cell as its key.
+impl Part for Tracker {
+    fn note(&mut self) {
+        self.shards.iter_mut().for_each(|shard| shard.cells.start());
+    }
+    fn write(&self, which: Which, area: u8, pieces: &mut Pieces) {
+        for (number, shard) in (0_u16..).zip(&self.shards) {
+            for at in shard.cells.places(which) {
+                let key = |out: &mut Vec<u8>| {
+                    out.extend(number.to_be_bytes());
+                    out.extend(at.to_be_bytes());
+                };
+                pieces.put(area, key, &shard.cells[at as usize]);
+            }
+        }
+    }
+    fn forget(&mut self) {
+        let shards = self.shards.iter_mut();
+        shards.for_each(|shard| shard.cells.forget_noted());
+    }
+    fn read(&mut self, area: u8, key: &[u8], value: &[u8]) -> Result<(), PieceError> {
+        let (number, at) = key.split_first_chunk().ok_or(PieceError::Key)?;
+        let at = u32::from_be_bytes(at.try_into().map_err(|_| PieceError::Key)?);
+        let shard = self
+            .shards
+            .get_mut(usize::from(u16::from_be_bytes(*number)));
+        let cell = read_value(area, value)?;
+        shard.ok_or(PieceError::Key)?.cells.restore(at, cell)
     }
 }

@@ -355,7 +355,7 @@ impl Graph {
         }
     }
 
-    /// The time of the first timer, milliseconds; a later deadline may have overtaken it.
+    /// The time of the first deadline, milliseconds.
     pub fn next_timer_ms(&self) -> Option<i64> {
         self.tracker.next_timer_ms()
     }

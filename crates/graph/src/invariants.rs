@@ -271,7 +271,7 @@ fn provisional_cells_belong_to_domains(parts: &GraphParts<'_>, (): ()) -> bool {
 /// Every hub counts the cells whose published contribution names it.
 fn hubs_count_their_cells(parts: &GraphParts<'_>, (): ()) -> bool {
     let mut counts: FxHashMap<EntityId, u32> = FxHashMap::default();
-    for cell in parts.cells.shards.iter().flat_map(|shard| &shard.cells) {
+    for cell in parts.cells.shards.iter().flat_map(|shard| shard.cells()) {
         let hubs = cell
             .frozen()
             .map_or_else(|| cell.hubs(), |c| c.hubs.clone());
@@ -289,7 +289,7 @@ fn free_cells_are_empty_and_listed_once(parts: &GraphParts<'_>, (): ()) -> bool 
     let shards = parts.cells.shards.iter().enumerate();
     shards.into_iter().all(|(number, shard)| {
         let mut seen = FxHashSet::default();
-        shard.free.iter().all(|index| {
+        shard.book.free.iter().all(|index| {
             let at = CellRef::at(number, *index as usize);
             seen.insert(*index)
                 && parts.cells.get(at).nodes.is_empty()

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::{CellRef, EntityId};
+use crate::pieces::KeptMap;
 use crate::who::directory::NodePlace;
 
 pub(crate) mod cell;
@@ -34,7 +34,7 @@ pub(crate) struct Cells {
     pub shared: Arc<StateRules>,
     pub shards: Vec<Shard>,
     /// The cells of domains that lead to no root.
-    pub provisional: FxHashMap<EntityId, CellRef>,
+    pub provisional: KeptMap<EntityId, CellRef>,
 }
 
 impl Cells {
@@ -43,19 +43,19 @@ impl Cells {
         let shards = (0..shared.options.shards).map(|_| Shard::default());
         Self {
             shards: shards.collect(),
-            provisional: FxHashMap::default(),
+            provisional: KeptMap::default(),
             shared,
         }
     }
 
     pub fn get(&self, at: CellRef) -> &Cell {
-        &self.shards[at.shard as usize].cells[at.index as usize]
+        &self.shards[at.shard as usize].cells()[at.index as usize]
     }
 
     /// Cells that contain a node, by shard and index.
     pub fn occupied(&self) -> impl Iterator<Item = (CellRef, &Cell)> {
         self.shards.iter().enumerate().flat_map(|(shard, s)| {
-            let cells = s.cells.iter().enumerate();
+            let cells = s.cells().iter().enumerate();
             cells
                 .filter(|(_, cell)| !cell.nodes.is_empty())
                 .map(move |(index, cell)| (CellRef::at(shard, index), cell))
@@ -68,20 +68,35 @@ impl Cells {
 
     /// A node about to change: the contribution of its cell to hubs is kept first.
     pub fn node_mut(&mut self, place: NodePlace) -> &mut Node {
-        &mut self.cell_mut(place.cell).nodes[place.node as usize]
+        self.freeze(place.cell);
+        self.node_unseen(place)
     }
 
     /// A node about to change in nothing that can be read.
     pub fn node_unseen(&mut self, place: NodePlace) -> &mut Node {
-        let cells = &mut self.shards[place.cell.shard as usize].cells;
-        &mut cells[place.cell.index as usize].nodes[place.node as usize]
+        self.shards[place.cell.shard as usize].node_mut(place.cell.index, place.node)
     }
 
-    /// A cell about to change: its contribution to hubs is kept first.
-    pub fn cell_mut(&mut self, at: CellRef) -> &mut Cell {
-        let shard = &mut self.shards[at.shard as usize];
-        shard.freeze(at.index, &self.shared);
-        &mut shard.cells[at.index as usize]
+    /// Puts a node into a cell. Returns its place.
+    pub fn put(&mut self, cell: CellRef, node: Node) -> NodePlace {
+        self.freeze(cell);
+        let place = NodePlace {
+            cell,
+            node: self.get(cell).nodes.len() as u32,
+        };
+        self.shards[cell.shard as usize].put(cell.index, node);
+        place
+    }
+
+    /// Takes a node out of its cell; the last one gets its place.
+    pub fn take(&mut self, place: NodePlace) -> Node {
+        self.freeze(place.cell);
+        self.shards[place.cell.shard as usize].take(place.cell.index, place.node)
+    }
+
+    /// Keeps the contribution of a cell to hubs: the cell is about to change.
+    fn freeze(&mut self, at: CellRef) {
+        self.shards[at.shard as usize].freeze(at.index, &self.shared);
     }
 
     /// Opens an empty cell for an anchor, in the shard of the hash of its key.

@@ -1,141 +1,187 @@
-//! The whole state of a graph as one value that can be written and read.
+//! The state of a graph in pieces: all of them, or those that changed since the last time.
 //!
 //! Stored is what rows and time made: keys, links, cells with their rows and sums, hubs,
-//! fingerprints, marks and timers. Not stored is what is given (catalog, options, windows) and what
-//! follows from the rest (the places of nodes, the index of keys). A graph that is read back goes
-//! on as the written one would have, byte for byte: lists keep their order wherever later steps
-//! follow it.
+//! fingerprints, marks and deadlines. Not stored is what is given (catalog, options, windows) and
+//! what follows from the rest (the places of nodes, the index of keys, lists of dirty cells). A
+//! graph that is read back goes on as the written one would have: lists keep their order wherever
+//! later steps follow it.
 //!
-//! Decision: docs/decisions/0030-state-as-bytes.md
+//! The pieces of a cell have its shard, its index and the place of the node as their key, so that
+//! an event of an account with very many people writes one node.
+//!
+//! Decision: docs/decisions/0068-state-in-pieces.md
 
-use std::borrow::Cow;
-use std::sync::Arc;
-
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use leadpulse_schema::{Catalog, DayWindow};
-
-use crate::apply::bursts::Bursts;
-use crate::apply::gate::Gate;
-use crate::apply::newest::NewestVersions;
-use crate::apply::staff::Staff;
-use crate::change::sharing::{DUE_BY_DEFAULT, Sharing};
-use crate::change::{StoredTracker, Tracker, Tracking};
-use crate::encoding::{StoredGraphError, sorted};
+use crate::encoding::StoredGraphError;
 use crate::graph::Graph;
 use crate::ids::{CellRef, EntityId};
-use crate::options::GraphOptions;
-use crate::state::cell::Cell;
-use crate::state::hubs::Hubs;
-use crate::state::shard::Shard;
+use crate::pieces::{Part, PieceError, Pieces, Which, read_value};
+use crate::state::shard::{BOOKS, CELLS};
 use crate::state::sources::SourceTimes;
-use crate::who::directory::{Directory, DirectoryEntry, NodePlace};
-use crate::who::edges::Incoming;
-use crate::who::identity::Identity;
-use crate::who::matching::Matching;
+use crate::who::directory::NodePlace;
 
-/// The state of a graph, borrowed from it or read from bytes. The order of the fields is the
-/// format: whoever stores it keeps the number of the format, and raises it when a field of any
-/// stored type changes.
+/// Areas of a graph are numbered below this one; others are free for who stores the graph beside
+/// more.
+pub const GRAPH_AREAS: u8 = 64;
+
+/// Area of the frame.
+const FRAME: u8 = 1;
+/// The moment of a graph, and what follows from it.
 #[derive(Serialize, Deserialize)]
-pub struct StoredGraph<'a> {
-    entities: Cow<'a, [DirectoryEntry]>,
-    identity: Cow<'a, Identity>,
-    matching: Cow<'a, Matching>,
-    incoming: Cow<'a, Incoming>,
-    shards: Cow<'a, [Shard]>,
-    #[serde(serialize_with = "sorted_provisional")]
-    provisional: Cow<'a, FxHashMap<EntityId, CellRef>>,
-    hubs: Cow<'a, Hubs>,
-    sources: Cow<'a, SourceTimes>,
-    gate: Cow<'a, Gate>,
-    newest: Cow<'a, NewestVersions>,
-    bursts: Cow<'a, Bursts>,
-    staff: Cow<'a, Staff>,
-    tracker: StoredTracker<'a>,
-    due: StoredTracker<'a>,
+struct GraphFrame {
     as_of_ms: i64,
     fired_ms: i64,
     board: i64,
     is_behind_board: bool,
+    sources: SourceTimes,
+    /// Whether rows of the past are applied again.
+    is_replaying: bool,
 }
 
-fn sorted_provisional<S: serde::Serializer>(
-    provisional: &FxHashMap<EntityId, CellRef>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    sorted(provisional, serializer)
+/// The parts of a graph by the number of their area, which a format never uses for another.
+macro_rules! parts {
+    ($graph:expr $(, $mutable:tt)?) => {{
+        let entities = &$($mutable)? $graph.entities;
+        let (matching, bursts) = (&$($mutable)? entities.matching, &$($mutable)? $graph.bursts);
+        let parts: [(u8, &$($mutable)? dyn Part); 25] = [
+            (2, &$($mutable)? entities.directory.entries),
+            (3, &$($mutable)? entities.identity.links),
+            (4, &$($mutable)? entities.identity.groups),
+            (5, &$($mutable)? matching.named),
+            (6, &$($mutable)? matching.claims),
+            (7, &$($mutable)? matching.seekers),
+            (8, &$($mutable)? matching.parents),
+            (9, &$($mutable)? matching.children),
+            (10, &$($mutable)? entities.incoming.by_target),
+            (13, &$($mutable)? $graph.cells.provisional),
+            (14, &$($mutable)? $graph.hubs.sums),
+            (15, &$($mutable)? $graph.hubs.landmark),
+            (16, &$($mutable)? $graph.gate.seen),
+            (17, &$($mutable)? $graph.gate.events.known),
+            (18, &$($mutable)? $graph.gate.retractions.known),
+            (19, &$($mutable)? $graph.newest.entities),
+            (20, &$($mutable)? $graph.newest.hubs),
+            (21, &$($mutable)? $graph.staff.tables),
+            (22, &$($mutable)? bursts.open),
+            (23, &$($mutable)? bursts.domains),
+            (24, &$($mutable)? bursts.ignored),
+            (25, &$($mutable)? bursts.closed),
+            (26, &$($mutable)? $graph.tracker),
+            (27, &$($mutable)? $graph.due),
+            (CELLS, &$($mutable)? $graph.cells.shards),
+        ];
+        parts
+    }};
 }
 
 impl Graph {
-    /// The state of the graph, to be written.
-    pub fn stored(&self) -> StoredGraph<'_> {
-        StoredGraph {
-            entities: Cow::Borrowed(self.entities.directory.entries()),
-            identity: Cow::Borrowed(&self.entities.identity),
-            matching: Cow::Borrowed(&self.entities.matching),
-            incoming: Cow::Borrowed(&self.entities.incoming),
-            shards: Cow::Borrowed(&self.cells.shards),
-            provisional: Cow::Borrowed(&self.cells.provisional),
-            hubs: Cow::Borrowed(&self.hubs),
-            sources: Cow::Borrowed(&self.sources),
-            gate: Cow::Borrowed(&self.gate),
-            newest: Cow::Borrowed(&self.newest),
-            bursts: Cow::Borrowed(&self.bursts),
-            staff: Cow::Borrowed(&self.staff),
-            tracker: self.tracker.stored(),
-            due: self.due.stored(),
+    /// Notes changes from now on, for [`Self::write_pieces`] of those that changed. To be called
+    /// before the first row, or after a whole state was read.
+    pub fn note_changes(&mut self) {
+        for (_, part) in parts!(self, mut) {
+            part.note();
+        }
+    }
+
+    /// Writes pieces of the state: all, ascending by area, or those that changed since
+    /// [`Self::forget_changes`].
+    pub fn write_pieces(&self, which: Which, pieces: &mut Pieces) {
+        pieces.put(FRAME, |_| {}, &self.frame());
+        for (area, part) in parts!(self) {
+            part.write(which, area, pieces);
+        }
+    }
+
+    /// As [`Self::write_pieces`] of all, in portions: one for each part, and one for each shard of
+    /// cells. The whole state need not be there twice.
+    pub fn write_portions<E>(
+        &self,
+        each: &mut dyn FnMut(Pieces) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut first = Pieces::default();
+        first.put(FRAME, |_| {}, &self.frame());
+        each(first)?;
+        for (area, part) in parts!(self) {
+            if area != CELLS {
+                let mut pieces = Pieces::default();
+                part.write(Which::All, area, &mut pieces);
+                each(pieces)?;
+            }
+        }
+        for (number, shard) in (0..).zip(&self.cells.shards) {
+            let mut pieces = Pieces::default();
+            shard.write(Which::All, number, &mut pieces);
+            each(pieces)?;
+        }
+        Ok(())
+    }
+
+    fn frame(&self) -> GraphFrame {
+        GraphFrame {
             as_of_ms: self.as_of_ms,
             fired_ms: self.fired_ms,
             board: self.board,
             is_behind_board: self.is_behind_board,
+            sources: self.sources.clone(),
+            is_replaying: self.tracker.is_replaying(),
         }
     }
 
-    /// A graph that goes on from stored state. Catalog, options and windows must be those of the
+    /// Forgets which pieces have changed so far.
+    pub fn forget_changes(&mut self) {
+        for (_, part) in parts!(self, mut) {
+            part.forget();
+        }
+    }
+
+    /// Takes a stored piece into a graph without rows. Pieces come in the order of their keys;
+    /// [`Self::finish_reading`] ends them.
+    ///
+    /// # Errors
+    /// [`PieceError`] for a piece that is none of a graph.
+    pub fn read_piece(&mut self, key: &[u8], value: &[u8]) -> Result<(), PieceError> {
+        let (area, key) = key.split_first().ok_or(PieceError::Key)?;
+        if *area == FRAME {
+            let frame: GraphFrame = read_value(FRAME, value)?;
+            self.as_of_ms = frame.as_of_ms;
+            self.fired_ms = frame.fired_ms;
+            self.board = frame.board;
+            self.is_behind_board = frame.is_behind_board;
+            self.sources = frame.sources;
+            if frame.is_replaying {
+                self.tracker.begin_replay();
+            }
+            return Ok(());
+        }
+        let mut parts = parts!(self, mut).into_iter();
+        // The books of shards lie beside their cells.
+        let of = if *area == BOOKS { CELLS } else { *area };
+        let (_, part) = parts.find(|(a, _)| *a == of).ok_or(PieceError::Key)?;
+        part.read(*area, key, value)
+    }
+
+    /// Builds what follows from the pieces. Catalog, options and windows must be those of the
     /// written graph: they give its numbers their meaning.
     ///
     /// # Errors
     /// [`StoredGraphError`] if the state refers to an entity, namespace or cell that it does not
     /// contain. Bytes that were damaged in other ways are for the caller to notice.
-    pub fn restored(
-        stored: StoredGraph<'_>,
-        catalog: Arc<Catalog>,
-        options: GraphOptions,
-        windows: Vec<DayWindow>,
-        tracking: Tracking,
-    ) -> Result<Self, StoredGraphError> {
-        let mut graph = Graph::new(catalog, options, Vec::new(), tracking);
-        if stored.shards.len() != graph.cells.shards.len() {
-            return Err(StoredGraphError::OtherShards);
+    pub fn finish_reading(&mut self) -> Result<(), StoredGraphError> {
+        self.entities.directory.index()?;
+        self.entities.identity.index();
+        self.gate.events.index();
+        self.gate.retractions.index();
+        self.bursts.index();
+        for shard in &mut self.cells.shards {
+            shard.check_nodes()?;
         }
-        let entities = &mut graph.entities;
-        entities.directory = Directory::restored(&entities.catalog, stored.entities.into_owned())?;
-        entities.identity = stored.identity.into_owned();
-        entities.identity.index();
-        entities.matching = stored.matching.into_owned();
-        entities.incoming = stored.incoming.into_owned();
-        graph.cells.shards = stored.shards.into_owned();
-        graph.cells.provisional = stored.provisional.into_owned();
-        graph.hubs = stored.hubs.into_owned();
-        graph.sources = stored.sources.into_owned();
-        graph.gate = stored.gate.into_owned();
-        graph.newest = stored.newest.into_owned();
-        graph.bursts = stored.bursts.into_owned();
-        graph.bursts.index();
-        graph.staff = stored.staff.into_owned();
-        graph.tracker =
-            Tracker::restored(tracking, windows.clone(), Sharing::Budget, stored.tracker);
-        graph.due = Tracker::restored(tracking, windows, DUE_BY_DEFAULT, stored.due);
-        graph.as_of_ms = stored.as_of_ms;
-        graph.fired_ms = stored.fired_ms;
-        graph.board = stored.board;
-        graph.is_behind_board = stored.is_behind_board;
-        graph.place_nodes()?;
-        let sizes = graph.cells.shards.iter().map(|shard| shard.cells.len());
-        match graph.tracker.tracks(sizes.clone()) && graph.due.tracks(sizes) {
-            true => Ok(graph),
+        self.place_nodes()?;
+        self.tracker.index(self.fired_ms);
+        self.due.index(self.fired_ms);
+        let sizes = self.cells.shards.iter().map(|shard| shard.cells().len());
+        match self.tracker.tracks(sizes.clone()) && self.due.tracks(sizes) {
+            true => Ok(()),
             false => Err(StoredGraphError::OtherShards),
         }
     }
@@ -149,10 +195,9 @@ impl Graph {
             false => Err(StoredGraphError::OutOfRange("entity")),
         };
         for (number, shard) in self.cells.shards.iter().enumerate() {
-            for (index, cell) in shard.cells.iter().enumerate() {
-                let Cell { anchor, nodes, .. } = cell;
-                check(*anchor)?;
-                for (node, at) in nodes.iter().zip(0..) {
+            for (index, cell) in shard.cells().iter().enumerate() {
+                check(cell.anchor)?;
+                for (node, at) in cell.nodes.iter().zip(0..) {
                     check(node.entity)?;
                     let cell = CellRef::at(number, index);
                     directory.set_place(node.entity, NodePlace { cell, node: at });

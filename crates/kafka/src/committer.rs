@@ -23,7 +23,7 @@ use crate::client::port_error;
 use crate::metrics::KafkaMetrics;
 use crate::options::KafkaOptions;
 use crate::patience::Attended;
-use crate::polled::{PolledProducer, PolledSettings, Signals};
+use crate::polled::{Delivered, PolledProducer, PolledSettings, Signals};
 use crate::transaction::{
     AttemptOutcome, Failpoint, TransactionStep, TransactionalProducer, Watched, Work,
 };
@@ -65,6 +65,8 @@ pub(crate) struct CommitterSettings<'a> {
     pub(crate) failpoint: Option<Failpoint>,
     /// The identity of every producer of the sink.
     pub(crate) access: &'a Arc<Access>,
+    /// Where delivered records are noted.
+    pub(crate) delivered: &'a Arc<Delivered>,
     pub(crate) metrics: &'a Arc<KafkaMetrics>,
 }
 
@@ -99,6 +101,7 @@ impl Committer {
             transaction_timeout,
             failpoint,
             access,
+            delivered,
             metrics,
         } = settings;
         let abandoned = metrics.abandoned_producers.clone();
@@ -113,6 +116,7 @@ impl Committer {
                 config: &config,
                 debug: options.sink_debug_lines(),
                 access,
+                delivered,
             },
             "sink",
             metrics,

@@ -112,6 +112,7 @@ impl MockSink {
                     others: true,
                 },
                 access: &Arc::new(Access::new(options)),
+                delivered: &Arc::default(),
             },
             "mock-sink",
             metrics,

@@ -7,8 +7,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rdkafka::message::{BorrowedMessage, Message};
 
 use leadpulse_engine::ports::{
-    EachRecord, EachWhole, LogStep, Output, OutputLog, OutputRecord, PortCause, PortError,
-    ScriptFault,
+    EachRecord, EachWhole, LogStep, Output, OutputLog, OutputPositions, OutputRecord, PortCause,
+    PortError, ScriptFault,
 };
 
 use crate::metrics::KafkaMetrics;
@@ -21,13 +21,18 @@ const READ_AHEAD_RECORDS: usize = 256;
 /// Pause before brokers are asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// The value of an epoch record, and the offset behind it.
+type ScriptValue = (i64, Vec<u8>);
+
 /// The output topics, as a restart reads them.
 pub struct KafkaOutputLog {
     options: KafkaOptions,
     metrics: Arc<KafkaMetrics>,
     /// Values of epoch records, from a thread that reads ahead. There may be millions of records,
     /// so the channel is short.
-    script: Option<Receiver<Result<Vec<u8>, PortError>>>,
+    script: Option<Receiver<Result<ScriptValue, PortError>>>,
+    /// The offset behind the last epoch record that was given.
+    position: i64,
 }
 
 impl KafkaOutputLog {
@@ -37,6 +42,7 @@ impl KafkaOutputLog {
             options: options.clone(),
             metrics: Arc::clone(metrics),
             script: None,
+            position: 0,
         }
     }
 
@@ -63,12 +69,12 @@ impl KafkaOutputLog {
             .collect())
     }
 
-    /// Reads committed records of an output, from the beginning or about the newest of each
+    /// Reads committed records of an output, from positions on or about the newest of each
     /// partition.
     fn read(
         &self,
         output: Output,
-        newest: Option<usize>,
+        part: Part<'_>,
         each: &mut dyn FnMut(&BorrowedMessage<'_>) -> Result<(), PortError>,
     ) -> Result<(), PortError> {
         let offsets = OffsetReader::connect(&self.options, Isolation::Committed, &self.metrics)?;
@@ -79,9 +85,11 @@ impl KafkaOutputLog {
         let (starts, ends) = (offsets.starts(&places)?, offsets.stable_ends(&places)?);
         let range = |(partition, (start, end)): (i32, (i64, i64))| {
             // A transaction's marker takes an offset, so at least every second offset is a record.
-            let from = newest.map_or(start, |count| {
-                start.max(end.saturating_sub(2 * count as i64))
-            });
+            let from = match part {
+                Part::From(positions) => positions.next(output as u8, partition),
+                Part::Newest(count) => end.saturating_sub(2 * count as i64),
+            };
+            let from = start.max(from);
             OffsetRange {
                 partition,
                 from,
@@ -97,7 +105,7 @@ impl KafkaOutputLog {
 }
 
 impl OutputLog for KafkaOutputLog {
-    fn rewind(&mut self) -> Result<(), PortError> {
+    fn rewind(&mut self, from: i64) -> Result<(), PortError> {
         let offsets = OffsetReader::connect(&self.options, Isolation::Committed, &self.metrics)?;
         let topic = self.options.outputs.name(Output::Epochs).to_owned();
         let places = self.places(&offsets, Output::Epochs)?;
@@ -113,7 +121,7 @@ impl OutputLog for KafkaOutputLog {
         }
         let range = OffsetRange {
             partition: 0,
-            from: offsets.starts(&places)?[0].0,
+            from: offsets.starts(&places)?[0].0.max(from),
             end: offsets.stable_ends(&places)?[0],
         };
         let (outbox, script) = bounded(READ_AHEAD_RECORDS);
@@ -138,15 +146,27 @@ impl OutputLog for KafkaOutputLog {
             ));
         };
         match script.recv_timeout(wait) {
-            Ok(Ok(value)) => Ok(LogStep::Record(value)),
+            Ok(Ok((position, value))) => {
+                self.position = position;
+                Ok(LogStep::Record(value))
+            }
             Ok(Err(error)) => Err(error),
             Err(RecvTimeoutError::Timeout) => Ok(LogStep::Waiting),
             Err(RecvTimeoutError::Disconnected) => Ok(LogStep::End),
         }
     }
 
-    fn latest(&mut self, output: Output, each: &mut EachRecord<'_>) -> Result<(), PortError> {
-        self.read(output, None, &mut |message| {
+    fn position(&self) -> i64 {
+        self.position
+    }
+
+    fn latest(
+        &mut self,
+        output: Output,
+        from: &OutputPositions,
+        each: &mut EachRecord<'_>,
+    ) -> Result<(), PortError> {
+        self.read(output, Part::From(from), &mut |message| {
             each(message.key().unwrap_or_default(), message.payload())
         })
     }
@@ -157,7 +177,7 @@ impl OutputLog for KafkaOutputLog {
         count: usize,
         each: &mut EachRecord<'_>,
     ) -> Result<(), PortError> {
-        self.read(output, Some(count), &mut |message| {
+        self.read(output, Part::Newest(count), &mut |message| {
             each(message.key().unwrap_or_default(), message.payload())
         })
     }
@@ -168,10 +188,18 @@ impl OutputLog for KafkaOutputLog {
         count: usize,
         each: &mut EachWhole<'_>,
     ) -> Result<(), PortError> {
-        self.read(output, Some(count), &mut |message| {
+        self.read(output, Part::Newest(count), &mut |message| {
             each(whole(output, message))
         })
     }
+}
+
+/// The part of an output that is read.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    From(&'a OutputPositions),
+    /// About so many of the newest of each partition.
+    Newest(usize),
 }
 
 /// A committed record with its headers.
@@ -195,7 +223,7 @@ fn read_script(
     offsets: &OffsetReader,
     topic: &str,
     range: OffsetRange,
-    outbox: &Sender<Result<Vec<u8>, PortError>>,
+    outbox: &Sender<Result<ScriptValue, PortError>>,
 ) {
     let mut from = range.from;
     let mut reads_on = true;
@@ -209,7 +237,7 @@ fn read_script(
                 )));
             };
             from = message.offset() + 1;
-            reads_on = outbox.send(Ok(value.to_vec())).is_ok();
+            reads_on = outbox.send(Ok((from, value.to_vec()))).is_ok();
             if reads_on { Ok(()) } else { Err(PortError::interrupted(PortCause::Stopped, "nobody reads the epoch records any more")) }
         });
         match outcome {

@@ -15,7 +15,7 @@ use rdkafka::ClientConfig;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use leadpulse_engine::ports::{OutputRecord, PortCause, PortError};
@@ -32,6 +32,34 @@ const ROOM_WAIT: Duration = Duration::from_millis(5);
 /// Pause between two looks at whether librdkafka has counted a delivery that its callback reported
 /// already: microseconds, normally.
 const COUNT_WAIT: Duration = Duration::from_micros(50);
+
+/// Next offsets of the topics that producers wrote to, behind what was delivered.
+#[derive(Debug, Default)]
+pub(crate) struct Delivered(Mutex<Vec<(String, Vec<i64>)>>);
+
+impl Delivered {
+    fn note(&self, topic: &str, partition: i32, offset: i64) {
+        let mut topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = topics.iter().position(|(name, _)| name == topic);
+        let at = at.unwrap_or_else(|| {
+            topics.push((topic.to_owned(), Vec::new()));
+            topics.len() - 1
+        });
+        let nexts = &mut topics[at].1;
+        let partition = usize::try_from(partition).unwrap_or(0);
+        if nexts.len() <= partition {
+            nexts.resize(partition + 1, 0);
+        }
+        nexts[partition] = nexts[partition].max(offset + 1);
+    }
+
+    /// The next offsets of a topic's partitions, by number; 0 where nothing was delivered.
+    pub(crate) fn nexts(&self, topic: &str) -> Vec<i64> {
+        let topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = topics.iter().find(|(name, _)| name == topic);
+        found.map(|(_, nexts)| nexts.clone()).unwrap_or_default()
+    }
+}
 
 /// A record that librdkafka or a broker refused.
 #[derive(Clone, Debug)]
@@ -123,6 +151,8 @@ pub(crate) struct PolledSettings<'a> {
     pub(crate) debug: DebugLines,
     /// The identity that the producer shows.
     pub(crate) access: &'a Arc<Access>,
+    /// Where delivered records are noted.
+    pub(crate) delivered: &'a Arc<Delivered>,
 }
 
 /// Callbacks of a polled producer, which librdkafka calls on the polling thread.
@@ -132,6 +162,7 @@ pub(crate) struct PolledContext {
     debug: DebugLines,
     signals: Arc<Signals>,
     access: Arc<Access>,
+    delivered: Arc<Delivered>,
 }
 
 impl ClientContext for PolledContext {
@@ -169,13 +200,19 @@ impl ProducerContext for PolledContext {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, record: usize) {
-        if let Err((error, _)) = result {
-            count_error(&self.metrics, self.name, error);
-            self.signals.refuse(RefusedRecord {
-                record,
-                error: error.clone(),
-            });
-            self.signals.wake();
+        match result {
+            Ok(message) => {
+                let (partition, offset) = (message.partition(), message.offset());
+                self.delivered.note(message.topic(), partition, offset);
+            }
+            Err((error, _)) => {
+                count_error(&self.metrics, self.name, error);
+                self.signals.refuse(RefusedRecord {
+                    record,
+                    error: error.clone(),
+                });
+                self.signals.wake();
+            }
         }
         self.signals.advance();
         if self.signals.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -221,6 +258,7 @@ impl PolledProducer {
             debug: settings.debug,
             signals: Arc::clone(signals),
             access: Arc::clone(settings.access),
+            delivered: Arc::clone(settings.delivered),
         };
         let producer: BaseProducer<PolledContext> = settings
             .config

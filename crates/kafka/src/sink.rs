@@ -55,8 +55,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use leadpulse_engine::ports::{
-    Attendant, CommittedEpoch, InputPartition, Output, OutputRecord, PortCause, PortError,
-    SealedEpoch, Sink, Unattended,
+    Attendant, CommittedEpoch, InputPartition, Output, OutputPositions, OutputRecord, PortCause,
+    PortError, SealedEpoch, Sink, Unattended,
 };
 
 use crate::access::Access;
@@ -69,6 +69,7 @@ use crate::options::KafkaOptions;
 use crate::oversize::DeadLetterRoom;
 use crate::ownership::OwnershipWatch;
 use crate::patience::{Attended, Backoff};
+use crate::polled::Delivered;
 use crate::transaction::{CommitPoint, Failpoint, Work};
 
 /// The outputs on a cluster, in transactions.
@@ -81,6 +82,8 @@ pub struct KafkaSink {
     attended: Attended,
     /// The identity of the producers.
     access: Arc<Access>,
+    /// Where the records of this process went.
+    delivered: Arc<Delivered>,
     /// Outputs that this process wrote a record of.
     written: FxHashSet<Output>,
     /// A `read_committed` client: the coordinator answers after transactions in doubt are settled.
@@ -116,6 +119,7 @@ impl KafkaSink {
             owner: Owner::random(),
             attended: Attended::new(Arc::new(Unattended)),
             access: Arc::new(Access::new(options)),
+            delivered: Arc::default(),
             written: FxHashSet::default(),
             committed: OffsetReader::to_ask(options, Isolation::Committed, metrics)?,
             uncommitted: OffsetReader::to_ask(options, Isolation::Uncommitted, metrics)?,
@@ -154,6 +158,7 @@ impl KafkaSink {
             transaction_timeout: self.transaction_timeout,
             failpoint: self.failpoint.clone(),
             access: &self.access,
+            delivered: &self.delivered,
             metrics: &self.metrics,
         };
         let producer = Committer::start(settings, &self.attended)?;
@@ -244,6 +249,18 @@ impl Sink for KafkaSink {
                 }
             }
         }
+    }
+
+    fn written(&self) -> OutputPositions {
+        let mut positions = OutputPositions::default();
+        for output in Output::ALL {
+            if self.options.outputs.writes(output) {
+                let nexts = self.delivered.nexts(self.options.outputs.name(output));
+                let partitions = (0..).zip(nexts).filter(|(_, next)| *next > 0);
+                partitions.for_each(|(at, next)| positions.note(output as u8, at, next));
+            }
+        }
+        positions
     }
 
     fn check(&mut self) -> Result<(), PortError> {

@@ -93,10 +93,8 @@ impl Machine {
     /// Drops the explanation of an entity whose newest record has no score, because a restart
     /// would not find one there.
     fn forget_unrecorded(&mut self, item: &Assessed) {
-        if item.logit.is_err()
-            && let Some(tracked) = self.state.tracked.get_mut(&(item.task, item.entity))
-        {
-            tracked.explained = None;
+        if item.logit.is_err() {
+            self.state.explained.remove(&(item.task, item.entity));
         }
     }
 
@@ -112,11 +110,8 @@ impl Machine {
         let mut margins: FxHashMap<CellRef, f32> = FxHashMap::default();
         for item in assessed {
             let policy = &self.given.tasks[item.task].policy;
-            let tracked = self
-                .state
-                .tracked
-                .entry((item.task, item.entity))
-                .or_default();
+            let key = (item.task, item.entity);
+            let tracked = self.state.tracked.entry_or(key, Tracked::default);
             let ranked_before = tracked.ranked_by();
             let decision = match item.logit {
                 Ok(logit) => {
@@ -175,8 +170,8 @@ impl Machine {
             .collect();
         for (index, explained) in explain.into_iter().zip(made) {
             let item = &assessed[index];
-            let tracked = self.state.tracked.entry((item.task, item.entity));
-            tracked.or_default().explained = Some(Box::new(explained));
+            let key = (item.task, item.entity);
+            self.state.explained.insert(key, Box::new(explained));
         }
     }
 
@@ -212,15 +207,13 @@ impl Machine {
 
     /// True for an explanation of this moment whose base and contributions are not the logit.
     fn is_outdated(&self, item: &Assessed) -> bool {
-        let tracked = self.state.tracked.get(&(item.task, item.entity));
-        let explained = tracked.and_then(|tracked| tracked.explained.as_deref());
+        let explained = self.state.explained.get(&(item.task, item.entity));
         let of_now = explained.filter(|explained| explained.as_of == self.state.as_of);
         of_now.is_some_and(|explained| item.logit.is_ok_and(|z| explained.is_of_another(z)))
     }
 
     fn is_explained(&self, item: &Assessed) -> bool {
-        let tracked = self.state.tracked.get(&(item.task, item.entity));
-        tracked.is_some_and(|tracked| tracked.explained.is_some())
+        self.state.explained.contains_key(&(item.task, item.entity))
     }
 
     /// The logit of an entity at this moment, and its explanation compared with the last one in a
@@ -233,8 +226,8 @@ impl Machine {
         let batch = plan.encode(graph, &[one.cell], as_of, &asked);
         let explanation = scorer.explain(&batch, self.given.scorer_tasks[one.task], 0, one.slot);
         let evidence = plan.evidence(graph, one.cell, one.entity, as_of);
-        let tracked = self.state.tracked.get(&(one.task, one.entity));
-        let before = tracked.and_then(|tracked| tracked.explained.as_deref());
+        let before = self.state.explained.get(&(one.task, one.entity));
+        let before = before.map(|explained| &**explained);
         let groups = &plan.layout().groups;
         let explained = Explained::new(before, as_of, &explanation, evidence, groups);
         (explanation.logit, explained)
@@ -250,10 +243,8 @@ impl Machine {
         tally: &mut EpochTally,
     ) {
         let task = &self.given.tasks[item.task];
-        let tracked = self.state.tracked.get(&(item.task, item.entity));
-        let explained = tracked
-            .and_then(|tracked| tracked.explained.as_deref())
-            .filter(|_| item.logit.is_ok());
+        let explained = self.state.explained.get(&(item.task, item.entity));
+        let explained = explained.filter(|_| item.logit.is_ok()).map(|one| &**one);
         if explained.is_some_and(|explained| explained.as_of < self.state.as_of) {
             let key = (task.name.to_string(), "carried");
             *tally.explanations.entry(key).or_default() += 1;
@@ -330,7 +321,6 @@ impl Machine {
             policy,
             alerts,
             listed,
-            ..
         } = &self.state.tracked[&(task, entity)];
         let task = &self.given.tasks[task];
         let band = task.policy.band_of(policy);

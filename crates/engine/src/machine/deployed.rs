@@ -187,7 +187,7 @@ impl MachineParts {
 /// The parts of a deployed version that shape a worker's state, as hashes. State goes on under
 /// versions of one shape only: its numbers mean nothing under another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct StateShape {
+pub struct StateShape {
     /// Of the input schemas: rows of the graph are of them.
     pub schemas: u64,
     /// Of the graph options: they shape the memory of every node.
@@ -195,6 +195,22 @@ pub(super) struct StateShape {
     /// Of the tasks' names, tables and populations: memory is kept by task, and timers follow
     /// populations.
     pub tasks: u64,
+}
+
+impl StateShape {
+    /// The three hashes, in a fixed order.
+    pub fn hashes(self) -> [u64; 3] {
+        [self.schemas, self.graph_options, self.tasks]
+    }
+
+    /// The shape with these [hashes](Self::hashes).
+    pub fn of_hashes([schemas, graph_options, tasks]: [u64; 3]) -> Self {
+        Self {
+            schemas,
+            graph_options,
+            tasks,
+        }
+    }
 }
 
 /// The known part of a machine before the first epoch.
@@ -211,7 +227,7 @@ impl Deployed {
         &self.digest
     }
     /// The parts that a worker's state is made for.
-    pub(super) fn shape(&self) -> StateShape {
+    pub fn shape(&self) -> StateShape {
         self.shape
     }
     /// Id of the bundle that scores.

@@ -137,7 +137,7 @@ impl Machine {
             facts: &facts,
             ruling,
         };
-        let tracked = self.state.tracked.entry(key).or_default();
+        let tracked = self.state.tracked.entry_or(key, Tracked::default);
         let before_ms = tracked.alerts.revisit_at_ms;
         let folded = task.policy.fold(&mut tracked.alerts, &seen);
         for (alert_type, reason) in &folded.held {

@@ -30,9 +30,9 @@ impl Machine {
         self.state.unexplained.clear();
         for task in 0..self.given.tasks.len() {
             let top = self.top(task);
-            self.state
-                .unexplained
-                .extend(top.into_iter().map(|entity| (task, entity)));
+            for entity in top {
+                self.state.unexplained.insert((task, entity), ());
+            }
         }
     }
 
@@ -41,7 +41,8 @@ impl Machine {
         let of_task = self.state.tracked.iter().filter(|((of, _), _)| *of == task);
         let mut ranked: Vec<(f64, EntityId, bool)> = of_task
             .filter_map(|((_, entity), tracked)| {
-                let made_ms = tracked.explained.as_deref().map(|made| made.as_of.ms());
+                let made = self.state.explained.get(&(task, *entity));
+                let made_ms = made.map(|made| made.as_of.ms());
                 let is_old = |made_ms: i64| self.state.as_of.ms() - made_ms > STALE_MS;
                 Some((tracked.ranked_by()?, *entity, made_ms.is_none_or(is_old)))
             })
@@ -67,7 +68,7 @@ impl Machine {
         };
         let mut taken = BTreeSet::new();
         while taken.len() < budget
-            && let Some((task, entity)) = self.state.unexplained.pop_first()
+            && let Some(((task, entity), ())) = self.state.unexplained.pop_first()
         {
             let Some(place) = self.state.graph.directory().place(entity) else {
                 continue;

@@ -12,7 +12,7 @@ use leadpulse_schema::units::AsOf;
 use rustc_hash::FxHashMap;
 
 use super::decide::margin;
-use super::state::expect;
+use super::state::{Tracked, expect};
 use super::ticks::{CutTicks, Folding};
 use super::{AsOfRule, Cut, Machine, Readings};
 use crate::decode::Decoded;
@@ -156,7 +156,8 @@ impl Machine {
             .map(serde_json::from_str)
             .transpose();
         let alerts = alerts.map_err(|_| Unmatched)?;
-        let tracked = self.state.tracked.entry((task, entity)).or_default();
+        let key = (task, entity);
+        let tracked = self.state.tracked.entry_or(key, Tracked::default);
         self.state.standings[task].replace(tracked.ranked_by(), None);
         tracked.policy = state;
         tracked.alerts = alerts.unwrap_or_default();
@@ -176,31 +177,30 @@ impl Machine {
         if record.bundle_id.as_deref() == Some(self.given.scorer.bundle_id()) && record.is_scored()
         {
             let explained = Explained::restored(record, &self.given.scorer.plan().layout().groups);
-            self.state
-                .tracked
-                .entry((task, entity))
-                .or_default()
-                .explained = explained.map(Box::new);
+            let key = (task, entity);
+            match explained {
+                Some(explained) => self.state.explained.insert(key, Box::new(explained)),
+                None => self.state.explained.remove(&key),
+            };
         }
-        let found = self.state.graph.find(table, &record.entity_id);
-        let facts = found.map(|(at, node)| {
-            (
-                Facts::of(
-                    &self.state.graph,
-                    self.state.graph.cell(at),
-                    AsOf::from_ms(record.as_of),
-                ),
-                node,
-            )
+        Ok(self.shown(record, table))
+    }
+
+    /// A score record with what the graph says of its entity.
+    pub(super) fn shown(&self, record: &Score, table: TableId) -> ShownScore {
+        let graph = &self.state.graph;
+        let found = graph.find(table, &record.entity_id).map(|(at, node)| {
+            let as_of = AsOf::from_ms(record.as_of);
+            (Facts::of(graph, graph.cell(at), as_of), node)
         });
-        let name = facts
+        let name = found
             .as_ref()
             .and_then(|(facts, node)| name_of(&self.given.catalog, node, facts));
-        Ok(ShownScore {
+        ShownScore {
             record: record.clone(),
             name,
-            facts: facts.map_or(serde_json::Value::Null, |(facts, _)| facts_json(&facts)),
-        })
+            facts: found.map_or(serde_json::Value::Null, |(facts, _)| facts_json(&facts)),
+        }
     }
 
     /// The view of an alert that an earlier process committed.
@@ -240,17 +240,14 @@ impl Machine {
             self.state.graph.mark_all_due(Reasons::BUNDLE);
             self.state.deployed = self.given.digest().to_owned();
         }
+        self.state.is_restarted = true;
         let state = &mut self.state;
         let mut margins: FxHashMap<CellRef, f32> = FxHashMap::default();
-        state.revisits.clear();
+        state.list_revisits(&self.given);
         state.unexplained.clear();
         state.listed_board = None;
-        for ((task, entity), tracked) in &state.tracked {
+        for ((task, entity), tracked) in state.tracked.iter() {
             let policy = &self.given.tasks[*task].policy;
-            let revisit_ms = self.given.revisit_ms(tracked.alerts.revisit_at_ms);
-            let revisit_ms = revisit_ms.filter(|at_ms| state.ticks.folded_ms < Some(*at_ms));
-            let revisit = revisit_ms.map(|at_ms| (at_ms, *task, *entity));
-            state.revisits.extend(revisit);
             let place = state.graph.directory().place(*entity);
             if let (Some(logit), Some(place)) = (tracked.ranked_by(), place) {
                 let nearest = margins.entry(place.cell).or_insert(f32::MAX);
@@ -263,7 +260,7 @@ impl Machine {
         );
     }
 
-    fn named(
+    pub(super) fn named(
         &self,
         task: &str,
         entity_type: &str,

@@ -8,7 +8,6 @@
 use leadpulse_graph::RowOutcome;
 use leadpulse_policy::OverrideKind;
 use leadpulse_schema::{AlertVerdict, Row, RowBatch};
-use serde::{Deserialize, Serialize};
 
 use super::Machine;
 use super::admit::AdmittedRows;
@@ -22,7 +21,7 @@ use rulings::{Rulings, mark_due};
 use verdicts::Verdicts;
 
 /// Everything that people have said.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Said {
     pub rulings: Rulings,
     pub verdicts: Verdicts,

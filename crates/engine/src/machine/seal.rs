@@ -16,7 +16,7 @@ use super::{Cut, Machine};
 use crate::decode::dead_letter;
 use crate::epoch::{
     ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, PartitionInterval,
-    ReasonCount, ranges,
+    RESUMED_SECTION, ReasonCount, ranges,
 };
 use crate::invariants;
 use crate::ports::{Nonce, Output, OutputRecord, RecordBatch, SealedEpoch};
@@ -72,6 +72,7 @@ impl Machine {
         outputs: &[OutputRecord],
     ) -> EpochRecord {
         let sections = self.sections();
+        self.state.is_restarted = false;
         let (given, state) = (&self.given, &self.state);
         let counts = admitted.outcomes();
         let digest = digest(outputs);
@@ -118,12 +119,16 @@ impl Machine {
         }
     }
 
-    /// Sections of the epoch record: the layout, in the first epoch that refers to it.
+    /// Sections of the epoch record: the layout, in the first epoch that refers to it; and that the
+    /// process went on from the stored state, in its first epoch.
     fn sections(&mut self) -> BTreeMap<String, Vec<u8>> {
         let mut sections = BTreeMap::new();
         if std::mem::take(&mut self.state.layout_is_new) {
             let layout = self.given.encoders.layout(&self.state.layout);
             sections.insert(LAYOUT_SECTION.to_owned(), layout);
+        }
+        if std::mem::take(&mut self.state.is_resumed) {
+            sections.insert(RESUMED_SECTION.to_owned(), Vec::new());
         }
         sections
     }

@@ -1,12 +1,12 @@
 //! Everything that a worker knows: graph, policy memory, standings, positions. It moves between
 //! machines, never into outputs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use leadpulse_graph::pieces::{KeptMap, KeptTree};
 use leadpulse_graph::{EntityId, Graph};
 use leadpulse_policy::{AlertState, CapState, EntityState};
 use leadpulse_records::{Explained, WorkList};
@@ -14,6 +14,7 @@ use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape, WorkerStart};
 use super::said::Said;
+use super::stored::StoredHashes;
 use super::ticks::TickState;
 use super::worklists::ListKey;
 use crate::epoch::PartitionLayout;
@@ -25,8 +26,6 @@ use crate::standings::Standings;
 pub(super) struct Tracked {
     pub policy: EntityState,
     pub alerts: AlertState,
-    /// Boxed, because most entities are never explained.
-    pub explained: Option<Box<Explained>>,
     /// Logit that work lists rank by, of a tick: see [`Self::note_listed`]. `None` without a score,
     /// and without lists.
     pub listed: Option<f64>,
@@ -51,18 +50,20 @@ pub struct WorkerState {
     /// Ranks of the eligible entities, by task.
     pub(super) standings: Vec<Standings>,
     /// By task index and entity.
-    pub(super) tracked: FxHashMap<(usize, EntityId), Tracked>,
+    pub(super) tracked: KeptMap<(usize, EntityId), Tracked>,
+    /// The last explanation of an entity under a task, where there is one.
+    pub(super) explained: KeptMap<(usize, EntityId), Box<Explained>>,
     /// Moments at which time alone decides about an alert, milliseconds, with task and entity, which
     /// is looked at then: each one's newest only.
     pub(super) revisits: BTreeSet<(i64, usize, EntityId)>,
     /// Tasks and entities at the top whose explanation is missing or old.
-    pub(super) unexplained: BTreeSet<(usize, EntityId)>,
+    pub(super) unexplained: KeptTree<(usize, EntityId), ()>,
     /// The board at which they were listed.
     pub(super) listed_board: Option<i64>,
     /// Alerts that owners got today.
     pub(super) caps: CapState,
     /// The last written work lists, by task and person.
-    pub(super) lists: BTreeMap<ListKey, Arc<WorkList>>,
+    pub(super) lists: KeptTree<ListKey, Arc<WorkList>>,
     /// Decisions and answers of people.
     pub(super) said: Said,
     pub(super) partitions: Vec<InputPartition>,
@@ -80,6 +81,12 @@ pub struct WorkerState {
     /// Digest of the deployed version that the last epoch was decided under.
     pub(super) deployed: String,
     pub(super) shape: StateShape,
+    /// True until an epoch says that this process went on from the stored state.
+    pub(super) is_resumed: bool,
+    /// True from a restart to the next epoch: the state is not what the last epoch left.
+    pub(super) is_restarted: bool,
+    /// Hashes of small parts as they were last stored.
+    pub(super) stored: StoredHashes,
 }
 
 impl WorkerState {
@@ -94,26 +101,54 @@ impl WorkerState {
         expect(&mut graph, &partitions);
         graph.set_tick_ms(given.tick_ms);
         Self {
-            graph,
-            standings: given.tasks.iter().map(|_| Standings::default()).collect(),
-            tracked: FxHashMap::default(),
-            revisits: BTreeSet::new(),
-            unexplained: BTreeSet::new(),
-            listed_board: None,
-            caps: CapState::default(),
-            lists: BTreeMap::new(),
-            said: Said::default(),
             layout: PartitionLayout::of(1, &partitions),
             layout_is_new: true,
             partitions,
             positions,
             owner,
+            deployed: given.digest().to_owned(),
+            ..Self::empty(graph, given)
+        }
+    }
+
+    /// A state of nothing but a graph.
+    pub(super) fn empty(graph: Graph, given: &Deployed) -> Self {
+        Self {
+            graph,
+            standings: given.tasks.iter().map(|_| Standings::default()).collect(),
+            tracked: KeptMap::default(),
+            explained: KeptMap::default(),
+            revisits: BTreeSet::new(),
+            unexplained: KeptTree::default(),
+            listed_board: None,
+            caps: CapState::default(),
+            lists: KeptTree::default(),
+            said: Said::default(),
+            layout: PartitionLayout::default(),
+            layout_is_new: false,
+            partitions: Vec::new(),
+            positions: Vec::new(),
+            owner: String::new(),
             number: 0,
             as_of: AsOf::BEGINNING,
             newest_event_ms: None,
             ticks: TickState::default(),
-            deployed: given.digest().to_owned(),
+            deployed: String::new(),
             shape: given.shape(),
+            is_resumed: false,
+            is_restarted: false,
+            stored: StoredHashes::default(),
+        }
+    }
+
+    /// Lists again when time alone decides about each entity's alerts.
+    pub(super) fn list_revisits(&mut self, given: &Deployed) {
+        self.revisits.clear();
+        for ((task, entity), tracked) in self.tracked.iter() {
+            let revisit_ms = given.revisit_ms(tracked.alerts.revisit_at_ms);
+            let revisit_ms = revisit_ms.filter(|at_ms| self.ticks.folded_ms < Some(*at_ms));
+            let revisit = revisit_ms.map(|at_ms| (at_ms, *task, *entity));
+            self.revisits.extend(revisit);
         }
     }
 

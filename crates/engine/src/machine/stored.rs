@@ -1,50 +1,54 @@
-//! The worker's state as bytes: written between two epochs, read by the program that goes on.
+//! The worker's state in pieces: all of them, or those that an epoch changed.
+//!
+//! A piece has a key and bytes in the [format of postcard](https://postcard.jamesmunns.com/wire-format).
+//! The first byte of a key is the number of its area: those of the graph lie below
+//! [`GRAPH_AREAS`]. One state has one form: pieces are written in the order of their areas, within
+//! an area by key. Standings and lists of what is due later are not written, they follow from the
+//! memory of entities; nor is anything that [`Deployed`] gives.
+//!
+//! A whole state in one file is a frame:
 //!
 //! | bytes | content |
 //! |---|---|
 //! | 8 | `LPSTATE` and a line feed |
 //! | 4 | [`STATE_FORMAT`], little-endian as all numbers of the frame |
 //! | 24 | XXH3 of the input schemas, of the graph options, and of the tasks |
-//! | … | the state, in the [format of postcard](https://postcard.jamesmunns.com/wire-format) |
+//! | … | pieces: length of the key, length of the value (4 bytes each), key, value |
 //! | 8 | XXH3 of all bytes before |
 //!
-//! One state has one form: maps are written in the order of their keys. Standings are not written,
-//! they follow from the memory of entities; nor is anything that [`Deployed`] gives.
-//!
-//! Decision: docs/decisions/0030-state-as-bytes.md
+//! Decisions: docs/decisions/0030-state-as-bytes.md, docs/decisions/0068-state-in-pieces.md
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufWriter, Write};
-use std::sync::Arc;
-
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
+use std::io::{self, BufWriter, Write};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use leadpulse_graph::{EntityId, Graph, StoredGraph, StoredGraphError, Tracking};
+use leadpulse_graph::pieces::{Part, read_value};
+use leadpulse_graph::{GRAPH_AREAS, Graph, PieceError, Pieces, StoredGraphError, Tracking, Which};
 use leadpulse_policy::CapState;
-use leadpulse_records::WorkList;
 use leadpulse_schema::DayWindow;
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape};
-use super::said::Said;
-use super::state::{Tracked, WorkerState};
+use super::state::WorkerState;
 use super::swap::SwapError;
 use super::ticks::TickState;
-use super::worklists::ListKey;
 use crate::epoch::PartitionLayout;
 use crate::ports::{InputPartition, NextOffset};
-use crate::standings::Standings;
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
 /// postcard writes fields in their order, without names.
-pub const STATE_FORMAT: u32 = 10;
+pub const STATE_FORMAT: u32 = 11;
 
 const MAGIC: [u8; 8] = *b"LPSTATE\n";
 /// Magic, format and three hashes.
 const HEAD_BYTES: usize = 8 + 4 + 24;
+
+/// Area of the moment and the positions.
+const FRAME: u8 = GRAPH_AREAS;
+/// Area of the partitions that positions refer to.
+const LAYOUT: u8 = GRAPH_AREAS + 1;
+/// Area of what owners were told today.
+const CAPS: u8 = GRAPH_AREAS + 2;
 
 /// Reasons why bytes are not read as a worker's state. The state can always be built anew, by
 /// following the script of epoch records.
@@ -73,7 +77,7 @@ pub enum StateError {
         "the stored state has other fields than format {STATE_FORMAT} ({0}); \
          delete it and start from the epoch records"
     )]
-    OtherFields(#[from] postcard::Error),
+    OtherFields(#[from] PieceError),
     /// The graph in the state is none.
     #[error(transparent)]
     Graph(#[from] StoredGraphError),
@@ -85,31 +89,106 @@ pub enum StateError {
     OutOfRange(&'static str),
 }
 
-/// The fields of a state in the order in which they are written.
+/// The moment of a state, and where it goes on. Written with every epoch.
 #[derive(Serialize, Deserialize)]
-struct StoredState<'a> {
-    deployed: Cow<'a, str>,
-    owner: Cow<'a, str>,
+struct StoredFrame {
+    deployed: String,
+    owner: String,
     number: u64,
     as_of: AsOf,
     newest_event_ms: Option<i64>,
     ticks: TickState,
-    partitions: Cow<'a, [InputPartition]>,
-    layout: Cow<'a, PartitionLayout>,
-    layout_is_new: bool,
-    positions: Cow<'a, [NextOffset]>,
-    /// (task, entity, memory), ascending by task and entity.
-    tracked: Vec<(usize, EntityId, Cow<'a, Tracked>)>,
-    revisits: Cow<'a, BTreeSet<(i64, usize, EntityId)>>,
-    unexplained: Cow<'a, BTreeSet<(usize, EntityId)>>,
+    positions: Vec<NextOffset>,
     listed_board: Option<i64>,
-    caps: Cow<'a, CapState>,
-    lists: Cow<'a, BTreeMap<ListKey, Arc<WorkList>>>,
-    said: Cow<'a, Said>,
-    graph: StoredGraph<'a>,
+    layout_is_new: bool,
+    is_restarted: bool,
+}
+
+/// The partitions that positions refer to.
+#[derive(Serialize, Deserialize)]
+struct StoredLayout {
+    partitions: Vec<InputPartition>,
+    layout: PartitionLayout,
+}
+
+/// Hashes of small parts as they were last written: an equal part is not written again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StoredHashes {
+    layout: u64,
+    caps: u64,
+}
+
+/// The keyed parts of a state besides the graph, by the number of their area.
+macro_rules! parts {
+    ($state:expr $(, $mutable:tt)?) => {{
+        let said = &$($mutable)? $state.said;
+        let parts: [(u8, &$($mutable)? dyn Part); 6] = [
+            (GRAPH_AREAS + 3, &$($mutable)? $state.tracked),
+            (GRAPH_AREAS + 4, &$($mutable)? $state.explained),
+            (GRAPH_AREAS + 5, &$($mutable)? $state.unexplained),
+            (GRAPH_AREAS + 6, &$($mutable)? $state.lists),
+            (GRAPH_AREAS + 7, &$($mutable)? said.rulings.words.rows),
+            (GRAPH_AREAS + 8, &$($mutable)? said.verdicts.answers.rows),
+        ];
+        parts
+    }};
 }
 
 impl WorkerState {
+    /// Notes changes from now on, for [`Self::take_changes`].
+    pub fn note_changes(&mut self) {
+        self.graph.note_changes();
+        for (_, part) in parts!(self, mut) {
+            part.note();
+        }
+    }
+
+    /// The pieces that changed since the last call: what an epoch did to the state.
+    pub fn take_changes(&mut self) -> Pieces {
+        let mut pieces = Pieces::default();
+        self.graph.write_pieces(Which::Changed, &mut pieces);
+        self.graph.forget_changes();
+        pieces.put(FRAME, |_| {}, &self.frame());
+        let hashes = StoredHashes {
+            layout: hash_of(&self.stored_layout()),
+            caps: hash_of(&self.caps),
+        };
+        if hashes.layout != self.stored.layout {
+            pieces.put(LAYOUT, |_| {}, &self.stored_layout());
+        }
+        if hashes.caps != self.stored.caps {
+            pieces.put(CAPS, |_| {}, &self.caps);
+        }
+        self.stored = hashes;
+        for (area, part) in parts!(self, mut) {
+            part.write(Which::Changed, area, &mut pieces);
+            part.forget();
+        }
+        pieces
+    }
+
+    /// All pieces of the state, in portions: the whole state need not be there twice.
+    ///
+    /// # Errors
+    /// Those of `each`.
+    pub fn write_portions<E>(
+        &self,
+        each: &mut dyn FnMut(Pieces) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.graph.write_portions(each)?;
+        let mut pieces = Pieces::default();
+        pieces.put(FRAME, |_| {}, &self.frame());
+        pieces.put(LAYOUT, |_| {}, &self.stored_layout());
+        pieces.put(CAPS, |_| {}, &self.caps);
+        each(pieces)?;
+        for (area, part) in parts!(self) {
+            let mut pieces = Pieces::default();
+            part.write(Which::All, area, &mut pieces);
+            each(pieces)?;
+        }
+        Ok(())
+    }
+
     /// Writes the state. Equal states give equal bytes.
     ///
     /// # Errors
@@ -118,19 +197,21 @@ impl WorkerState {
         let mut out = SummedWriter::new(out);
         out.write_all(&MAGIC)?;
         out.write_all(&STATE_FORMAT.to_le_bytes())?;
-        let StateShape {
-            schemas,
-            graph_options,
-            tasks,
-        } = self.shape;
-        for hash in [schemas, graph_options, tasks] {
+        for hash in self.shape.hashes() {
             out.write_all(&hash.to_le_bytes())?;
         }
-        if let Err(fault) = postcard::to_io(&self.stored(), &mut out) {
-            // Postcard reports that its writer failed, the writer knows why.
-            return Err(out.failure.unwrap_or_else(|| io::Error::other(fault)));
-        }
-        out.finish()
+        let written = self.write_portions(&mut |pieces: Pieces| {
+            pieces.iter().try_for_each(|(key, value)| {
+                let value = value.unwrap_or_default();
+                for length in [key.len(), value.len()] {
+                    let length = u32::try_from(length).map_err(io::Error::other)?;
+                    out.write_all(&length.to_le_bytes())?;
+                }
+                out.write_all(key)?;
+                out.write_all(value)
+            })
+        });
+        written.and_then(|()| out.finish())
     }
 
     /// Reads a state that [`Self::encode`] wrote under a deployed version of the same schemas,
@@ -139,100 +220,175 @@ impl WorkerState {
     /// # Errors
     /// [`StateError`] for bytes of another format or shape, and for cut or damaged ones.
     pub fn decode(bytes: &[u8], given: &Deployed) -> Result<Self, StateError> {
-        let (shape, body) = opened(bytes)?;
-        given.shape().succeeds(shape)?;
-        let (stored, rest) = postcard::take_from_bytes::<StoredState<'_>>(body)?;
-        if !rest.is_empty() {
-            return Err(StateError::Damaged);
+        let (shape, mut body) = opened(bytes)?;
+        let mut reader = StateReader::new(given, shape)?;
+        while !body.is_empty() {
+            let key = taken_length(&mut body)?;
+            let value = taken_length(&mut body)?;
+            let (key, rest) = body.split_at_checked(key).ok_or(StateError::Damaged)?;
+            let (value, rest) = rest.split_at_checked(value).ok_or(StateError::Damaged)?;
+            body = rest;
+            reader.read(key, value)?;
         }
-        Self::restored(stored, given)
+        reader.finish(given)
     }
 
-    fn stored(&self) -> StoredState<'_> {
-        let memory = self.tracked.iter();
-        let mut tracked: Vec<_> = memory
-            .map(|((task, entity), tracked)| (*task, *entity, Cow::Borrowed(tracked)))
-            .collect();
-        tracked.sort_unstable_by_key(|(task, entity, _)| (*task, *entity));
-        StoredState {
-            deployed: Cow::Borrowed(&self.deployed),
-            owner: Cow::Borrowed(&self.owner),
+    fn frame(&self) -> StoredFrame {
+        StoredFrame {
+            deployed: self.deployed.clone(),
+            owner: self.owner.clone(),
             number: self.number,
             as_of: self.as_of,
             newest_event_ms: self.newest_event_ms,
             ticks: self.ticks,
-            partitions: Cow::Borrowed(&self.partitions),
-            layout: Cow::Borrowed(&self.layout),
-            layout_is_new: self.layout_is_new,
-            positions: Cow::Borrowed(&self.positions),
-            tracked,
-            revisits: Cow::Borrowed(&self.revisits),
-            unexplained: Cow::Borrowed(&self.unexplained),
+            positions: self.positions.clone(),
             listed_board: self.listed_board,
-            caps: Cow::Borrowed(&self.caps),
-            lists: Cow::Borrowed(&self.lists),
-            said: Cow::Borrowed(&self.said),
-            graph: self.graph.stored(),
+            layout_is_new: self.layout_is_new,
+            is_restarted: self.is_restarted,
         }
     }
 
-    fn restored(stored: StoredState<'_>, given: &Deployed) -> Result<Self, StateError> {
-        if stored.partitions.len() != stored.positions.len() {
-            return Err(StateError::OutOfRange("partition"));
+    fn stored_layout(&self) -> StoredLayout {
+        StoredLayout {
+            partitions: self.partitions.clone(),
+            layout: self.layout.clone(),
         }
+    }
+}
+
+fn taken_length(body: &mut &[u8]) -> Result<usize, StateError> {
+    let (length, rest) = body.split_first_chunk().ok_or(StateError::Damaged)?;
+    *body = rest;
+    Ok(u32::from_le_bytes(*length) as usize)
+}
+
+fn hash_of(value: &impl Serialize) -> u64 {
+    let mut sum = Summing(Xxh3::new());
+    postcard::to_io(value, &mut sum).expect("state consists of values of known lengths");
+    sum.0.digest()
+}
+
+struct Summing(Xxh3);
+
+impl Write for Summing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A state that is built from its pieces.
+pub struct StateReader {
+    state: WorkerState,
+    has_frame: bool,
+    has_layout: bool,
+}
+
+impl StateReader {
+    /// Begins with no piece. `shape` is that of the state that was written.
+    ///
+    /// # Errors
+    /// [`StateError::OtherShape`] if the state is of another shape than the version's.
+    pub fn new(given: &Deployed, shape: StateShape) -> Result<Self, StateError> {
+        given.shape().succeeds(shape)?;
         let windows: Vec<DayWindow> = given
             .tasks
             .iter()
             .flat_map(|task| task.population.windows.iter().copied())
             .collect();
-        let mut graph = Graph::restored(
-            stored.graph,
+        let mut graph = Graph::new(
             given.catalog.clone(),
             given.graph_options.clone(),
             windows,
             Tracking::On,
-        )?;
+        );
         graph.set_tick_ms(given.tick_ms);
-        let entities = graph.directory().len();
-        let mut standings: Vec<Standings> =
-            given.tasks.iter().map(|_| Standings::default()).collect();
-        let mut tracked = FxHashMap::default();
-        for (task, entity, memory) in stored.tracked {
-            let standings = standings
-                .get_mut(task)
-                .ok_or(StateError::OutOfRange("task"))?;
+        Ok(Self {
+            state: WorkerState::empty(graph, given),
+            has_frame: false,
+            has_layout: false,
+        })
+    }
+
+    /// Takes a piece. Within an area pieces come in the order of their keys.
+    ///
+    /// # Errors
+    /// [`StateError::OtherFields`] for a piece of no state.
+    pub fn read(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        let state = &mut self.state;
+        let Some((area, rest)) = key.split_first() else {
+            return Err(PieceError::Key.into());
+        };
+        match *area {
+            FRAME => {
+                let frame: StoredFrame = read_value(FRAME, value)?;
+                self.has_frame = true;
+                state.deployed = frame.deployed;
+                state.owner = frame.owner;
+                state.number = frame.number;
+                state.as_of = frame.as_of;
+                state.newest_event_ms = frame.newest_event_ms;
+                state.ticks = frame.ticks;
+                state.positions = frame.positions;
+                state.listed_board = frame.listed_board;
+                state.layout_is_new = frame.layout_is_new;
+                state.is_restarted = frame.is_restarted;
+            }
+            LAYOUT => {
+                let layout: StoredLayout = read_value(LAYOUT, value)?;
+                self.has_layout = true;
+                state.partitions = layout.partitions;
+                state.layout = layout.layout;
+            }
+            CAPS => state.caps = read_value::<CapState>(CAPS, value)?,
+            0..GRAPH_AREAS => state.graph.read_piece(key, value)?,
+            other => {
+                let mut parts = parts!(state, mut).into_iter();
+                let (_, part) = parts.find(|(a, _)| *a == other).ok_or(PieceError::Key)?;
+                part.read(other, rest, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds what follows from the pieces.
+    ///
+    /// # Errors
+    /// [`StateError`] if pieces are missing, or name what is not there.
+    pub fn finish(self, given: &Deployed) -> Result<WorkerState, StateError> {
+        let mut state = self.state;
+        if !self.has_frame || !self.has_layout {
+            return Err(StateError::Damaged);
+        }
+        if state.partitions.len() != state.positions.len() {
+            return Err(StateError::OutOfRange("partition"));
+        }
+        state.graph.finish_reading()?;
+        let entities = state.graph.directory().len();
+        let keys = state.tracked.keys().chain(state.explained.keys());
+        for (task, entity) in keys {
+            if *task >= given.tasks.len() {
+                return Err(StateError::OutOfRange("task"));
+            }
             if entity.0 as usize >= entities {
                 return Err(StateError::OutOfRange("entity"));
             }
-            standings.replace(None, memory.ranked_by());
-            tracked.insert((task, entity), memory.into_owned());
         }
-        let mut said = stored.said.into_owned();
-        if !said.rulings.index(given.catalog.tables.len()) {
+        for ((task, _), memory) in state.tracked.iter() {
+            state.standings[*task].replace(None, memory.ranked_by());
+        }
+        state.list_revisits(given);
+        if !state.said.rulings.index(given.catalog.tables.len()) {
             return Err(StateError::OutOfRange("table"));
         }
-        Ok(Self {
-            graph,
-            standings,
-            tracked,
-            revisits: stored.revisits.into_owned(),
-            unexplained: stored.unexplained.into_owned(),
-            listed_board: stored.listed_board,
-            caps: stored.caps.into_owned(),
-            lists: stored.lists.into_owned(),
-            said,
-            partitions: stored.partitions.into_owned(),
-            layout: stored.layout.into_owned(),
-            layout_is_new: stored.layout_is_new,
-            positions: stored.positions.into_owned(),
-            owner: stored.owner.into_owned(),
-            number: stored.number,
-            as_of: stored.as_of,
-            newest_event_ms: stored.newest_event_ms,
-            ticks: stored.ticks,
-            deployed: stored.deployed.into_owned(),
-            shape: given.shape(),
-        })
+        state.stored = StoredHashes {
+            layout: hash_of(&state.stored_layout()),
+            caps: hash_of(&state.caps),
+        };
+        Ok(state)
     }
 }
 
@@ -260,19 +416,13 @@ fn opened(bytes: &[u8]) -> Result<(StateShape, &[u8]), StateError> {
             .expect("the head ends with three hashes");
         u64::from_le_bytes(*bytes)
     };
-    let shape = StateShape {
-        schemas: hash(12),
-        graph_options: hash(20),
-        tasks: hash(28),
-    };
-    Ok((shape, body))
+    Ok((StateShape::of_hashes([12, 20, 28].map(hash)), body))
 }
 
-/// A buffered writer that sums up what it writes, and keeps the error that it failed with.
+/// A buffered writer that sums up what it writes.
 struct SummedWriter<W: Write> {
     out: BufWriter<W>,
     sum: Xxh3,
-    failure: Option<io::Error>,
 }
 
 impl<W: Write> SummedWriter<W> {
@@ -280,7 +430,6 @@ impl<W: Write> SummedWriter<W> {
         Self {
             out: BufWriter::with_capacity(1 << 16, out),
             sum: Xxh3::new(),
-            failure: None,
         }
     }
 
@@ -293,17 +442,9 @@ impl<W: Write> SummedWriter<W> {
 
 impl<W: Write> Write for SummedWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.out.write(bytes) {
-            Ok(written) => {
-                self.sum.update(&bytes[..written]);
-                Ok(written)
-            }
-            Err(failure) => {
-                let kind = failure.kind();
-                self.failure = Some(failure);
-                Err(kind.into())
-            }
-        }
+        let written = self.out.write(bytes)?;
+        self.sum.update(&bytes[..written]);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

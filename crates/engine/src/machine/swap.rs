@@ -50,9 +50,7 @@ impl Machine {
         let swapped = before.bundle_id() != self.given.bundle_id();
         if swapped {
             // Contributions of another bundle explain nothing of this one's scores.
-            for tracked in self.state.tracked.values_mut() {
-                tracked.explained = None;
-            }
+            self.state.explained.clear();
         }
         self.restart(swapped);
         Ok(())

@@ -127,7 +127,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`Unmatched`] if no task has its name.
-    pub fn restore_list(&mut self, list: WorkList) -> Result<Arc<WorkList>, Unmatched> {
+    pub fn restore_list(&mut self, list: WorkList) -> Result<(), Unmatched> {
         let mut tasks = self.given.tasks.iter();
         if !tasks.any(|task| task.name == list.task) {
             return Err(Unmatched);
@@ -135,8 +135,13 @@ impl Machine {
         let list = Arc::new(list);
         let owner: Arc<str> = list.owner().into();
         let key = (list.task.clone(), owner);
-        self.state.lists.insert(key, list.clone());
-        Ok(list)
+        self.state.lists.insert(key, list);
+        Ok(())
+    }
+
+    /// The last written lists of all people.
+    pub fn work_lists(&self) -> Vec<Arc<WorkList>> {
+        self.state.lists.values().cloned().collect()
     }
 
     /// The people who have a list of a task.
@@ -184,7 +189,7 @@ impl Machine {
     /// The entities of every task at this moment, by person.
     fn fields(&self) -> Vec<Field> {
         let mut remembered: Vec<Vec<(EntityId, f64)>> = vec![Vec::new(); self.given.tasks.len()];
-        for ((task, entity), tracked) in &self.state.tracked {
+        for ((task, entity), tracked) in self.state.tracked.iter() {
             remembered[*task].extend(tracked.listed.map(|logit| (*entity, logit)));
         }
         let fields = remembered.into_iter().enumerate();

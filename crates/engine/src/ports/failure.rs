@@ -24,6 +24,8 @@ pub enum PortCause {
     TopicReplaced,
     /// Retention removed records that are still to be read.
     RecordsExpired,
+    /// The stored state is of another deployment than the log.
+    StoreForeign,
     /// Committed positions are gone, though committed outputs exist.
     PositionsLost,
     /// Committed positions were written by something else than this deployment.

@@ -4,7 +4,7 @@
 use super::restore::Goal;
 use super::{Engine, RunError};
 use crate::decode::Decoded;
-use crate::epoch::EpochRecord;
+use crate::epoch::{EpochRecord, RESUMED_SECTION};
 use crate::ports::{
     CommittedEpoch, InputPartition, PortCause, PortError, RecordBatch, SealedEpoch, Sink,
 };
@@ -41,7 +41,7 @@ impl AuditFindings {
 /// # Errors
 /// If the script or the inputs cannot be read.
 pub fn audit(mut engine: Engine) -> Result<AuditFindings, RunError> {
-    engine.replay(Goal::Audit)?;
+    engine.replay(Goal::Audit, None)?;
     if engine.stopped() {
         return Err(PortError::interrupted(PortCause::Stopped, "the audit").into());
     }
@@ -65,12 +65,13 @@ impl Engine {
             return;
         }
         // The process that decided this epoch had been started after the one before: its cells
-        // waited again.
+        // waited again, unless it went on from the stored state.
         if self
             .audited
             .owner
             .as_ref()
             .is_some_and(|owner| *owner != record.owner)
+            && !record.sections.contains_key(RESUMED_SECTION)
         {
             self.machine.restart(false);
         }

@@ -37,6 +37,7 @@ impl Engine {
         self.summary.count(&epoch);
         self.taken += epoch.record.records();
         self.committed = (self.machine.number(), self.machine.as_of());
+        self.store_epoch(&epoch.sealed);
         let status = self.status(Phase::Live, None);
         let now = self.elapsed();
         self.notices.note(&epoch.tally.notices, now);

@@ -9,10 +9,9 @@
 //! Decision: docs/decisions/0001-restart-by-rows.md
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use leadpulse_records::{KeptLetter, ShownAlert, ShownScore, WorkList};
+use leadpulse_records::{KeptLetter, ShownAlert, ShownScore};
 
 use super::inbox::Inbox;
 use super::{Engine, RunError};
@@ -20,7 +19,7 @@ use crate::decode::{Decoded, SchemaVerdicts};
 use crate::epoch::{EpochRecord, PartitionLayout};
 use crate::ports::{
     Attendant, CommittedEpoch, InputPartition, LogStep, NextOffset, Output, PollLimit, PortCause,
-    PortError, RecordBatch,
+    PortError, RecordBatch, StoreHead,
 };
 use crate::read_model::{ALERTS_KEPT, Phase};
 use crate::script::{Chain, ScriptLink};
@@ -66,19 +65,24 @@ impl Engine {
         let asked = self.ports.source.partitions().to_vec();
         self.found_at_start.clone_from(&asked);
         let committed = self.attendant.retry(|| self.ports.sink.take_over())?;
+        let base = self.adopt_stored(committed.as_ref())?;
         let Some(committed) = committed else {
             self.attendant
                 .retry(|| self.ports.source.seek(self.machine.positions()))?;
+            self.follow_with_store(None, None);
             return Ok(None);
         };
         let goal = Goal::Committed {
             committed: &committed,
             asked: &asked,
         };
-        let Some(last) = self.replay(goal)? else {
+        let Some(last) = self.replay(goal, base.as_ref())? else {
             return Ok(None);
         };
-        if !self.read_state_back()? {
+        let is_last = base
+            .as_ref()
+            .is_some_and(|base| base.epoch == committed.number);
+        if !self.read_state_back(is_last)? {
             return Ok(None);
         }
         let swapped = last.bundle_id.as_deref() != Some(self.machine.deployed().bundle_id());
@@ -89,19 +93,38 @@ impl Engine {
                 "schemas, bundle, tasks, policies or options are not those of the last epoch: every score is computed again, a few per epoch"
             );
         }
-        self.machine.restart(swapped);
+        if !is_last || !self.machine.resume() {
+            self.machine.restart(swapped);
+        }
+        self.follow_with_store(base.as_ref(), Some(&last));
         self.attendant
             .retry(|| self.ports.source.seek(self.machine.positions()))?;
         Ok(Some(last))
     }
 
-    /// Follows the script to its end. `None` at the stop signal, or if there is no epoch.
-    pub(super) fn replay(&mut self, goal: Goal<'_>) -> Result<Option<EpochRecord>, RunError> {
-        self.attendant.retry(|| self.ports.outputs.rewind())?;
+    /// Follows the script to its end, from its beginning or from the epoch of a stored state. `None`
+    /// at the stop signal, or if there is no epoch.
+    pub(super) fn replay(
+        &mut self,
+        goal: Goal<'_>,
+        base: Option<&StoreHead>,
+    ) -> Result<Option<EpochRecord>, RunError> {
         tracing::info!("applying the rows of what is committed");
-        let (mut chain, mut replay): (Chain, Option<ScriptReplay>) = (Chain::default(), None);
+        let (mut chain, mut replay) = match base {
+            Some(base) => {
+                let Some(chain) = self.find_in_script(base)? else {
+                    return Ok(None);
+                };
+                (chain, Some(self.begin_after(base, goal)?))
+            }
+            None => {
+                self.attendant.retry(|| self.ports.outputs.rewind(0))?;
+                (Chain::default(), None)
+            }
+        };
         loop {
-            let Some(value) = self.next_of_script(&chain)? else {
+            let last = chain.last().map_or(0, |last| last.epoch);
+            let Some(value) = self.next_of_script(last)? else {
                 return Ok(None);
             };
             let Some(value) = value else { break };
@@ -121,6 +144,9 @@ impl Engine {
                                 replay.insert(self.begin_replay(chain.layout(), &record, goal)?)
                             }
                         };
+                        if base.is_some_and(|base| base.epoch + 1 == record.epoch as u64) {
+                            self.machine.go_on_replaying();
+                        }
                         if !self.replay_epoch(&record, replay, goal)? {
                             return Ok(None);
                         }
@@ -143,12 +169,15 @@ impl Engine {
     }
 
     /// The value of the next record of the epochs topic: `Some(None)` at its end, `None` at the
-    /// stop signal.
+    /// stop signal. `after` is the epoch before, for reports.
     #[expect(
         clippy::option_option,
         reason = "stopped, ended and found are three things"
     )]
-    fn next_of_script(&mut self, chain: &Chain) -> Result<Option<Option<Vec<u8>>>, RunError> {
+    pub(super) fn next_of_script(
+        &mut self,
+        after: i64,
+    ) -> Result<Option<Option<Vec<u8>>>, RunError> {
         let started = self.elapsed();
         loop {
             if self.stopped() {
@@ -166,7 +195,6 @@ impl Engine {
                 LogStep::Waiting => {
                     self.read_model.beat();
                     if self.elapsed().saturating_sub(started) > PATIENCE {
-                        let after = chain.last().map_or(0, |last| last.epoch);
                         self.attendant.report(
                             "epochs",
                             Some(format!("the epochs topic gives no record after epoch {after}; waiting for its brokers")),
@@ -193,22 +221,8 @@ impl Engine {
         self.attendant
             .retry(|| self.ports.source.arrange(partitions.clone()))?;
         self.ports.sink.arrange(&partitions);
-        self.check_starts(&partitions, &starts)?;
+        self.check_starts(&partitions, &starts, 0)?;
         self.attendant.retry(|| self.ports.source.seek(&starts))?;
-        let end = |committed: &CommittedEpoch| {
-            committed
-                .positions
-                .iter()
-                .flatten()
-                .map(|at| at.0)
-                .sum::<i64>()
-        };
-        let total = match goal {
-            Goal::Committed { committed, .. } => {
-                end(committed) - starts.iter().map(|start| start.0).sum::<i64>()
-            }
-            Goal::Audit => 0,
-        };
         self.ticks.arrange(partitions.len());
         match goal {
             Goal::Committed { .. } => self
@@ -218,7 +232,21 @@ impl Engine {
                 .machine
                 .begin_script(layout, partitions, starts.clone()),
         }
-        Ok(ScriptReplay {
+        Ok(self.script_replay(starts, goal))
+    }
+
+    /// A replay that reads from these positions on.
+    fn script_replay(&self, starts: Vec<NextOffset>, goal: Goal<'_>) -> ScriptReplay {
+        let sum = |positions: &mut dyn Iterator<Item = &NextOffset>| -> i64 {
+            positions.map(|at| at.0).sum()
+        };
+        let total = match goal {
+            Goal::Committed { committed, .. } => {
+                sum(&mut committed.positions.iter().flatten()) - sum(&mut starts.iter())
+            }
+            Goal::Audit => 0,
+        };
+        ScriptReplay {
             inbox: Inbox::new(starts.len()),
             paused: vec![false; starts.len()],
             read_to: starts,
@@ -226,7 +254,22 @@ impl Engine {
             total: total.max(0) as u64,
             diverged: 0,
             told: self.elapsed(),
-        })
+        }
+    }
+
+    /// Goes on reading where the epoch of a stored state ended.
+    fn begin_after(&mut self, base: &StoreHead, goal: Goal<'_>) -> Result<ScriptReplay, RunError> {
+        let layout = self.machine.layout().clone();
+        let partitions = self.partitions_of(&layout)?;
+        let positions = self.machine.positions().to_vec();
+        self.attendant
+            .retry(|| self.ports.source.arrange(partitions.clone()))?;
+        self.ports.sink.arrange(&partitions);
+        self.check_starts(&partitions, &positions, base.epoch)?;
+        self.attendant
+            .retry(|| self.ports.source.seek(&positions))?;
+        self.ticks.go_on(&base.newest_ms, partitions.len());
+        Ok(self.script_replay(positions, goal))
     }
 
     /// Goes on under another layout: further partitions are read from their starts.
@@ -286,20 +329,22 @@ impl Engine {
         Ok(partitions)
     }
 
-    /// Rows are applied from the first epoch on; what retention has taken from the input topics is
-    /// missing for good.
+    /// Rows are applied from the epoch after `epoch` on; what retention has taken from the input
+    /// topics is missing for good.
     fn check_starts(
         &mut self,
         partitions: &[InputPartition],
         starts: &[NextOffset],
+        epoch: u64,
     ) -> Result<(), RunError> {
         let here = self.attendant.retry(|| self.ports.source.starts())?;
         match partitions.iter().zip(starts).zip(here).find(|((_, start), here)| *start < here) {
             None => Ok(()),
             Some(((partition, start), here)) => Err(PortError::fatal(PortCause::RecordsExpired, format!(
-                "epoch 1 started at offset {} of partition {} of '{}', but its log starts at {} now: a restart applies every row since the first \
-                 epoch, and retention has removed some. Start a new deployment, and keep its input topics (retention.ms=-1)",
-                start.0, partition.partition, partition.topic, here.0
+                "epoch {} started at offset {} of partition {} of '{}', but its log starts at {} now: a start applies every row from there on, \
+                 and retention has removed some. Start a new deployment, and keep its input topics: for good (retention.ms=-1), or with store.dir \
+                 for longer than the process may be down",
+                epoch + 1, start.0, partition.partition, partition.topic, here.0
             ))
             .into()),
         }
@@ -509,8 +554,9 @@ impl Engine {
     }
 
     /// Reads back what consumers have: policy states, work lists, scores with their explanations, the
-    /// newest alerts. `false` at the stop signal.
-    fn read_state_back(&mut self) -> Result<bool, RunError> {
+    /// newest alerts; of a stored state what came after it. With the state of the last epoch
+    /// (`is_last`) only pages need any of it. `false` at the stop signal.
+    fn read_state_back(&mut self, is_last: bool) -> Result<bool, RunError> {
         let done = self.taken;
         let phase = |this: &Self, reason: Option<String>| {
             this.status(Phase::Replaying { done, total: done }, reason)
@@ -518,13 +564,12 @@ impl Engine {
         let status = phase(self, Some("reading scores and alert states back".into()));
         self.read_model.set_status(status);
         let mut unmatched = 0_u64;
-        if !self.read_policies_back(&mut unmatched)? {
+        let is_read = is_last
+            || self.read_policies_back(&mut unmatched)? && self.read_lists_back(&mut unmatched)?;
+        if !is_read {
             return Ok(false);
         }
-        let Some(lists) = self.read_lists_back(&mut unmatched)? else {
-            return Ok(false);
-        };
-        let Some(scores) = self.read_scores_back(&mut unmatched)? else {
+        let Some(scores) = self.read_scores_back(is_last, &mut unmatched)? else {
             return Ok(false);
         };
         let alerts = self.read_alerts_back(&mut unmatched)?;
@@ -537,7 +582,8 @@ impl Engine {
         }
         let status = phase(self, None);
         self.read_model.publish_dead_letters(letters);
-        self.read_model.publish_work_lists(lists);
+        self.read_model
+            .publish_work_lists(self.machine.work_lists());
         self.read_model.publish_said(self.machine.said_view());
         self.read_model.publish(scores, alerts, status);
         Ok(true)
@@ -561,49 +607,54 @@ impl Engine {
     }
 
     /// Work lists are needed, where any are made: a list is written when it differs from the one
-    /// before. `None` at the stop signal.
-    fn read_lists_back(
-        &mut self,
-        unmatched: &mut u64,
-    ) -> Result<Option<Vec<Arc<WorkList>>>, RunError> {
+    /// before. `false` at the stop signal.
+    fn read_lists_back(&mut self, unmatched: &mut u64) -> Result<bool, RunError> {
         let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
-        let mut lists = Vec::new();
         if !self.machine.deployed().makes_work_lists() {
-            return Ok(Some(lists));
+            return Ok(true);
         }
         for value in self.latest(Output::WorkLists)?.into_values().flatten() {
             let record = self
                 .attendant
                 .retry(|| encoders.read_work_list(&value, schemas.as_ref()))?;
-            match self.machine.restore_list(record) {
-                Ok(list) => lists.push(list),
-                Err(_) => *unmatched += 1,
-            }
+            *unmatched += u64::from(self.machine.restore_list(record).is_err());
             self.read_model.beat();
             if self.stopped() {
-                return Ok(None);
+                return Ok(false);
             }
         }
-        Ok(Some(lists))
+        Ok(true)
     }
 
     /// Scores are for pages and explanations only: one that cannot be read is missing until it is
     /// scored again. `None` at the stop signal.
     fn read_scores_back(
         &mut self,
+        is_last: bool,
         unmatched: &mut u64,
     ) -> Result<Option<Vec<ShownScore>>, RunError> {
         let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
         let mut scores = Vec::new();
-        for value in self.latest(Output::CurrentScores)?.into_values().flatten() {
+        let newer = self.latest(Output::CurrentScores)?;
+        let stored = self.stored.take_scores(&newer).into_iter();
+        let stored = stored.map(|value| (value, true));
+        let read_back = newer.values().flatten().cloned();
+        for (value, is_stored) in stored.chain(read_back.map(|value| (value, is_last))) {
             let read = self
                 .attendant
                 .retry(|| encoders.read_score(&value, schemas.as_ref()));
             match read {
-                Ok(record) => match self.machine.restore_score(&record) {
-                    Ok(view) => scores.push(view),
-                    Err(_) => *unmatched += 1,
-                },
+                Ok(record) => {
+                    let view = match is_stored {
+                        // The state has its explanation.
+                        true => self.machine.show_score(&record),
+                        false => self.machine.restore_score(&record),
+                    };
+                    match view {
+                        Ok(view) => scores.push(view),
+                        Err(_) => *unmatched += 1,
+                    }
+                }
                 Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
                 Err(error) => {
                     tracing::debug!(%error, "a score is left out");
@@ -615,6 +666,7 @@ impl Engine {
                 return Ok(None);
             }
         }
+        self.stored.note_scores(newer);
         Ok(Some(scores))
     }
 
@@ -670,13 +722,14 @@ impl Engine {
         Ok(letters)
     }
 
-    /// The newest value by key of a compacted output.
+    /// The newest value by key of a compacted output, behind the epoch of the stored state.
     fn latest(&mut self, output: Output) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, RunError> {
         let mut newest: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         let (attendant, outputs) = (&self.attendant, &mut self.ports.outputs);
+        let from = self.stored.outputs();
         attendant.retry(|| {
             newest.clear();
-            outputs.latest(output, &mut |key, value| {
+            outputs.latest(output, from, &mut |key, value| {
                 newest.insert(key.to_vec(), value.map(<[u8]>::to_vec));
                 attendant.beat();
                 if attendant.is_stopped() {

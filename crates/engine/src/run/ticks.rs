@@ -99,6 +99,17 @@ impl Ticks {
         self.ends = None;
     }
 
+    /// By partition, the newest timestamp taken, milliseconds.
+    pub fn all_newest_ms(&self) -> &[i64] {
+        &self.newest_ms
+    }
+
+    /// Goes on from a stored state with these newest timestamps.
+    pub fn go_on(&mut self, newest_ms: &[i64], partitions: usize) {
+        self.newest_ms = newest_ms.to_vec();
+        self.arrange(partitions);
+    }
+
     /// The tick of taken records that is not closed, milliseconds.
     pub fn open_ms(&self) -> Option<i64> {
         self.open_ms

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use leadpulse_engine::ports::{
     Clock, CommittedEpoch, EachRecord, EachWhole, InputPartition, LogEnd, LogStep, NextOffset,
-    Output, OutputLog, OutputRecord, PollLimit, PortCause, PortError, RecordBatch,
+    Output, OutputLog, OutputPositions, OutputRecord, PollLimit, PortCause, PortError, RecordBatch,
     SchemaLookupError, SchemaStore, SealedEpoch, Sink, Source, Stuck,
 };
 use leadpulse_schema::{FolderRegistry, SchemaRef, WriterSchema};
@@ -465,12 +465,23 @@ impl Sink for MemorySink {
             Ok(())
         }
     }
+    fn written(&self) -> OutputPositions {
+        let mut positions = OutputPositions::default();
+        let cluster = self.broker.lock();
+        for output in Output::ALL {
+            let records = cluster.epochs.iter().flat_map(|e| &e.outputs);
+            let count = records.filter(|r| r.output == output).count();
+            positions.note(output as u8, 0, count as i64);
+        }
+        positions
+    }
 }
 
 /// The committed outputs.
 pub struct MemoryOutputs {
     broker: Broker,
     script: std::vec::IntoIter<Vec<u8>>,
+    position: i64,
 }
 
 impl MemoryOutputs {
@@ -478,6 +489,7 @@ impl MemoryOutputs {
         Self {
             broker: broker.clone(),
             script: Vec::new().into_iter(),
+            position: 0,
         }
     }
     fn records(&self, output: Output) -> Vec<OutputRecord> {
@@ -493,21 +505,35 @@ impl MemoryOutputs {
 }
 
 impl OutputLog for MemoryOutputs {
-    fn rewind(&mut self) -> Result<(), PortError> {
+    fn rewind(&mut self, from: i64) -> Result<(), PortError> {
         let script: Vec<Vec<u8>> = self
             .records(Output::Epochs)
             .into_iter()
             .filter_map(|r| r.value)
+            .skip(from as usize)
             .collect();
         self.script = script.into_iter();
+        self.position = from;
         Ok(())
     }
     fn next(&mut self, _: Duration) -> Result<LogStep, PortError> {
-        Ok(self.script.next().map_or(LogStep::End, LogStep::Record))
+        let next = self.script.next();
+        self.position += i64::from(next.is_some());
+        Ok(next.map_or(LogStep::End, LogStep::Record))
     }
-    fn latest(&mut self, output: Output, each: &mut EachRecord<'_>) -> Result<(), PortError> {
+    fn position(&self) -> i64 {
+        self.position
+    }
+    fn latest(
+        &mut self,
+        output: Output,
+        from: &OutputPositions,
+        each: &mut EachRecord<'_>,
+    ) -> Result<(), PortError> {
+        let from = from.next(output as u8, 0) as usize;
         self.records(output)
             .iter()
+            .skip(from)
             .try_for_each(|r| each(r.key.as_deref().unwrap(), r.value.as_deref()))
     }
     fn newest(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use leadpulse_engine::ports::Output;
 use leadpulse_engine::read_model::ReadModel;
-use leadpulse_engine::{ClockMode, RunError, RunSummary, Until};
+use leadpulse_engine::{ClockMode, EpochRecord, RESUMED_SECTION, RunError, RunSummary, Until};
 use leadpulse_graph::DAY_MS;
 use leadpulse_schema::Frame;
 use rand::{RngExt, SeedableRng};
@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::broker::{Fault, HandClock, Reading};
 use super::market::Market;
+use super::memory_store::MemoryStore;
 use super::rig::{Filter, Life, POLICY, Rig, TaskSpec};
 use super::scorer::by_name;
 
@@ -78,6 +79,9 @@ fn run_with_crashes(
         if !mortal {
             reading.breaks_at = None;
         }
+        if let Some(store) = &rig.store {
+            store.die([0, 0, 1, 3][generator.random_range(0..4)]);
+        }
         match rig.run(
             Until::End,
             Life {
@@ -108,11 +112,13 @@ fn distance(a: &BTreeMap<(String, String), f64>, b: &BTreeMap<(String, String), 
 fn committed_outputs_are_those_of_the_reference_whatever_crashes() {
     let mut deaths = BTreeMap::new();
     let (mut alerts, mut late, mut duplicate, mut dead, mut causes) = (0, 0, 0, 0, BTreeMap::new());
+    let (mut resumed, mut reads) = (0, 0);
     for seed in 0..8 {
         println!("seed {seed}");
         let (mut rig, _) = market(seed, 500);
         let calm = rig.elsewhere();
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
+        rig.store = (seed % 2 == 1).then(MemoryStore::default);
         run_with_crashes(&mut rig, &mut generator, &mut deaths);
         rig.check_committed();
 
@@ -121,6 +127,9 @@ fn committed_outputs_are_those_of_the_reference_whatever_crashes() {
             script.iter().rev().skip(1).all(|record| !record.closing)
                 && script.last().unwrap().closing
         );
+        let is_resumed = |r: &&EpochRecord| r.sections.contains_key(RESUMED_SECTION);
+        resumed += script.iter().filter(is_resumed).count();
+        reads += rig.store.as_ref().map_or(0, |store| store.lock().reads);
         let taken: i64 = script.iter().map(|r| r.outcomes().records()).sum();
         let sent: usize = rig.broker.lock().input.iter().map(Vec::len).sum();
         assert_eq!(taken, sent as i64, "every record was taken");
@@ -157,6 +166,8 @@ fn committed_outputs_are_those_of_the_reference_whatever_crashes() {
     // A run in which nothing happened proves nothing.
     println!("{deaths:?} {causes:?} alerts {alerts} late {late} duplicate {duplicate} dead {dead}");
     assert_eq!(deaths.len(), 4, "all ways to die were tried: {deaths:?}");
+    println!("{reads} starts from a stored state, {resumed} from that of the last epoch");
+    assert!(resumed > 2 && reads as usize > resumed + 2);
     assert!(
         alerts > 20 && late > 5 && duplicate > 5 && dead > 20,
         "{alerts} {late} {duplicate} {dead}"
@@ -201,6 +212,7 @@ fn a_live_engine_with_a_clock_replays_too() {
     for seed in 200..203 {
         println!("seed {seed}");
         let (mut rig, market) = market(seed, 250);
+        rig.store = (seed == 201).then(MemoryStore::default);
         let market = Arc::new(Mutex::new(market));
         rig.options.epoch_floor_ms = 1;
         rig.options.clock = ClockMode::Wall;

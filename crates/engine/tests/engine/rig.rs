@@ -9,13 +9,15 @@ use leadpulse_engine::explain::ExplainQueue;
 use leadpulse_engine::invariants;
 use leadpulse_engine::ports::{
     Clock, InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink,
+    StateStore,
 };
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
     AsOfRule, AuditFindings, Chain, ClockMode, Cut, CutTicks, Decoders, Engine, EngineOptions,
     Epoch, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
-    MachineParts, Metrics, NoSink, OutputEncoders, Ports, Readings, Reason, RunError, RunSummary,
-    SchemaVerdicts, ScriptRecord, Sealed, Skip, Task, TickClosing, Until, audit,
+    MachineParts, Metrics, NoSink, OutputEncoders, Ports, RESUMED_SECTION, Readings, Reason,
+    RunError, RunSummary, SchemaVerdicts, ScriptRecord, Sealed, Skip, Task, TickClosing, Until,
+    audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
@@ -33,6 +35,7 @@ use super::broker::{
     Broker, Fault, HandClock, MemoryOutputs, MemorySink, MemorySource, Message, Reading, Schemas,
     WaitedClock, Watcher,
 };
+use super::memory_store::MemoryStore;
 use super::scorer::{Linear, Weigh};
 
 /// A value of a row to send.
@@ -100,6 +103,8 @@ pub struct Rig {
     pub work_lists: WorkListOptions,
     /// Most alerts that a person gets on a day.
     pub cap: Option<u32>,
+    /// The stored state of the workers, where they have one.
+    pub store: Option<MemoryStore>,
 }
 
 /// Key and value of a record.
@@ -163,6 +168,7 @@ impl Rig {
                 ..WorkListOptions::default()
             },
             cap: None,
+            store: None,
         }
     }
 
@@ -177,6 +183,7 @@ impl Rig {
         };
         Self {
             broker,
+            store: None,
             ..self.clone()
         }
     }
@@ -445,6 +452,10 @@ impl Rig {
             outputs: Box::new(MemoryOutputs::new(&self.broker)),
             schemas: self.schemas.clone(),
             clock,
+            store: self
+                .store
+                .clone()
+                .map(|store| Box::new(store) as Box<dyn StateStore>),
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
         let engine = Engine::new(
@@ -478,6 +489,7 @@ impl Rig {
             outputs: Box::new(MemoryOutputs::new(&self.broker)),
             schemas: self.schemas.clone(),
             clock,
+            store: None,
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
         let (read_model, stop) = (Arc::default(), Arc::default());
@@ -820,8 +832,12 @@ impl Rig {
                     && invariants::dead_letters_are_written(sealed, record),
                 "epoch {number}: {record:?}"
             );
+            let is_resumed = record.sections.contains_key(RESUMED_SECTION);
             if owner.is_some_and(|owner| owner != record.owner) {
-                reference.restart(false);
+                match is_resumed {
+                    true => assert!(reference.resume(), "epoch {number}"),
+                    false => reference.restart(false),
+                }
             }
             owner = Some(&record.owner);
             if record.partitions.len() > at.len() {

@@ -1,6 +1,11 @@
 //! The worker's state as bytes: it goes on in another process, and damaged bytes are refused.
 
-use leadpulse_engine::{Machine, STATE_FORMAT, StateError, SwapError, WorkerState};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use leadpulse_engine::{
+    Deployed, Machine, Pieces, STATE_FORMAT, StateError, StateReader, SwapError, WorkerState,
+};
 use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -52,6 +57,63 @@ fn a_stored_worker_state_goes_on_as_an_undisturbed_one() {
             "read back, it is written in another way"
         );
         Machine::from_parts(given, read).unwrap()
+    });
+}
+
+/// Pieces by key, as a store has them.
+type Stored = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn put(pieces: &Pieces, stored: &mut Stored) {
+    for (key, value) in pieces.iter() {
+        match value {
+            Some(value) => stored.insert(key.to_vec(), value.to_vec()),
+            None => stored.remove(key),
+        };
+    }
+}
+
+fn of_pieces(stored: &Stored, given: &Deployed) -> WorkerState {
+    let mut reader = StateReader::new(given, given.shape()).unwrap();
+    for (key, value) in stored {
+        reader.read(key, value).unwrap();
+    }
+    reader.finish(given).unwrap()
+}
+
+/// What epochs changed, one after the other, is the whole state, and it goes on as an undisturbed
+/// one.
+#[test]
+fn changed_pieces_of_epochs_make_a_state_that_goes_on() {
+    let stored = RefCell::new(Stored::new());
+    let epochs = Cell::new(0);
+    assert_undisturbed(|rig, machine| {
+        let (given, mut state) = machine.into_parts();
+        if state.number() == 1 {
+            stored.borrow_mut().clear();
+            state.note_changes();
+            let mut each = |pieces: Pieces| {
+                put(&pieces, &mut stored.borrow_mut());
+                Ok::<(), ()>(())
+            };
+            state.write_portions(&mut each).unwrap();
+        } else {
+            put(&state.take_changes(), &mut stored.borrow_mut());
+        }
+        epochs.set(epochs.get() + 1);
+        let mut read = of_pieces(&stored.borrow(), &built(rig));
+        assert!(
+            encoded(&read) == encoded(&state),
+            "epoch {}: the changed pieces are not all that changed",
+            state.number()
+        );
+        // Every second time the process ends here.
+        let next = if epochs.get() % 2 == 0 {
+            read.note_changes();
+            read
+        } else {
+            state
+        };
+        Machine::from_parts(given, next).unwrap()
     });
 }
 

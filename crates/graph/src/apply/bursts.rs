@@ -12,8 +12,7 @@
 //!
 //! Decision: docs/decisions/0037-who-does-not-count.md
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -24,9 +23,9 @@ use crate::apply::Writer;
 use crate::apply::admission::AdmittedEvent;
 use crate::apply::gate::is_held;
 use crate::change::effects::Cause;
-use crate::encoding::sorted;
 use crate::ids::EntityId;
 use crate::options::DAY_MS;
+use crate::pieces::{Kept, KeptMap};
 use crate::state::events::Undo;
 use crate::who::directory::NodePlace;
 
@@ -35,7 +34,7 @@ const INTERVAL_MS: i64 = 10_000;
 
 /// A group of events that may be a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct BurstGroup {
+pub(crate) struct BurstGroup {
     table: TableId,
     /// Hash of the campaign; 0 without one.
     campaign: u64,
@@ -47,29 +46,24 @@ struct BurstGroup {
 
 /// An event whose group may still change.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct OpenMember {
+pub(crate) struct OpenMember {
     owner: EntityId,
     group: BurstGroup,
     is_counted: bool,
 }
 
 /// All open events, by fingerprint, owner, group and day.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Bursts {
-    #[serde(serialize_with = "sorted")]
-    open: FxHashMap<u64, OpenMember>,
+    pub(crate) open: KeptMap<u64, OpenMember>,
     /// The mail domain of the first version of each owner.
-    #[serde(serialize_with = "sorted")]
-    domains: FxHashMap<EntityId, Option<EntityId>>,
+    pub(crate) domains: KeptMap<EntityId, Option<EntityId>>,
     /// Events of closed bursts, where retractions may still come: they have nothing to take back.
-    ignored: BTreeSet<u64>,
+    pub(crate) ignored: KeptMap<u64, ()>,
     /// Number of events of closed bursts ever.
-    closed: u64,
-    #[serde(skip)]
+    pub(crate) closed: Kept<u64>,
     of_owner: FxHashMap<EntityId, Vec<u64>>,
-    #[serde(skip)]
     groups: FxHashMap<BurstGroup, Vec<u64>>,
-    #[serde(skip)]
     by_day: BTreeMap<i64, Vec<u64>>,
 }
 
@@ -119,13 +113,11 @@ impl Bursts {
     /// Notes the mail domain of a version of an owner. Returns whether it is the first version, and
     /// open events now belong to the groups of the domain.
     pub fn note_domain(&mut self, owner: EntityId, domain: Option<EntityId>) -> bool {
-        match self.domains.entry(owner) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(vacant) => {
-                vacant.insert(domain);
-                domain.is_some() && self.of_owner.contains_key(&owner)
-            }
+        if self.domains.contains_key(&owner) {
+            return false;
         }
+        self.domains.insert(owner, domain);
+        domain.is_some() && self.of_owner.contains_key(&owner)
     }
     /// The mail domain by which an owner's events are grouped, else the owner.
     fn whose(&self, owner: EntityId) -> EntityId {
@@ -139,11 +131,12 @@ impl Bursts {
             return;
         };
         for fingerprint in fingerprints {
-            let member = self.open.get_mut(fingerprint);
-            let member = member.expect("listed events are open");
-            if member.group.whose == whose {
+            let is_there = |member: &OpenMember| member.group.whose == whose;
+            if self.open.get(fingerprint).is_some_and(is_there) {
                 continue;
             }
+            let member = self.open.get_mut(fingerprint);
+            let member = member.expect("listed events are open");
             drop_from(&mut self.groups, &member.group, *fingerprint);
             changed.insert(member.group);
             member.group.whose = whose;
@@ -158,9 +151,11 @@ impl Bursts {
         for members in changed.iter().filter_map(|group| self.groups.get(group)) {
             let is_counted = members.len() < limit;
             for fingerprint in members {
-                let member = self.open.get_mut(fingerprint);
-                let member = member.expect("grouped events are open");
-                if member.is_counted != is_counted {
+                let member = self.open.get(fingerprint);
+                if member.expect("grouped events are open").is_counted == is_counted {
+                    continue;
+                }
+                if let Some(member) = self.open.get_mut(fingerprint) {
                     member.is_counted = is_counted;
                     flipped.push((*fingerprint, *member));
                 }
@@ -222,7 +217,7 @@ impl Bursts {
     /// The number of events of bursts, open and closed.
     pub fn events(&self) -> u64 {
         let open = self.open.values().filter(|member| !member.is_counted);
-        self.closed + open.count() as u64
+        *self.closed + open.count() as u64
     }
     /// Whether an open event counts; `None` for an event that is not open.
     pub fn counts(&self, fingerprint: u64) -> Option<bool> {
@@ -289,7 +284,7 @@ impl Writer<'_> {
         let run = if let Some(member) = self.bursts.remove(event.fingerprint) {
             changed.insert(member.group);
             BurstRun::Withdrawn(event)
-        } else if self.bursts.ignored.remove(&event.fingerprint) {
+        } else if self.bursts.ignored.remove(&event.fingerprint).is_some() {
             BurstRun::Ignored(event)
         } else {
             BurstRun::Added(Vec::new())
@@ -378,7 +373,9 @@ impl Writer<'_> {
     /// Counts a retraction that could not be exact.
     fn note_undo(&mut self, place: NodePlace, undo: Undo) {
         let shard = &mut self.cells.shards[place.cell.shard as usize];
-        shard.inexact += u64::from(undo != Undo::Exact);
+        if undo != Undo::Exact {
+            shard.book.change().inexact += 1;
+        }
     }
 
     /// Lets changed fates of open events take effect, each node once.
@@ -428,9 +425,9 @@ impl Writer<'_> {
         let node = self.cells.node_unseen(state);
         node.close(&shared, table, fingerprint);
         if !member.is_counted {
-            self.bursts.closed += 1;
+            *self.bursts.closed.change() += 1;
             if self.gate.keeps_for_good(table) {
-                self.bursts.ignored.insert(fingerprint);
+                self.bursts.ignored.insert(fingerprint, ());
             }
         }
     }

@@ -26,6 +26,7 @@ use crate::apply::outcome::RowOutcome;
 use crate::encoding::sorted;
 use crate::ids::EntityId;
 use crate::options::{DAY_MS, GraphOptions};
+use crate::pieces::{Kept, KeptMap};
 
 /// The accepted event rows of an input partition.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -50,36 +51,69 @@ impl Partition {
     }
 }
 
+/// The day of fingerprints that are kept for good.
+const FOR_GOOD: i32 = i32::MAX;
+
+/// An admitted event.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct HeldEvent {
+    /// The entity that the event was added to; `None` where nothing was added.
+    owner: Option<EntityId>,
+    /// The day that the fingerprint is kept for, since 1970, or [`FOR_GOOD`].
+    day: i32,
+    table: TableId,
+}
+
 /// Fingerprints: kept until their day is late everywhere, or for good.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Held {
-    /// By fingerprint the entity that the event was added to; `None` where nothing was added.
-    #[serde(serialize_with = "sorted")]
-    known: FxHashMap<u64, Option<EntityId>>,
-    /// Fingerprints with their tables, in the order of admission, by day: those to be forgotten.
-    by_day: BTreeMap<i64, Vec<(TableId, u64)>>,
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
+    pub known: KeptMap<u64, HeldEvent>,
+    /// Fingerprints by day: those to be forgotten. Not stored: they name their days.
+    by_day: BTreeMap<i32, Vec<u64>>,
+}
+
+/// The number of a day since 1970; one beyond the range of a calendar counts as its end.
+fn day_of(time_ms: i64) -> i32 {
+    let day = time_ms.div_euclid(DAY_MS);
+    day.clamp(i64::from(i32::MIN), i64::from(FOR_GOOD) - 1) as i32
 }
 
 impl Held {
+    /// Lists fingerprints by day again, after they were read from stored state.
+    pub fn index(&mut self) {
+        for (fingerprint, event) in self.known.iter().filter(|(_, event)| event.day != FOR_GOOD) {
+            self.by_day.entry(event.day).or_default().push(*fingerprint);
+        }
+    }
     /// Keeps a fingerprint, for good without a time. Returns `false` for one that was kept
     /// already.
     fn insert(&mut self, table: TableId, fingerprint: u64, until_ms: Option<i64>) -> bool {
         if self.known.contains_key(&fingerprint) {
             return false;
         }
-        self.known.insert(fingerprint, None);
-        if let Some(time_ms) = until_ms {
-            self.by_day
-                .entry(time_ms.div_euclid(DAY_MS))
-                .or_default()
-                .push((table, fingerprint));
+        let day = until_ms.map_or(FOR_GOOD, day_of);
+        let event = HeldEvent {
+            owner: None,
+            day,
+            table,
+        };
+        self.known.insert(fingerprint, event);
+        if day != FOR_GOOD {
+            self.by_day.entry(day).or_default().push(fingerprint);
         }
         true
     }
     /// Keeps the fingerprints of a table for good from now on.
     fn keep_for_good(&mut self, table: TableId) {
+        let known = &mut self.known;
         for entries in self.by_day.values_mut() {
-            entries.retain(|(of, _)| *of != table);
+            entries.retain(|fingerprint| {
+                let is_other = known.get(fingerprint).is_some_and(|e| e.table != table);
+                if !is_other && let Some(event) = known.get_mut(fingerprint) {
+                    event.day = FOR_GOOD;
+                }
+                is_other
+            });
         }
         self.by_day.retain(|_, entries| !entries.is_empty());
     }
@@ -89,14 +123,16 @@ impl Held {
     }
     /// Drops the fingerprints of days that end before their table's bound.
     fn forget(&mut self, bounds: &FxHashMap<TableId, i64>, last_day: i64) {
-        let days: Vec<i64> = self.by_day.range(..last_day).map(|(day, _)| *day).collect();
+        let last_day = day_of(last_day.saturating_mul(DAY_MS));
+        let days: Vec<i32> = self.by_day.range(..last_day).map(|(day, _)| *day).collect();
         for day in days {
             let Some(entries) = self.by_day.get_mut(&day) else {
                 continue;
             };
             let known = &mut self.known;
-            entries.retain(|(table, fingerprint)| {
-                let keep = bounds.get(table).is_none_or(|bound| is_held(day, *bound));
+            entries.retain(|fingerprint| {
+                let bound = known.get(fingerprint).and_then(|e| bounds.get(&e.table));
+                let keep = bound.is_none_or(|bound| is_held(i64::from(day), *bound));
                 if !keep {
                     known.remove(fingerprint);
                 }
@@ -129,13 +165,11 @@ pub(crate) enum Takes {
     Refused,
 }
 
-/// The gate in front of the graph.
+/// What accepted rows say about time.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Gate {
+pub(crate) struct SeenTimes {
     #[serde(serialize_with = "sorted")]
     partitions: FxHashMap<u32, Partition>,
-    events: Held,
-    retractions: Held,
     /// Tables whose fingerprints are kept for good: outcome tables, and those of rows that carry
     /// their own known time.
     for_good: BTreeSet<TableId>,
@@ -146,6 +180,14 @@ pub struct Gate {
     #[serde(serialize_with = "sorted")]
     forgotten: FxHashMap<TableId, i64>,
     cancelled: u64,
+}
+
+/// The gate in front of the graph.
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    pub(crate) seen: Kept<SeenTimes>,
+    pub(crate) events: Held,
+    pub(crate) retractions: Held,
 }
 
 /// The hash that identifies an event: of its table and id.
@@ -164,8 +206,12 @@ impl Gate {
             .tables
             .iter()
             .filter(|table| table.role == Role::Event && table.outcome.is_some());
-        Self {
+        let seen = SeenTimes {
             for_good: outcomes.map(|table| table.id).collect(),
+            ..SeenTimes::default()
+        };
+        Self {
+            seen: Kept::new(seen),
             ..Self::default()
         }
     }
@@ -189,7 +235,7 @@ impl Gate {
             return RowOutcome::Duplicate;
         }
         if self.retractions.known.contains_key(&fingerprint) {
-            self.cancelled += 1;
+            self.seen.change().cancelled += 1;
             return RowOutcome::Duplicate;
         }
         self.advance(row);
@@ -199,7 +245,7 @@ impl Gate {
     /// Notes the entity that an admitted event is added to: a retraction takes it back there.
     pub(crate) fn assign(&mut self, fingerprint: u64, owner: EntityId) {
         if let Some(known) = self.events.known.get_mut(&fingerprint) {
-            *known = Some(owner);
+            known.owner = Some(owner);
         }
     }
 
@@ -217,6 +263,7 @@ impl Gate {
             return Takes::Refused;
         }
         let newest_ms = self
+            .seen
             .partitions
             .get(&row.position().partition)
             .and_then(|partition| partition.newest_ms);
@@ -227,7 +274,9 @@ impl Gate {
         }
         self.advance(row);
         match self.events.known.get(&fingerprint) {
-            Some(Some(owner)) => Takes::Back(*owner),
+            Some(HeldEvent {
+                owner: Some(owner), ..
+            }) => Takes::Back(*owner),
             _ if self.remembers(row) => Takes::Ahead,
             _ => Takes::BackIfThere,
         }
@@ -239,17 +288,18 @@ impl Gate {
         if !self.remembers(row) {
             return true;
         }
-        if row.has_own_known_time() || self.for_good.contains(&row.table()) {
+        if row.has_own_known_time() || self.seen.for_good.contains(&row.table()) {
             return false;
         }
-        let partition = self.partitions.get(&row.position().partition);
+        let partition = self.seen.partitions.get(&row.position().partition);
         partition.is_some_and(|partition| row.event_ms() < partition.bound_ms(options))
     }
 
     /// Keeps the fingerprints of a table for good once a row of the table carries its own known
     /// time: such rows may be of any age.
     fn note_known_time(&mut self, row: Row<'_>) {
-        if row.has_own_known_time() && self.for_good.insert(row.table()) {
+        if row.has_own_known_time() && !self.keeps_for_good(row.table()) {
+            self.seen.change().for_good.insert(row.table());
             self.events.keep_for_good(row.table());
             self.retractions.keep_for_good(row.table());
         }
@@ -257,13 +307,14 @@ impl Gate {
 
     /// The time that a fingerprint's age counts from; `None` for one that is kept for good.
     fn held_from(&self, table: TableId, time_ms: i64) -> Option<i64> {
-        (!self.for_good.contains(&table)).then_some(time_ms)
+        (!self.seen.for_good.contains(&table)).then_some(time_ms)
     }
 
     /// Whether all fingerprints of the row's day are still kept: a repeat would be recognised.
     // Otherwise a partition that is added later could bring a forgotten event a second time.
     fn remembers(&self, row: Row<'_>) -> bool {
-        self.forgotten
+        self.seen
+            .forgotten
             .get(&row.table())
             .is_none_or(|bound| is_held(row.event_ms().div_euclid(DAY_MS), *bound))
     }
@@ -271,35 +322,40 @@ impl Gate {
     /// Whether the fingerprints of a table are kept for good, so that a retraction of any age finds
     /// its event.
     pub(crate) fn keeps_for_good(&self, table: TableId) -> bool {
-        self.for_good.contains(&table)
+        self.seen.for_good.contains(&table)
     }
 
     /// Notes an accepted row of a partition.
     // Refused rows do not advance it: an id used twice with a later time would make the rest late.
     fn advance(&mut self, row: Row<'_>) {
-        let partition = self.partitions.entry(row.position().partition).or_default();
+        let seen = self.seen.change();
+        let partition = seen.partitions.entry(row.position().partition).or_default();
         partition.newest_ms = partition.newest_ms.max(Some(row.event_ms()));
         partition.add_table(row.table());
-        let newest_ms = self.newest_ms.entry(row.table()).or_insert(i64::MIN);
+        let newest_ms = seen.newest_ms.entry(row.table()).or_insert(i64::MIN);
         *newest_ms = (*newest_ms).max(row.event_ms());
     }
 
     /// Time of the newest accepted row of an event table, milliseconds; `None` before the first.
     pub(crate) fn newest_ms(&self, table: TableId) -> Option<i64> {
-        self.newest_ms.get(&table).copied()
+        self.seen.newest_ms.get(&table).copied()
     }
 
     /// Keeps the table's fingerprints until the partition has had an accepted row, or until
     /// [`Self::caught_up`].
     pub(crate) fn expect(&mut self, partition: u32, table: TableId) {
-        self.partitions
+        self.seen
+            .change()
+            .partitions
             .entry(partition)
             .or_default()
             .add_table(table);
     }
     /// Ends the wait for partitions without an accepted row.
     pub(crate) fn caught_up(&mut self) {
-        self.partitions
+        self.seen
+            .change()
+            .partitions
             .retain(|_, partition| partition.newest_ms.is_some());
     }
 
@@ -307,7 +363,7 @@ impl Gate {
     /// been read from or is expected in.
     pub(crate) fn bounds(&self, options: &GraphOptions) -> FxHashMap<TableId, i64> {
         let mut bounds: FxHashMap<TableId, i64> = FxHashMap::default();
-        for partition in self.partitions.values() {
+        for partition in self.seen.partitions.values() {
             for table in &partition.tables {
                 let bound = bounds.entry(*table).or_insert(i64::MAX);
                 *bound = (*bound).min(partition.bound_ms(options));
@@ -319,7 +375,7 @@ impl Gate {
     /// Forgets fingerprints of events that would now be late in every partition.
     pub(crate) fn forget(&mut self, options: &GraphOptions) {
         let mut bounds = self.bounds(options);
-        bounds.retain(|table, _| !self.for_good.contains(table));
+        bounds.retain(|table, _| !self.seen.for_good.contains(table));
         let Some(oldest_bound) = bounds.values().max().copied() else {
             return;
         };
@@ -327,7 +383,7 @@ impl Gate {
         self.events.forget(&bounds, last_day);
         self.retractions.forget(&bounds, last_day);
         for (table, bound) in bounds {
-            let forgotten = self.forgotten.entry(table).or_insert(bound);
+            let forgotten = self.seen.change().forgotten.entry(table).or_insert(bound);
             *forgotten = (*forgotten).max(bound);
         }
     }
@@ -342,7 +398,7 @@ impl Gate {
     }
     /// The number of events refused because their retraction had come first.
     pub(crate) fn cancelled(&self) -> u64 {
-        self.cancelled
+        self.seen.cancelled
     }
 }
 

@@ -8,7 +8,6 @@ use crate::apply::Writer;
 use crate::change::effects::Cause;
 use crate::ids::{CellRef, EntityId};
 use crate::state::node::Node;
-use crate::who::directory::NodePlace;
 use crate::who::home::RootFoundBy;
 use crate::who::journal::Change;
 
@@ -51,21 +50,17 @@ impl Writer<'_> {
 
     /// Puts a node into a cell.
     fn put(&mut self, cell: CellRef, node: Node) {
-        let nodes = &mut self.cells.cell_mut(cell).nodes;
-        let place = NodePlace {
-            cell,
-            node: nodes.len() as u32,
-        };
-        self.entities.directory.set_place(node.entity, place);
-        nodes.push(node);
+        let entity = node.entity;
+        let place = self.cells.put(cell, node);
+        self.entities.directory.set_place(entity, place);
     }
 
     /// Takes a node out of its cell.
     fn take(&mut self, entity: EntityId) -> Node {
         let place = self.entities.place(entity);
-        let cell = self.cells.cell_mut(place.cell);
-        let node = cell.nodes.swap_remove(place.node as usize);
-        if let Some(swapped) = cell.nodes.get(place.node as usize) {
+        let node = self.cells.take(place);
+        let nodes = &self.cells.get(place.cell).nodes;
+        if let Some(swapped) = nodes.get(place.node as usize) {
             self.entities.directory.set_place(swapped.entity, place);
         }
         node

@@ -6,30 +6,27 @@
 //!
 //! Decision: docs/decisions/0029-versions-win-deletions-keep-theirs.md
 
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use leadpulse_schema::Version;
 
 use crate::apply::outcome::{Described, RowOutcome};
-use crate::encoding::sorted;
 use crate::ids::EntityId;
+use crate::pieces::KeptMap;
 
 /// The newest version of an entity.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct NewestVersion {
+pub(crate) struct NewestVersion {
     version: Version,
     is_deletion: bool,
 }
 
 /// Newest versions by entity, and described hubs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct NewestVersions {
-    #[serde(serialize_with = "sorted")]
-    entities: FxHashMap<EntityId, NewestVersion>,
+    pub(crate) entities: KeptMap<EntityId, NewestVersion>,
     /// By hub with a row of its own: false once it was deleted.
-    #[serde(serialize_with = "sorted")]
-    hubs: FxHashMap<EntityId, bool>,
+    pub(crate) hubs: KeptMap<EntityId, bool>,
 }
 
 impl NewestVersions {

@@ -7,7 +7,6 @@ use leadpulse_schema::{Operation, Row, RowBatch};
 use crate::ids::EntityId;
 use crate::state::cell::StateRules;
 use crate::state::events::Undo;
-use crate::state::node::Node;
 use crate::state::shard::Shard;
 use crate::state::tally::MentionedBy;
 
@@ -69,7 +68,7 @@ pub(crate) fn apply_ops(
                 let row = batch.row(event.row as usize);
                 let has_outcome = shared.layout.event(row.table()).has_outcome();
                 let verdicts = |shard: &Shard| {
-                    let node = &shard.cells[event.cell as usize].nodes[event.node as usize];
+                    let node = &shard.cells()[event.cell as usize].nodes[event.node as usize];
                     has_outcome.then(|| node.verdicts(&shared.layout))
                 };
                 let before = verdicts(shard);
@@ -91,49 +90,49 @@ pub(crate) fn apply_ops(
 /// Adds an event to its owner, or takes it back. Returns whether that changed anything.
 fn own(shard: &mut Shard, shared: &StateRules, batch: &RowBatch, event: &OwnedEvent) -> bool {
     let row = batch.row(event.row as usize);
-    let (person, state) = (event.node as usize, event.state as usize);
-    shard.freeze(event.cell, shared);
-    let nodes = &mut shard.cells[event.cell as usize].nodes;
+    let (cell, person, state) = (event.cell, event.node, event.state);
+    shard.freeze(cell, shared);
     if !shared.layout.event(row.table()).is_engagement(row) {
-        return own_passive(
-            &mut nodes[person],
-            shared,
-            row,
-            event.fingerprint,
-            &mut shard.inexact,
-        );
+        return own_passive(shard, shared, row, event);
     }
     if row.operation() != Operation::Retract {
-        nodes[state].add(shared, row, event.fingerprint);
-        nodes[person].trace(shared, row, &event.hubs, event.fingerprint);
-        nodes[person].note_mentioned(&event.mentioned);
+        let node = shard.node_mut(cell, state);
+        node.add(shared, row, event.fingerprint);
+        let node = shard.node_mut(cell, person);
+        node.trace(shared, row, &event.hubs, event.fingerprint);
+        node.note_mentioned(&event.mentioned);
         return true;
     }
-    let undo = nodes[state].retract(shared, row, event.fingerprint, event.is_certain);
+    let node = shard.node_mut(cell, state);
+    let undo = node.retract(shared, row, event.fingerprint, event.is_certain);
     if undo == Undo::Unmatched {
-        shard.unmatched += 1;
+        shard.book.change().unmatched += 1;
         return false;
     }
-    let undo = undo.max(nodes[person].untrace(shared, row, &event.hubs, event.fingerprint));
-    shard.inexact += u64::from(undo == Undo::Inexact);
+    let node = shard.node_mut(cell, person);
+    let undo = undo.max(node.untrace(shared, row, &event.hubs, event.fingerprint));
+    note_inexact(shard, undo == Undo::Inexact);
     true
 }
 
 /// Adds an event that is no engagement to its owner, or takes it back. Returns true: the event
 /// changed counters or outcomes.
-fn own_passive(
-    node: &mut Node,
-    shared: &StateRules,
-    row: Row<'_>,
-    fingerprint: u64,
-    inexact: &mut u64,
-) -> bool {
+fn own_passive(shard: &mut Shard, shared: &StateRules, row: Row<'_>, event: &OwnedEvent) -> bool {
+    let node = shard.node_mut(event.cell, event.node);
     if row.operation() != Operation::Retract {
-        node.count(shared, row, fingerprint);
+        node.count(shared, row, event.fingerprint);
         return true;
     }
-    *inexact += u64::from(node.uncount(shared, row, fingerprint) != Undo::Exact);
+    let undo = node.uncount(shared, row, event.fingerprint);
+    note_inexact(shard, undo != Undo::Exact);
     true
+}
+
+/// Counts a retraction that could not restore everything.
+fn note_inexact(shard: &mut Shard, is_inexact: bool) {
+    if is_inexact {
+        shard.book.change().inexact += 1;
+    }
 }
 
 /// Adds a mention to the named entity, or takes it back. Returns whether that changed anything.
@@ -144,7 +143,7 @@ fn mention(
     event: &MentioningEvent,
 ) -> bool {
     let row = batch.row(event.row as usize);
-    let node = &mut shard.cells[event.cell as usize].nodes[event.node as usize];
+    let node = shard.node_mut(event.cell, event.node);
     if row.operation() == Operation::Retract {
         let undo = node.unmention(&shared.bank, event.by, row.event_ms());
         return undo != Undo::Unmatched;

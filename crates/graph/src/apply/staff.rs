@@ -14,26 +14,29 @@ use serde::{Deserialize, Serialize};
 use leadpulse_schema::{FieldId, Operation, Row, Table, TableId, Value};
 
 use crate::apply::outcome::{Described, RowOutcome};
+use crate::pieces::Kept;
 
 /// The newest row of a person of the own company.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct StaffRow {
+pub(crate) struct StaffRow {
     /// False only where a field marked active says so.
     is_active: bool,
     territory: Option<Arc<str>>,
 }
 
+type StaffTables = BTreeMap<TableId, BTreeMap<Arc<str>, Option<StaffRow>>>;
+
 /// Rows of all staff tables.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Staff {
     /// By table and key; `None` once the row was deleted.
-    tables: BTreeMap<TableId, BTreeMap<Arc<str>, Option<StaffRow>>>,
+    pub(crate) tables: Kept<StaffTables>,
 }
 
 impl Staff {
     /// Takes a row of a staff table, of which the log's order decides the newest.
     pub fn take(&mut self, table: &Table, row: Row<'_>) -> RowOutcome {
-        let people = self.tables.entry(table.id).or_default();
+        let people = self.tables.change().entry(table.id).or_default();
         let before = people.get(row.key());
         if row.operation() == Operation::Gap {
             return RowOutcome::Accepted;
@@ -106,6 +109,7 @@ mod tests {
     use leadpulse_schema::{Catalog, Position, RowBatch};
 
     use super::*;
+    use crate::pieces::{Part, Pieces, Which};
 
     const ACCOUNTS: &str = r#"{"type":"record","name":"A","leadpulse":{"table":"accounts","role":"root"},"fields":[
       {"name":"id","type":"string","leadpulse":{"key":true}},
@@ -137,8 +141,13 @@ mod tests {
         assert_eq!(take(Operation::Gap, "ann"), RowOutcome::Accepted);
         assert_eq!(take(Operation::Delete, "ann"), RowOutcome::Accepted);
         assert_eq!(take(Operation::Delete, "ann"), RowOutcome::Duplicate);
-        let bytes = postcard::to_stdvec(&staff).expect("state can be written");
-        let read: Staff = postcard::from_bytes(&bytes).expect("what was written");
+        let mut pieces = Pieces::default();
+        staff.tables.write(Which::All, 1, &mut pieces);
+        let mut read = Staff::default();
+        for (key, value) in pieces.iter() {
+            let value = value.expect("nothing was removed");
+            read.tables.read(1, &key[1..], value).expect("as written");
+        }
         for staff in [staff, read] {
             assert!(staff.may_be_assigned(reps, "zoe"));
             assert!(!staff.may_be_assigned(reps, "ann"));

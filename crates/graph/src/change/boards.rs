@@ -19,19 +19,16 @@ pub(crate) fn publish(
     let shared = cells.shared.clone();
     hubs.begin(&shared, board_ms);
     for (number, shard) in cells.shards.iter_mut().enumerate() {
-        let mut changed = std::mem::take(&mut shard.changed);
-        changed.sort_unstable();
-        changed.dedup();
-        for index in changed {
-            let cell = &mut shard.cells[index as usize];
-            if let Some(old) = cell.frozen.take() {
-                let new = cell.contribution(&shared);
+        for index in shard.take_changed() {
+            if let Some(old) = shard.thaw(index) {
+                let new = shard.cells()[index as usize].contribution(&shared);
                 hubs.replace(&shared, Some(&old), &new);
             }
             // One that waits is freed when it is taken: see `Tracker::take_dirty`.
             let at = CellRef::at(number, index as usize);
-            if cell.nodes.is_empty() && !trackers.iter().any(|tracker| tracker.is_dirty(at)) {
-                shard.free.push(index);
+            let is_empty = shard.cells()[index as usize].nodes.is_empty();
+            if is_empty && !trackers.iter().any(|tracker| tracker.is_dirty(at)) {
+                shard.book.change().free.push(index);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::change::Tracker;
 use crate::change::reasons::Reasons;
+use crate::change::sharing::Sharing;
 use crate::ids::CellRef;
 use crate::state::Cells;
 use crate::state::cell::Cell;
@@ -23,14 +24,19 @@ impl Tracker {
             let mut dirty = std::mem::take(&mut shard.dirty);
             dirty.sort_unstable();
             for index in dirty {
-                let known = &mut shard.cells[index as usize];
+                let known = shard.cells.at_mut(index as usize);
                 let mut reasons = std::mem::take(&mut known.reasons);
-                let cell = &state.cells[index as usize];
+                let cell = &state.cells()[index as usize];
                 let at = CellRef::at(number, index as usize);
                 if cell.nodes.is_empty() {
+                    // Nobody scores it, and it is due no more.
+                    if known.end_wait() && self.sharing == Sharing::Budget {
+                        self.waiting -= 1;
+                    }
+                    shard.set_deadline(index, i64::MAX);
                     // With a kept contribution the cell is in `changed`: the next board frees it.
                     if cell.frozen.is_none() && !other.is_dirty(at) {
-                        state.free.push(index);
+                        state.book.change().free.push(index);
                     }
                     continue;
                 }
@@ -46,15 +52,23 @@ impl Tracker {
     /// Marks up to `budget` of the soft-dirty cells.
     fn mark_soft(&mut self, cells: &Cells, budget: usize) {
         self.order_soft();
-        for _ in 0..budget {
-            let Some(at) = self.soft.pop() else { break };
-            if cells.get(at).nodes.is_empty() {
+        let mut left = budget;
+        while left > 0
+            && let Some(at) = self.soft.pop()
+        {
+            let known = self.cell(at);
+            if !known.waits() {
                 continue;
             }
-            let reason = match std::mem::take(&mut self.cell_mut(at).is_stale) {
+            let reason = match known.is_stale {
                 true => Reasons::EVENT,
                 false => Reasons::BOARD,
             };
+            self.end_wait(at);
+            if cells.get(at).nodes.is_empty() {
+                continue;
+            }
+            left -= 1;
             self.shards[at.shard as usize].mark(at.index, reason);
         }
     }
@@ -73,6 +87,7 @@ impl Tracker {
     ) {
         self.is_replaying = false;
         self.soft.clear();
+        self.waiting = 0;
         for (number, shard) in self.shards.iter_mut().enumerate() {
             shard.timers.clear();
             for (index, known) in shard.cells.iter_mut().enumerate() {
@@ -84,8 +99,10 @@ impl Tracker {
                 known.drift_seen = 0.0;
                 known.margin = if waits { margin(at, cell) } else { 0.0 };
                 known.is_stale = waits;
+                known.is_moved = false;
                 known.is_swapped = waits && is_swapped;
                 if waits {
+                    self.waiting += 1;
                     self.soft.push(at);
                 }
             }

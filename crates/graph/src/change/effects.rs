@@ -140,14 +140,20 @@ impl Tracker {
 
     /// Starts to track a cell that was opened.
     fn open(&mut self, at: CellRef, place: u32) {
-        let cells = &mut self.shards[at.shard as usize].cells;
+        self.end_wait(at);
+        let shard = &mut self.shards[at.shard as usize];
         let index = at.index as usize;
+        if let Some(before) = shard.cells.get(index) {
+            let before_ms = before.deadline_ms;
+            shard.leave_slot(before_ms);
+        }
+        let cells = &mut shard.cells;
         let opened = TrackedCell {
             place,
             ..TrackedCell::default()
         };
         if index < cells.len() {
-            cells[index] = opened;
+            *cells.at_mut(index) = opened;
         } else {
             // Shards append cells one by one, and each is reported.
             debug_assert_eq!(index, cells.len());

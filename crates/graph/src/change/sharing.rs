@@ -52,11 +52,10 @@ impl Tracker {
     pub(super) fn wait_for_place(&mut self, at: CellRef, after_ms: i64) {
         let sharing = self.sharing;
         let shard = &mut self.shards[at.shard as usize];
-        let cell = &mut shard.cells[at.index as usize];
+        let cell = &shard.cells[at.index as usize];
         let moment_ms = sharing.moment_after(cell.place, after_ms);
         if moment_ms < cell.deadline_ms {
-            cell.deadline_ms = moment_ms;
-            shard.timers.entry(moment_ms).or_default().push(at.index);
+            shard.set_deadline(at.index, moment_ms);
         }
     }
 }

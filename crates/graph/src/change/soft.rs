@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::change::sharing::Sharing;
-use crate::change::{Tracker, Tracking};
+use crate::change::{TrackedCell, Tracker, Tracking};
 use crate::ids::CellRef;
 use crate::state::Cells;
 use crate::state::hubs::Hubs;
@@ -14,13 +14,16 @@ use crate::state::hubs::Hubs;
 impl Tracker {
     /// Puts a cell among the soft-dirty because of a cell that it refers to.
     pub(super) fn soften(&mut self, at: CellRef, fired_ms: i64) {
-        let cell = self.cell_mut(at);
+        let cell = self.cell(at);
         if !cell.reasons.is_empty() || cell.is_stale {
             return;
         }
-        cell.is_stale = true;
+        let waits = cell.is_moved;
+        self.cell_mut(at).is_stale = true;
         match self.sharing {
+            Sharing::Budget if waits => {}
             Sharing::Budget => {
+                self.waiting += 1;
                 self.soft.push(at);
                 self.soft_is_ordered = false;
             }
@@ -39,32 +42,37 @@ impl Tracker {
         let epsilon = cells.shared.options.board_epsilon;
         let tracked = self.shards.par_iter().zip(&cells.shards).enumerate();
         let soft = tracked.flat_map_iter(|(number, (tracked, shard))| {
-            let both = tracked.cells.iter().zip(&shard.cells).enumerate();
+            let both = tracked.cells.iter().zip(shard.cells()).enumerate();
             both.filter_map(move |(index, (known, cell))| {
                 let is_drifted = || {
                     known.is_scored && hubs.mean_drift(&cell.hubs()) - known.drift_seen > epsilon
                 };
-                let is_soft = known.reasons.is_empty()
-                    && !cell.nodes.is_empty()
-                    && (known.is_stale && waits_by_budget || is_drifted());
+                let waits = known.waits() && waits_by_budget;
+                let is_soft =
+                    known.reasons.is_empty() && (waits || !cell.nodes.is_empty() && is_drifted());
                 is_soft.then_some(CellRef::at(number, index))
             })
         });
         let soft: Vec<CellRef> = soft.collect();
+        for at in &soft {
+            if !self.cell(*at).waits() {
+                self.cell_mut(*at).is_moved = true;
+                self.waiting += usize::from(waits_by_budget);
+            }
+            if !waits_by_budget {
+                self.wait_for_place(*at, board_ms);
+            }
+        }
         if waits_by_budget {
             self.soft = soft;
             self.soft_is_ordered = false;
-            return;
-        }
-        for at in soft {
-            self.cell_mut(at).is_moved = true;
-            self.wait_for_place(at, board_ms);
         }
     }
 
     /// Makes the next sweep list every cell that was scored, whatever its hubs did.
     pub fn forget_drift(&mut self) {
-        for known in self.shards.iter_mut().flat_map(|shard| &mut shard.cells) {
+        let shards = self.shards.iter_mut();
+        for known in shards.flat_map(|shard| shard.cells.iter_mut()) {
             known.drift_seen = f64::NEG_INFINITY;
         }
     }
@@ -83,6 +91,19 @@ impl Tracker {
 
     /// The number of soft-dirty cells.
     pub fn deferred(&self) -> usize {
-        self.soft.len()
+        self.waiting
+    }
+
+    /// Ends the wait of a cell, which is scored or gone. Its place among the soft-dirty stays
+    /// until it comes up.
+    pub(super) fn end_wait(&mut self, at: CellRef) {
+        let cells = &self.shards[at.shard as usize].cells;
+        if !cells.get(at.index as usize).is_some_and(TrackedCell::waits) {
+            return;
+        }
+        self.cell_mut(at).end_wait();
+        if self.sharing == Sharing::Budget {
+            self.waiting -= 1;
+        }
     }
 }

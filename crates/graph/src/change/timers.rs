@@ -13,12 +13,13 @@ impl Tracker {
     pub fn fire_timers(&mut self, cells: &Cells, as_of_ms: i64) {
         for (shard, state) in self.shards.iter_mut().zip(&cells.shards) {
             while let Some(entry) = shard.timers.first_entry().filter(|e| *e.key() <= as_of_ms) {
-                for index in entry.remove() {
-                    let cell = &mut shard.cells[index as usize];
-                    // An emptied cell keeps its timers, and must not be marked: its place may be
+                for index in entry.remove().indices {
+                    let cell = &shard.cells[index as usize];
+                    // A cell that was just emptied has its timer, and must not be marked: its place may be
                     // given to another anchor at any time.
-                    let is_empty = state.cells[index as usize].nodes.is_empty();
+                    let is_empty = state.cells()[index as usize].nodes.is_empty();
                     if cell.deadline_ms <= as_of_ms && !is_empty {
+                        let cell = shard.cells.at_mut(index as usize);
                         cell.deadline_ms = i64::MAX;
                         let reason = match (cell.is_stale, cell.is_moved) {
                             (true, _) => Reasons::EVENT,
@@ -32,7 +33,7 @@ impl Tracker {
         }
     }
 
-    /// The time of the first timer, milliseconds. A later deadline may have overtaken it.
+    /// The time of the first deadline, milliseconds.
     pub fn next_timer_ms(&self) -> Option<i64> {
         let first = self.shards.iter().filter_map(|s| s.timers.keys().next());
         first.copied().min()
@@ -42,19 +43,15 @@ impl Tracker {
     pub fn scored(&mut self, cells: &Cells, hubs: &Hubs, as_of_ms: i64, at: CellRef, margin: f32) {
         let deadline_ms = self.deadline_ms(cells.get(at), as_of_ms);
         let drift_seen = hubs.mean_drift(&cells.get(at).hubs());
+        self.end_wait(at);
         let place = self.cell(at).place;
         let deadline_ms = self.sharing.moment_after(place, deadline_ms);
         let shard = &mut self.shards[at.shard as usize];
-        let cell = &mut shard.cells[at.index as usize];
+        let cell = shard.cells.at_mut(at.index as usize);
         cell.is_scored = true;
-        cell.is_stale = false;
-        cell.is_moved = false;
         cell.margin = margin;
         cell.drift_seen = drift_seen;
-        if cell.deadline_ms != deadline_ms {
-            cell.deadline_ms = deadline_ms;
-            shard.timers.entry(deadline_ms).or_default().push(at.index);
-        }
+        shard.set_deadline(at.index, deadline_ms);
     }
 
     /// The moment at which passing time alone may have moved a cell's score enough, or moved an

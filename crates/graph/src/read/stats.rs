@@ -201,8 +201,8 @@ impl Graph {
             ..IdentityStats::default()
         };
         for shard in &self.cells.shards {
-            stats.inexact_retractions += shard.inexact;
-            stats.unmatched_retractions += shard.unmatched;
+            stats.inexact_retractions += shard.book.inexact;
+            stats.unmatched_retractions += shard.book.unmatched;
         }
         for node in self.cells().flat_map(|(_, cell)| &cell.nodes) {
             if node.absorbed {

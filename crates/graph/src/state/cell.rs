@@ -9,6 +9,7 @@ use crate::options::GraphOptions;
 use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
 use crate::state::layout::StateLayout;
 use crate::state::node::Node;
+use crate::state::shard::Nodes;
 
 /// The constants that every shard reads: fixed for the life of a graph.
 #[derive(Debug)]
@@ -33,14 +34,14 @@ pub struct HubContribution {
 }
 
 /// One root entity and its members.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Cell {
     /// The entity that the cell is of: a root, an entity without one, or the domain that entities
     /// without a root share. A domain has no node.
     pub anchor: EntityId,
     /// The entities of the cell, in no particular order. Empty for a cell that is free, or about
     /// to be.
-    pub nodes: Vec<Node>,
+    pub nodes: Nodes,
     /// The contribution that is in the hubs' sums, kept from the first change after a board until
     /// the next one.
     pub(crate) frozen: Option<Box<HubContribution>>,
@@ -50,7 +51,7 @@ impl Cell {
     pub(crate) fn new(anchor: EntityId) -> Self {
         Self {
             anchor,
-            nodes: Vec::new(),
+            nodes: Nodes::default(),
             frozen: None,
         }
     }

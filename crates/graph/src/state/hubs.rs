@@ -4,8 +4,8 @@
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use crate::encoding::sorted;
 use crate::ids::EntityId;
+use crate::pieces::{Kept, KeptMap};
 use crate::state::cell::{HubContribution, StateRules};
 use crate::state::decay::{Landmark, NO_LANDMARK};
 use crate::state::layout::signed_log1p;
@@ -23,14 +23,12 @@ pub struct HubSums {
 }
 
 /// All hubs that cells touch, as of the last board.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Hubs {
-    #[serde(serialize_with = "sorted")]
-    sums: FxHashMap<EntityId, HubSums>,
-    landmark: Landmark,
+    pub(crate) sums: KeptMap<EntityId, HubSums>,
+    pub(crate) landmark: Kept<Landmark>,
     width: usize,
     /// Empty but during a publication, so not stored.
-    #[serde(skip)]
     changed: FxHashMap<EntityId, Change>,
 }
 
@@ -51,8 +49,8 @@ impl Hubs {
     /// No hubs yet; `width` is hub slots × half-lives.
     pub fn new(width: usize) -> Self {
         Self {
-            sums: FxHashMap::default(),
-            landmark: NO_LANDMARK,
+            sums: KeptMap::default(),
+            landmark: Kept::new(NO_LANDMARK),
             width,
             changed: FxHashMap::default(),
         }
@@ -67,7 +65,7 @@ impl Hubs {
     }
     /// The landmark of all sums.
     pub fn landmark(&self) -> Landmark {
-        self.landmark
+        *self.landmark
     }
     /// The number of hubs with sums.
     pub fn len(&self) -> usize {
@@ -81,10 +79,10 @@ impl Hubs {
     /// Starts a publication at a board time: sums move to its landmark.
     // Decision: docs/decisions/0012-boards-on-a-grid.md
     pub(crate) fn begin(&mut self, shared: &StateRules, board_ms: i64) {
-        let landmark = shared.bank.landmark(board_ms).max(self.landmark);
-        if self.landmark != NO_LANDMARK && landmark > self.landmark {
+        let landmark = shared.bank.landmark(board_ms).max(*self.landmark);
+        if *self.landmark != NO_LANDMARK && landmark > *self.landmark {
             let factors: Vec<f64> = (0..shared.bank.len())
-                .map(|h| shared.bank.rebase(h, self.landmark, landmark))
+                .map(|h| shared.bank.rebase(h, *self.landmark, landmark))
                 .collect();
             for hub in self.sums.values_mut() {
                 for (i, sum) in hub.sums.iter_mut().enumerate() {
@@ -92,7 +90,9 @@ impl Hubs {
                 }
             }
         }
-        self.landmark = landmark;
+        if *self.landmark != landmark {
+            *self.landmark.change() = landmark;
+        }
         self.changed.clear();
     }
 
@@ -105,7 +105,7 @@ impl Hubs {
     ) {
         let scaled = |c: &HubContribution, sign: f64| -> Vec<f64> {
             let factors: Vec<f64> = (0..shared.bank.len())
-                .map(|h| sign * shared.bank.rebase(h, c.landmark, self.landmark))
+                .map(|h| sign * shared.bank.rebase(h, c.landmark, *self.landmark))
                 .collect();
             c.sums
                 .iter()
@@ -140,7 +140,7 @@ impl Hubs {
 
     fn add(&mut self, hub: EntityId, cells: i32, amounts: &[f64]) {
         let width = self.width;
-        let sums = self.sums.entry(hub).or_insert_with(|| HubSums {
+        let sums = self.sums.entry_or(hub, || HubSums {
             cells: 0,
             sums: vec![0.0; width],
             drift: 0.0,
@@ -180,7 +180,7 @@ impl Hubs {
     pub(crate) fn finish(&mut self, shared: &StateRules, board_ms: i64) -> bool {
         let halves = shared.bank.len();
         let reads: Vec<f64> = (0..halves)
-            .map(|h| shared.bank.read(h, self.landmark, board_ms))
+            .map(|h| shared.bank.read(h, *self.landmark, board_ms))
             .collect();
         let count = |cells: u32| f64::from(cells.max(1));
         let view =

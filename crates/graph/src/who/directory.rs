@@ -10,6 +10,7 @@ use leadpulse_schema::{Catalog, HubId, TableId};
 
 use crate::encoding::StoredGraphError;
 use crate::ids::{CellRef, EntityId};
+use crate::pieces::KeptList;
 use crate::who::journal::Journal;
 
 /// The place of an entity's node.
@@ -45,7 +46,7 @@ pub(crate) struct DirectoryEntry {
 /// All entities that were ever named.
 #[derive(Debug)]
 pub struct Directory {
-    entries: Vec<DirectoryEntry>,
+    pub(crate) entries: KeptList<DirectoryEntry>,
     maps: Vec<FxHashMap<Arc<str>, EntityId>>,
     tables: usize,
     hub_namespace: Vec<Namespace>,
@@ -78,7 +79,7 @@ impl Directory {
         let domains = Namespace(spaces as u16);
         hub_of.push(None);
         Self {
-            entries: Vec::new(),
+            entries: KeptList::default(),
             maps: vec![FxHashMap::default(); spaces + 1],
             tables,
             hub_namespace,
@@ -87,37 +88,27 @@ impl Directory {
             journal: Journal::default(),
         }
     }
-    /// All entities, for stored state.
-    pub(crate) fn entries(&self) -> &[DirectoryEntry] {
-        &self.entries
-    }
-    /// A directory of stored entities, without the places of their nodes.
+    /// Finds keys and parents again, after the entries were read from stored state.
     ///
     /// # Errors
     /// If an entry names a namespace or an entity that does not exist.
-    pub(crate) fn restored(
-        catalog: &Catalog,
-        entries: Vec<DirectoryEntry>,
-    ) -> Result<Self, StoredGraphError> {
-        let mut directory = Self::new(catalog);
-        let mut parents: Vec<Option<EntityId>> = vec![None; entries.len()];
-        for (entry, id) in entries.iter().zip((0..).map(EntityId)) {
-            directory
-                .maps
-                .get_mut(entry.namespace.0 as usize)
+    pub(crate) fn index(&mut self) -> Result<(), StoredGraphError> {
+        let known = self.entries.len();
+        for at in 0..known {
+            let id = EntityId(at as u32);
+            let (namespace, key) = (self.entries[at].namespace, self.entries[at].key.clone());
+            self.maps
+                .get_mut(namespace.0 as usize)
                 .ok_or(StoredGraphError::OutOfRange("namespace"))?
-                .insert(entry.key.clone(), id);
-            for child in &entry.children {
-                *parents
-                    .get_mut(child.0 as usize)
-                    .ok_or(StoredGraphError::OutOfRange("entity"))? = Some(id);
+                .insert(key, id);
+            for child in self.entries[at].children.clone() {
+                if child.0 as usize >= known {
+                    return Err(StoredGraphError::OutOfRange("entity"));
+                }
+                self.entries.at_unstored(child.0 as usize).parent = Some(id);
             }
         }
-        directory.entries = entries;
-        for (entry, parent) in directory.entries.iter_mut().zip(parents) {
-            entry.parent = parent;
-        }
-        Ok(directory)
+        Ok(())
     }
     /// The namespace of a table's keys.
     pub fn of_table(&self, table: TableId) -> Namespace {
@@ -176,7 +167,7 @@ impl Directory {
         self.entry(entity).place
     }
     pub(crate) fn set_place(&mut self, entity: EntityId, place: NodePlace) {
-        self.entries[entity.0 as usize].place = Some(place);
+        self.entries.at_unstored(entity.0 as usize).place = Some(place);
     }
     /// The home of an entity: its survivor, its owner, or the domain that stands for its root.
     /// Following parents leads to the anchor of the cell.
@@ -185,13 +176,12 @@ impl Directory {
     }
     pub(crate) fn set_parent(&mut self, entity: EntityId, parent: Option<EntityId>) {
         if let Some(old) = self.entries[entity.0 as usize].parent {
-            self.entries[old.0 as usize]
-                .children
-                .retain(|c| *c != entity);
+            let children = &mut self.entries.at_mut(old.0 as usize).children;
+            children.retain(|c| *c != entity);
         }
-        self.entries[entity.0 as usize].parent = parent;
+        self.entries.at_unstored(entity.0 as usize).parent = parent;
         if let Some(new) = parent {
-            self.entries[new.0 as usize].children.push(entity);
+            self.entries.at_mut(new.0 as usize).children.push(entity);
         }
     }
     /// The owner that the current version of an entity names.
@@ -199,7 +189,7 @@ impl Directory {
         self.entry(entity).owner
     }
     pub(crate) fn set_owner(&mut self, entity: EntityId, owner: Option<EntityId>) {
-        self.entries[entity.0 as usize].owner = owner;
+        self.entries.at_mut(entity.0 as usize).owner = owner;
     }
     /// The entity that events name beside this one: of several the smallest (table, key).
     pub fn company(&self, entity: EntityId) -> Option<EntityId> {
@@ -211,7 +201,7 @@ impl Directory {
         let before = self.entry(entity).company;
         let is_news = before.is_none_or(|before| self.order(company, before).is_lt());
         if is_news {
-            self.entries[entity.0 as usize].company = Some(company);
+            self.entries.at_mut(entity.0 as usize).company = Some(company);
         }
         is_news
     }

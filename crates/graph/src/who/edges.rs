@@ -1,13 +1,12 @@
 //! Edges between entities besides ownership and identity: references, and former roots.
 
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use leadpulse_schema::RelationId;
 
-use crate::encoding::sorted;
 use crate::ids::EntityId;
+use crate::pieces::KeptMap;
 use crate::who::identity::Identity;
 
 /// The number of former roots kept per node, the newest.
@@ -65,11 +64,10 @@ pub(crate) fn each_once(
 }
 
 /// Edges by the entity they lead to.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Incoming {
     /// (relation, referring entity) by survivor, ascending and distinct.
-    #[serde(serialize_with = "sorted")]
-    by_target: FxHashMap<EntityId, Vec<(RelationId, EntityId)>>,
+    pub(crate) by_target: KeptMap<EntityId, Vec<(RelationId, EntityId)>>,
 }
 
 impl Incoming {
@@ -117,7 +115,7 @@ impl Incoming {
             .iter()
             .filter(|end| before.binary_search(end).is_err())
         {
-            let list = self.by_target.entry(*to).or_default();
+            let list = self.by_target.entry_or(*to, Vec::new);
             if let Err(at) = list.binary_search(&(*relation, from)) {
                 list.insert(at, (*relation, from));
             }
@@ -130,7 +128,7 @@ impl Incoming {
         let Some(list) = self.by_target.remove(&from) else {
             return;
         };
-        let into = self.by_target.entry(to).or_default();
+        let into = self.by_target.entry_or(to, Vec::new);
         into.extend(list);
         into.sort_unstable();
         into.dedup();

@@ -9,26 +9,24 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::encoding::sorted;
 use crate::ids::EntityId;
+use crate::pieces::{KeptList, KeptMap};
 use crate::who::directory::Directory;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct IdentityGroup {
+pub(crate) struct IdentityGroup {
     survivor: EntityId,
     /// Ascending by (table, key).
     members: Vec<EntityId>,
 }
 
 /// All links and the groups that they join.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Identity {
-    #[serde(serialize_with = "sorted")]
-    links: FxHashMap<EntityId, SmallVec<[EntityId; 1]>>,
+    pub(crate) links: KeptMap<EntityId, SmallVec<[EntityId; 1]>>,
     /// Index of each linked entity's group. Not stored: groups name their members.
-    #[serde(skip)]
     group_of: FxHashMap<EntityId, usize>,
-    groups: Vec<IdentityGroup>,
+    pub(crate) groups: KeptList<IdentityGroup>,
 }
 
 impl Identity {
@@ -58,11 +56,14 @@ impl Identity {
     }
     /// Notes that `from` became `to`. Returns whether that was new.
     pub(crate) fn link(&mut self, directory: &Directory, from: EntityId, to: EntityId) -> bool {
-        let links = self.links.entry(from).or_default();
-        if from == to || links.contains(&to) {
+        let is_known = self
+            .links
+            .get(&from)
+            .is_some_and(|links| links.contains(&to));
+        if from == to || is_known {
             return false;
         }
-        links.push(to);
+        self.links.entry_or(from, SmallVec::new).push(to);
         let (a, b) = (self.group_index(from), self.group_index(to));
         let mut keeps_its_end = false;
         let group = if a == b {
@@ -73,7 +74,7 @@ impl Identity {
             } else {
                 (b, a)
             };
-            let members = std::mem::take(&mut self.groups[small].members);
+            let members = std::mem::take(&mut self.groups.at_mut(small).members);
             // A lone entity that became one of a group with an end leaves that end as it is.
             keeps_its_end =
                 small == a && members.len() == 1 && self.is_end(self.groups[large].survivor);
@@ -82,12 +83,13 @@ impl Identity {
                 let at = self.groups[large]
                     .members
                     .partition_point(|m| directory.order(*m, member).is_lt());
-                self.groups[large].members.insert(at, member);
+                self.groups.at_mut(large).members.insert(at, member);
             }
             large
         };
         if !keeps_its_end {
-            self.groups[group].survivor = self.find_survivor(&self.groups[group].members);
+            let survivor = self.find_survivor(&self.groups[group].members);
+            self.groups.at_mut(group).survivor = survivor;
         }
         true
     }

@@ -1,33 +1,26 @@
 //! Domains that entities name: claims by roots, and the members that seek a root.
 
-use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::encoding::sorted;
 use crate::ids::EntityId;
 use crate::options::{GraphOptions, ULTIMATE_PARENT};
+use crate::pieces::KeptMap;
 
 /// The domains that an entity's current version names, in the order of its fields.
 pub(crate) type NamedDomains = SmallVec<[EntityId; 1]>;
 
 /// Domains by entity, and entities by domain.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Matching {
-    #[serde(serialize_with = "sorted")]
-    named: FxHashMap<EntityId, NamedDomains>,
+    pub(crate) named: KeptMap<EntityId, NamedDomains>,
     /// Root rows that name a domain, which leads to one of them.
-    #[serde(serialize_with = "sorted")]
-    claims: FxHashMap<EntityId, Vec<EntityId>>,
+    pub(crate) claims: KeptMap<EntityId, Vec<EntityId>>,
     /// Member rows that name a domain, in the order of first sight.
-    #[serde(serialize_with = "sorted")]
-    seekers: FxHashMap<EntityId, Vec<EntityId>>,
+    pub(crate) seekers: KeptMap<EntityId, Vec<EntityId>>,
     /// The parent that a root row names, where shared domains lead to the topmost root.
-    #[serde(serialize_with = "sorted")]
-    parents: FxHashMap<EntityId, EntityId>,
+    pub(crate) parents: KeptMap<EntityId, EntityId>,
     /// The root rows that name a parent, in the order of first sight.
-    #[serde(serialize_with = "sorted")]
-    children: FxHashMap<EntityId, Vec<EntityId>>,
+    pub(crate) children: KeptMap<EntityId, Vec<EntityId>>,
 }
 
 /// The separator of a domain and the value that members and roots must agree in.
@@ -100,7 +93,7 @@ impl Matching {
             }
         }
         for domain in named.iter().filter(|d| !before.contains(d)) {
-            index.entry(*domain).or_default().push(entity);
+            index.entry_or(*domain, Vec::new).push(entity);
             changed.push(*domain);
         }
         changed
@@ -118,7 +111,7 @@ impl Matching {
             children.retain(|child| *child != root);
         }
         if let Some(parent) = parent {
-            self.children.entry(parent).or_default().push(root);
+            self.children.entry_or(parent, Vec::new).push(root);
         }
         true
     }

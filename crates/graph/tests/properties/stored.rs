@@ -1,6 +1,8 @@
 //! A graph that was stored and read back goes on as if it never had been.
 
-use leadpulse_graph::{DAY_MS, Graph, StoredGraph, StoredGraphError, Tracking};
+use std::collections::BTreeMap;
+
+use leadpulse_graph::{DAY_MS, Graph, PieceError, Pieces, StoredGraphError, Tracking, Which};
 use leadpulse_schema::units::AsOf;
 use proptest::prelude::*;
 
@@ -8,20 +10,45 @@ use crate::market::{
     Dice, Market, Plain, START_MS, Style, cases, crm, network, seeds, shop, stream,
 };
 
-fn bytes(graph: &Graph) -> Vec<u8> {
-    postcard::to_stdvec(&graph.stored()).unwrap()
+/// Pieces by key, as a store has them.
+pub type Stored = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// All pieces of a graph.
+pub fn all(graph: &Graph) -> Stored {
+    let mut stored = Stored::new();
+    let mut pieces = Pieces::default();
+    graph.write_pieces(Which::All, &mut pieces);
+    put(&pieces, &mut stored);
+    let mut portions = Stored::new();
+    let mut each = |pieces: Pieces| {
+        put(&pieces, &mut portions);
+        Ok::<(), ()>(())
+    };
+    graph.write_portions(&mut each).unwrap();
+    assert!(portions == stored, "the portions are not all pieces");
+    stored
 }
 
-fn read(market: &Market, bytes: &[u8]) -> Result<Graph, StoredGraphError> {
-    let (stored, rest) = postcard::take_from_bytes::<StoredGraph<'_>>(bytes).unwrap();
-    assert!(rest.is_empty());
-    Graph::restored(
-        stored,
-        market.catalog.clone(),
-        market.options.clone(),
-        market.population.windows.clone(),
-        Tracking::On,
-    )
+fn put(pieces: &Pieces, stored: &mut Stored) {
+    for (key, value) in pieces.iter() {
+        match value {
+            Some(value) => stored.insert(key.to_vec(), value.to_vec()),
+            None => stored.remove(key),
+        };
+    }
+}
+
+/// Reads pieces into a graph without rows.
+pub fn read_into(mut graph: Graph, stored: &Stored) -> Result<Graph, StoredGraphError> {
+    for (key, value) in stored {
+        graph.read_piece(key, value).unwrap();
+    }
+    graph.finish_reading()?;
+    Ok(graph)
+}
+
+fn read(market: &Market, stored: &Stored) -> Result<Graph, StoredGraphError> {
+    read_into(market.graph(Tracking::On), stored)
 }
 
 /// Applies a batch, lets time pass and scores what is taken. Returns everything that a caller sees.
@@ -69,12 +96,51 @@ proptest! {
             let expected = step(&market, &mut undisturbed, batch, &mut Dice(entropy));
             let found = step(&market, &mut stored, batch, &mut Dice(entropy));
             prop_assert_eq!(found, expected);
-            let written = bytes(&stored);
-            prop_assert!(written == bytes(&undisturbed), "other bytes");
+            let written = all(&stored);
+            prop_assert!(written == all(&undisturbed), "other pieces");
             stored = read(&market, &written).unwrap();
-            prop_assert!(bytes(&stored) == written, "read back, it is written in another way");
+            prop_assert!(all(&stored) == written, "read back, it is written in another way");
             prop_assert_eq!(stored.check(), Ok(()));
             prop_assert_eq!(stored.image(), undisturbed.image());
+        }
+    }
+
+    #[test]
+    fn changed_pieces_make_the_whole_state(
+        seeds in seeds(120, 90),
+        entropy in any::<u64>(),
+        which in 0..4_u8,
+        ties in any::<bool>(),
+    ) {
+        let market = match which {
+            0 => crm(),
+            1 => shop(),
+            _ => network(which == 2),
+        };
+        let mut dice = Dice(entropy);
+        let rows = stream(&market, Style { ties, wild: true }, &seeds);
+        let mut graph = market.graph(Tracking::On);
+        graph.note_changes();
+        let mut stored = Stored::new();
+        let mut rest = &rows[..];
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at((1 + dice.below(12) as usize).min(rest.len()));
+            rest = after;
+            let entropy = dice.below(u64::MAX);
+            step(&market, &mut graph, batch, &mut Dice(entropy));
+            let mut changed = Pieces::default();
+            graph.write_pieces(Which::Changed, &mut changed);
+            graph.forget_changes();
+            put(&changed, &mut stored);
+            let expected = all(&graph);
+            let missing = expected.iter().find(|(key, value)| stored.get(*key) != Some(value));
+            prop_assert_eq!(missing, None, "a change was not noted");
+            let left = stored.keys().find(|key| !expected.contains_key(*key));
+            prop_assert_eq!(left, None, "a removal was not noted");
+            if dice.below(8) == 0 {
+                graph = read(&market, &stored).unwrap();
+                graph.note_changes();
+            }
         }
     }
 }
@@ -82,11 +148,11 @@ proptest! {
 #[test]
 fn a_graph_of_other_shards_is_refused() {
     let market = shop();
-    let written = bytes(&market.graph(Tracking::On));
+    let written = all(&market.graph(Tracking::On));
     let mut other = shop();
-    other.options.shards += 1;
-    assert_eq!(
-        read(&other, &written).unwrap_err(),
-        StoredGraphError::OtherShards
-    );
+    other.options.shards -= 1;
+    let mut graph = other.graph(Tracking::On);
+    let mut pieces = written.iter();
+    let refused = pieces.find_map(|(key, value)| graph.read_piece(key, value).err());
+    assert_eq!(refused, Some(PieceError::Key));
 }

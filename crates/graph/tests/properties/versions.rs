@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use leadpulse_graph::{Graph, GraphOptions, RowOutcome, StoredGraph, Tracking};
+use leadpulse_graph::{Graph, GraphOptions, RowOutcome, Tracking};
 use leadpulse_schema::{Catalog, Operation, Position, RowBatch, TableId, Value};
 use proptest::prelude::*;
 
 use crate::market::{Dice, START_MS, cases};
+use crate::stored::{all, read_into};
 
 const VERSIONED: &str = r#"{"type":"record","name":"A","leadpulse":{"table":"accounts","role":"root"},"fields":[
   {"name":"id","type":"string","leadpulse":{"key":true}},
@@ -49,6 +50,12 @@ impl Story {
             accounts: catalog.root().id,
             catalog,
         }
+    }
+    /// Lets the graph go on from what is stored of it.
+    fn store_and_read(&mut self) {
+        let options = self.graph.shared().options.clone();
+        let graph = Graph::new(self.catalog.clone(), options, Vec::new(), Tracking::On);
+        self.graph = read_into(graph, &all(&self.graph)).unwrap();
     }
     fn longs() -> Self {
         Self::of(&VERSIONED.replace("TYPE", "long"))
@@ -138,17 +145,7 @@ fn check(story: &mut Story, cases: &[(Change, RowOutcome, Option<&str>)]) {
 fn a_stored_graph_remembers_the_versions_of_its_deletions() {
     let mut story = Story::longs();
     story.apply(&[upsert("a", 5, "newest"), delete("a", 7)]);
-    let written = postcard::to_stdvec(&story.graph.stored()).unwrap();
-    let stored = postcard::from_bytes(&written).unwrap();
-    let options = GraphOptions::default().validated().unwrap();
-    let restored = Graph::restored(
-        stored,
-        story.catalog.clone(),
-        options,
-        Vec::new(),
-        Tracking::On,
-    );
-    story.graph = restored.unwrap();
+    story.store_and_read();
     let late = story.apply(&[upsert("a", 6, "older than the deletion")]);
     assert_eq!(late, [RowOutcome::StaleVersion]);
     assert_eq!(story.content("a"), None);
@@ -196,11 +193,7 @@ fn a_stored_graph_still_refuses_what_is_older_than_a_deletion() {
     use RowOutcome::{Accepted, Duplicate, StaleVersion};
     let mut story = Story::longs();
     story.apply(&[upsert("a", 5, "five"), delete("a", 7), delete("b", 3)]);
-    let bytes = postcard::to_stdvec(&story.graph.stored()).unwrap();
-    let stored = postcard::from_bytes::<StoredGraph<'_>>(&bytes).unwrap();
-    let options = story.graph.shared().options.clone();
-    let catalog = story.catalog.clone();
-    story.graph = Graph::restored(stored, catalog, options, Vec::new(), Tracking::On).unwrap();
+    story.store_and_read();
     check(
         &mut story,
         &[

@@ -1,9 +1,9 @@
 //! The newest row of each key, in whatever order rows come.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::hash::Hash;
 
 use leadpulse_graph::RowOutcome;
+use leadpulse_graph::pieces::KeptTree;
 use leadpulse_schema::Row;
 use serde::{Deserialize, Serialize};
 
@@ -36,19 +36,15 @@ pub(in crate::machine) struct NewestRow<V> {
 
 /// The newest row of each key. Deletions stay, so that an older row does not bring a value back:
 /// the content is a function of the set of rows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(bound(
-    serialize = "K: Ord + Serialize, V: Serialize",
-    deserialize = "K: Ord + Deserialize<'de>, V: Deserialize<'de>"
-))]
+#[derive(Clone, Debug)]
 pub(in crate::machine) struct NewestRows<K, V> {
-    rows: BTreeMap<K, NewestRow<V>>,
+    pub rows: KeptTree<K, NewestRow<V>>,
 }
 
-impl<K: Ord, V> Default for NewestRows<K, V> {
+impl<K, V> Default for NewestRows<K, V> {
     fn default() -> Self {
         Self {
-            rows: BTreeMap::new(),
+            rows: KeptTree::default(),
         }
     }
 }
@@ -60,7 +56,7 @@ pub(in crate::machine) struct Taken<V> {
     pub before: Option<NewestRow<V>>,
 }
 
-impl<K: Ord + Clone, V: Clone + PartialEq> NewestRows<K, V> {
+impl<K: Ord + Clone + Hash + Serialize, V: Clone + PartialEq> NewestRows<K, V> {
     /// Takes a row; `None` is a deletion. What was accepted is in the content, everything else
     /// changed no value.
     pub fn take(&mut self, key: K, said: SaidAt, value: Option<V>) -> Taken<V> {
@@ -69,18 +65,14 @@ impl<K: Ord + Clone, V: Clone + PartialEq> NewestRows<K, V> {
             before: None,
         };
         let row = NewestRow { said, value };
-        let mut newest = match self.rows.entry(key) {
-            Entry::Vacant(place) => {
-                let outcome = match row.value.is_some() {
-                    true => RowOutcome::Accepted,
-                    false => RowOutcome::NothingToDelete,
-                };
-                place.insert(row);
-                return unchanged(outcome);
-            }
-            Entry::Occupied(newest) => newest,
+        let Some(known) = self.rows.get(&key) else {
+            let outcome = match row.value.is_some() {
+                true => RowOutcome::Accepted,
+                false => RowOutcome::NothingToDelete,
+            };
+            self.rows.insert(key, row);
+            return unchanged(outcome);
         };
-        let known = newest.get();
         let is_repeated =
             known.value == row.value && (row.value.is_none() || known.said.at_ms == row.said.at_ms);
         if row.said < known.said {
@@ -89,13 +81,13 @@ impl<K: Ord + Clone, V: Clone + PartialEq> NewestRows<K, V> {
                 false => RowOutcome::StaleVersion,
             });
         }
-        let before = newest.insert(row);
+        let before = self.rows.insert(key, row);
         Taken {
             outcome: match is_repeated {
                 true => RowOutcome::Duplicate,
                 false => RowOutcome::Accepted,
             },
-            before: Some(before),
+            before,
         }
     }
 
@@ -157,14 +149,14 @@ mod tests {
                     let (key, at_ms, value) = rows[*index];
                     newest.take(key, said(at_ms, *index as i64), value);
                 }
-                newest
+                newest.rows.clone()
             };
             let mut order: Vec<usize> = (0..rows.len()).collect();
             let expected = content(&order);
             order.rotate_left(turn % rows.len());
-            prop_assert_eq!(&content(&order), &expected);
+            prop_assert_eq!(&*content(&order), &*expected);
             order.reverse();
-            prop_assert_eq!(&content(&order), &expected);
+            prop_assert_eq!(&*content(&order), &*expected);
         }
     }
 }

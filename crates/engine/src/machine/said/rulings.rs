@@ -12,13 +12,13 @@ use super::newest::{NewestRow, NewestRows, SaidAt};
 use crate::read_model::{RulingsView, ShownRuling};
 
 /// Table and key.
-type RowKey = (TableId, Arc<str>);
+pub(in crate::machine) type RowKey = (TableId, Arc<str>);
 /// Rows about each entity of a table, in the order of what was said.
 type RowsBySubject = BTreeMap<Arc<str>, BTreeSet<(SaidAt, RowKey)>>;
 
 /// A person's word about an entity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct PersonsWord {
+pub(in crate::machine) struct PersonsWord {
     /// The entity, by table and key.
     subject: RowKey,
     /// The decision; `None` for one that is taken back.
@@ -26,11 +26,10 @@ struct PersonsWord {
 }
 
 /// All decisions by the key of their row. Of several about one entity the newest counts.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::machine) struct Rulings {
-    words: NewestRows<RowKey, PersonsWord>,
+    pub words: NewestRows<RowKey, PersonsWord>,
     /// Rows about an entity in the order of what was said. Not stored: it follows from the words.
-    #[serde(skip)]
     by_subject: BTreeMap<TableId, RowsBySubject>,
 }
 

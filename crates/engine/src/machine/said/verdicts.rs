@@ -14,7 +14,7 @@ use crate::read_model::{FeedbackCount, ShownVerdict, VerdictsView};
 
 /// A reader's answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Answer {
+pub(in crate::machine) struct Answer {
     verdict: AlertVerdict,
     who: Arc<str>,
     disposition: Option<Arc<str>>,
@@ -24,9 +24,9 @@ struct Answer {
 }
 
 /// Answers by the id of their alert, of all feedback tables.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::machine) struct Verdicts {
-    answers: NewestRows<Arc<str>, Answer>,
+    pub answers: NewestRows<Arc<str>, Answer>,
 }
 
 impl Verdicts {

@@ -1,0 +1,417 @@
+//! The stored state in the loop: a start goes on from it, and every committed epoch adds to it.
+//!
+//! | the store holds | a start |
+//! |---|---|
+//! | nothing, a damaged or an older state | applies all rows, and stores the state anew |
+//! | the last committed epoch | goes on: what waited waits still |
+//! | an earlier epoch of the log | applies the rows since, then every cell waits |
+//! | an epoch that the log does not have | is refused: it is another deployment's |
+//!
+//! Decision: docs/decisions/0068-state-in-pieces.md
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rustc_hash::FxHashSet;
+use xxhash_rust::xxh3::xxh3_128;
+
+use leadpulse_graph::{GRAPH_AREAS, PieceError, Pieces};
+
+use super::{Engine, RunError};
+use crate::epoch::{EpochRecord, ScriptRecord};
+use crate::machine::{STATE_FORMAT, StateReader, StateShape};
+use crate::ports::{
+    Attendant, CommittedEpoch, Nonce, Output, OutputPositions, PortCause, PortError, SealedEpoch,
+    StateStore, StoreError, StoreHead, StoredChange,
+};
+use crate::script::Chain;
+
+/// Area of the newest score records, as consumers have them. The state does not need them: pages
+/// show them.
+const SCORES: u8 = GRAPH_AREAS + 32;
+/// Pause before a full queue is tried again.
+const FULL_WAIT: Duration = Duration::from_millis(20);
+
+/// The loop's part of the stored state.
+#[derive(Default)]
+pub(super) struct Stored {
+    store: Option<Box<dyn StateStore>>,
+    /// Where outputs of the epochs to come begin.
+    outputs: OutputPositions,
+    /// True once the store is at the last committed epoch and follows.
+    follows: bool,
+    /// Stored score records by the hash of their key, while a start reads them.
+    scores: Vec<(u128, Vec<u8>)>,
+    /// Score records that are not stored yet.
+    newer_scores: NewestValues,
+}
+
+impl Stored {
+    pub fn new(store: Option<Box<dyn StateStore>>) -> Self {
+        Self {
+            store,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the stored score records that no `newer` record replaces or deletes.
+    pub fn take_scores(&mut self, newer: &NewestValues) -> Vec<Vec<u8>> {
+        let newer: FxHashSet<u128> = newer.keys().map(|key| xxh3_128(key)).collect();
+        let scores = std::mem::take(&mut self.scores).into_iter();
+        scores
+            .filter(|(key, _)| !newer.contains(key))
+            .map(|(_, value)| value)
+            .collect()
+    }
+
+    /// Keeps score records that were read back, to be stored.
+    pub fn note_scores(&mut self, newer: NewestValues) {
+        if self.store.is_some() {
+            self.newer_scores = newer;
+        }
+    }
+
+    /// Where outputs of the epochs after the stored state begin; their beginning without one.
+    pub fn outputs(&self) -> &OutputPositions {
+        &self.outputs
+    }
+}
+
+/// The newest value of each key; `None` for one that was deleted.
+pub(super) type NewestValues = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+impl Engine {
+    /// Puts the stored state into the machine, if it is of this deployment. Returns its epoch.
+    ///
+    /// # Errors
+    /// A store that another process has open, or that is ahead of the log.
+    pub(super) fn adopt_stored(
+        &mut self,
+        committed: Option<&CommittedEpoch>,
+    ) -> Result<Option<StoreHead>, RunError> {
+        let Some(mut store) = self.stored.store.take() else {
+            return Ok(None);
+        };
+        let adopted = self.adopt_from(store.as_mut(), committed);
+        self.stored.store = Some(store);
+        adopted
+    }
+
+    fn adopt_from(
+        &mut self,
+        store: &mut dyn StateStore,
+        committed: Option<&CommittedEpoch>,
+    ) -> Result<Option<StoreHead>, RunError> {
+        let place = store.place().to_owned();
+        let head = match store.head() {
+            Ok(head) => head,
+            Err(error @ StoreError::InUse { .. }) => {
+                return Err(PortError::fatal(PortCause::Local, error.to_string()).into());
+            }
+            Err(error) => return Ok(passed_over(&error)),
+        };
+        let Some(head) = head else { return Ok(None) };
+        if head.format != STATE_FORMAT {
+            tracing::warn!(
+                place,
+                format = head.format,
+                "the stored state is of another program: all rows are applied again"
+            );
+            return Ok(None);
+        }
+        check_of_log(&place, &head, committed)?;
+        if head.epoch == 0 {
+            return Ok(None);
+        }
+        let started = self.elapsed();
+        let given = self.machine.deployed().clone();
+        let shape = StateShape::of_hashes(head.shape);
+        let mut reader = match StateReader::new(&given, shape) {
+            Ok(reader) => reader,
+            Err(fault) => return Ok(passed_over(&StoreError::State { place, fault })),
+        };
+        let (scores, read_model) = (&mut self.stored.scores, &self.read_model);
+        let mut pieces = 0_u64;
+        let read = store.read(&mut |key, value| {
+            pieces += 1;
+            if pieces.is_multiple_of(1_024) {
+                read_model.beat();
+            }
+            match key.first() {
+                Some(area) if *area == SCORES => {
+                    let hash = key[1..].try_into().map_err(|_| PieceError::Key)?;
+                    scores.push((u128::from_be_bytes(hash), value.to_vec()));
+                }
+                _ => reader.read(key, value)?,
+            }
+            Ok(())
+        });
+        let state = read.and_then(|()| {
+            let state = reader.finish(&given);
+            state.map_err(|fault| StoreError::State {
+                place: place.clone(),
+                fault,
+            })
+        });
+        let adopted = state.and_then(|state| {
+            self.machine
+                .adopt(state)
+                .map_err(|fault| StoreError::State {
+                    place,
+                    fault: fault.into(),
+                })
+        });
+        if let Err(error) = adopted {
+            self.stored.scores.clear();
+            return Ok(passed_over(&error));
+        }
+        self.machine.note_changes();
+        self.stored.outputs = head.outputs.clone();
+        self.taken = head.taken;
+        let seconds = self.seconds_since(started);
+        tracing::info!(epoch = head.epoch, pieces, seconds, "stored state read");
+        Ok(Some(head))
+    }
+
+    /// Reads the epochs topic on to the epoch of a stored state, which the log must have with the
+    /// same nonce. Returns the script from there, `None` at the stop signal.
+    pub(super) fn find_in_script(&mut self, head: &StoreHead) -> Result<Option<Chain>, RunError> {
+        // Each epoch has a record and a marker there, so this is a lower bound.
+        let from = head.outputs.next(Output::Epochs as u8, 0).saturating_sub(2);
+        self.attendant.retry(|| self.ports.outputs.rewind(from))?;
+        loop {
+            let Some(value) = self.next_of_script(0)? else {
+                return Ok(None);
+            };
+            let Some(value) = value else {
+                return Err(gone(head).into());
+            };
+            for entry in self.encoders.read_script(&value)? {
+                let ScriptRecord::Epoch(record) = entry else {
+                    continue;
+                };
+                let number = record.epoch as u64;
+                if number > head.epoch {
+                    return Err(gone(head).into());
+                }
+                if number == head.epoch {
+                    if record.nonce() != Some(head.nonce()) {
+                        return Err(another(self.store_place(), head, record.nonce()).into());
+                    }
+                    let closed_ms = self.machine.ticks().closed_ms;
+                    let layout = self.machine.layout().clone();
+                    return Ok(Some(Chain::after(layout, record, closed_ms)));
+                }
+            }
+        }
+    }
+
+    fn store_place(&self) -> &str {
+        let store = self.stored.store.as_ref();
+        store.map_or("", |store| store.place())
+    }
+
+    /// Lets the store follow from the restored state on. `from` is the epoch of the state that was
+    /// adopted from it; without one the whole state is stored now.
+    pub(super) fn follow_with_store(
+        &mut self,
+        from: Option<&StoreHead>,
+        last: Option<&EpochRecord>,
+    ) {
+        let Some(mut store) = self.stored.store.take() else {
+            return;
+        };
+        let nonce = last.and_then(EpochRecord::nonce).unwrap_or_default();
+        let head = self.head(self.machine.number(), nonce);
+        match from {
+            Some(from) if from.epoch == head.epoch => self.stored.follows = true,
+            Some(from) => {
+                let mut pieces = self.machine.take_changes();
+                self.put_scores(&mut pieces);
+                self.stored.follows = true;
+                self.stored.store = Some(store);
+                self.store_change(StoredChange {
+                    after: from.epoch,
+                    head,
+                    pieces,
+                });
+                return;
+            }
+            None => {
+                let started = self.elapsed();
+                match self.store_whole(store.as_mut(), &head) {
+                    Ok(()) => {
+                        self.stored.follows = true;
+                        let seconds = self.seconds_since(started);
+                        tracing::info!(epoch = head.epoch, seconds, "state stored");
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the state is not stored; the next start applies all rows");
+                    }
+                }
+            }
+        }
+        self.stored.store = Some(store);
+    }
+
+    fn store_whole(
+        &mut self,
+        store: &mut dyn StateStore,
+        head: &StoreHead,
+    ) -> Result<(), StoreError> {
+        store.replace()?;
+        let read_model = &self.read_model;
+        self.machine.write_portions(&mut |pieces: Pieces| {
+            read_model.beat();
+            store.put(&pieces)
+        })?;
+        let mut pieces = Pieces::default();
+        self.put_scores(&mut pieces);
+        store.put(&pieces)?;
+        store.finish(head)?;
+        self.machine.note_changes();
+        Ok(())
+    }
+
+    /// Adds the score records that were read back from their topic.
+    fn put_scores(&mut self, pieces: &mut Pieces) {
+        for (key, value) in std::mem::take(&mut self.stored.newer_scores) {
+            put_score(pieces, &key, value.as_deref());
+        }
+    }
+
+    fn head(&self, epoch: u64, nonce: Nonce) -> StoreHead {
+        StoreHead {
+            epoch,
+            nonce: nonce.0,
+            format: STATE_FORMAT,
+            shape: self.machine.deployed().shape().hashes(),
+            outputs: self.stored.outputs.clone(),
+            newest_ms: self.ticks.all_newest_ms().to_vec(),
+            taken: self.taken,
+        }
+    }
+
+    /// Hands the changes of a committed epoch to the store.
+    pub(super) fn store_epoch(&mut self, sealed: &SealedEpoch) {
+        if !self.stored.follows {
+            return;
+        }
+        let mut pieces = self.machine.take_changes();
+        for record in &sealed.outputs {
+            if let (Output::CurrentScores, Some(key)) = (record.output, &record.key) {
+                put_score(&mut pieces, key, record.value.as_deref());
+            }
+        }
+        let written = self.ports.sink.written();
+        self.stored.outputs.note_all(&written);
+        let head = self.head(sealed.number, sealed.nonce);
+        self.store_change(StoredChange {
+            after: sealed.number - 1,
+            head,
+            pieces,
+        });
+    }
+
+    /// Waits while too much waits to be stored.
+    fn store_change(&mut self, change: StoredChange) {
+        let mut waiting = Some(change);
+        while let Some(change) = waiting.take() {
+            let Some(store) = &mut self.stored.store else {
+                return;
+            };
+            waiting = store.write(change);
+            if waiting.is_some() {
+                self.attendant.report(
+                    "store",
+                    Some(format!(
+                        "{} takes no more of the state; epochs wait for it",
+                        self.store_place()
+                    )),
+                );
+                self.read_model.beat();
+                if self.stopped() {
+                    return;
+                }
+                self.attendant.wait(FULL_WAIT);
+            }
+        }
+        self.attendant.report("store", None);
+    }
+
+    /// Writes what waits to be stored, at the end of a run.
+    pub(super) fn end_storing(&mut self) {
+        if let Some(mut store) = self.stored.store.take() {
+            let status = store.close();
+            if let Some(failure) = status.failure {
+                tracing::error!(
+                    epoch = status.epoch,
+                    failure,
+                    "the stored state is behind; the next start applies the rows since"
+                );
+            }
+        }
+    }
+}
+
+fn put_score(pieces: &mut Pieces, key: &[u8], value: Option<&[u8]>) {
+    let hash = |out: &mut Vec<u8>| out.extend(xxh3_128(key).to_be_bytes());
+    match value {
+        Some(value) => pieces.put_bytes(SCORES, hash, value),
+        None => pieces.remove(SCORES, hash),
+    }
+}
+
+/// A store that gives no state: all rows make it anew.
+fn passed_over(error: &StoreError) -> Option<StoreHead> {
+    tracing::warn!(%error, "all rows are applied again");
+    None
+}
+
+/// The log must have the epoch of the stored state.
+fn check_of_log(
+    place: &str,
+    head: &StoreHead,
+    committed: Option<&CommittedEpoch>,
+) -> Result<(), PortError> {
+    let last = committed.map_or(0, |committed| committed.number);
+    if head.epoch > last {
+        return Err(PortError::fatal(
+            PortCause::StoreForeign,
+            format!(
+                "the state in {place} is at epoch {}, and the log ends with epoch {last}: it is of another deployment, or epochs were lost. \
+                 Name the folder of this deployment in store.dir; or delete the folder, and all rows are applied again",
+                head.epoch
+            ),
+        ));
+    }
+    let nonce = committed.filter(|committed| committed.number == head.epoch);
+    match nonce.and_then(|committed| committed.nonce) {
+        Some(nonce) if nonce != head.nonce() => Err(another(place, head, Some(nonce))),
+        _ => Ok(()),
+    }
+}
+
+fn another(place: &str, head: &StoreHead, nonce: Option<Nonce>) -> PortError {
+    let there = nonce.map_or_else(|| "none".to_owned(), |nonce| nonce.to_string());
+    PortError::fatal(
+        PortCause::StoreForeign,
+        format!(
+            "the state in {place} is of another deployment: its epoch {} has nonce {}, the log's has {there}. \
+             Name the folder of this deployment in store.dir; or delete the folder, and all rows are applied again",
+            head.epoch,
+            head.nonce()
+        ),
+    )
+}
+
+fn gone(head: &StoreHead) -> PortError {
+    PortError::fatal(
+        PortCause::RecordsExpired,
+        format!(
+            "the epochs topic has no record of epoch {} any more, which the stored state is of: retention has removed it. \
+             Start from a newer state, or delete the folder if the input topics hold all their records",
+            head.epoch
+        ),
+    )
+}

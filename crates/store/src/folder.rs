@@ -1,0 +1,190 @@
+//! [`FolderStore`]: the engine's port on a folder.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use serde::{Deserialize, Serialize};
+
+use leadpulse_engine::Pieces;
+use leadpulse_engine::ports::{
+    EachPiece, StateStore, StoreError, StoreHead, StoreStatus, StoredChange,
+};
+
+use crate::database::StateDatabase;
+use crate::metrics::StoreMetrics;
+use crate::writer::{Shared, Writer};
+
+/// Settings of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreOptions {
+    /// The folder, relative to the configuration; `None` keeps no state: a start applies all rows.
+    pub dir: Option<PathBuf>,
+    /// Bytes of committed epochs that may wait to be stored. Beyond it epochs wait for the disk.
+    pub queue_bytes: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            queue_bytes: 256 << 20,
+        }
+    }
+}
+
+/// The thread that writes, while it runs.
+struct Running {
+    inbox: Sender<StoredChange>,
+    thread: JoinHandle<Option<StateDatabase>>,
+}
+
+/// A worker's state in a folder.
+pub struct FolderStore {
+    dir: PathBuf,
+    place: String,
+    queue_bytes: usize,
+    metrics: Arc<StoreMetrics>,
+    shared: Arc<Shared>,
+    /// Open while the thread does not have it.
+    database: Option<StateDatabase>,
+    running: Option<Running>,
+}
+
+impl FolderStore {
+    /// A store in a folder, which is opened when it is first used. `queue_bytes` may wait to be
+    /// written.
+    pub fn new(dir: &Path, queue_bytes: usize, metrics: &Arc<StoreMetrics>) -> Self {
+        Self {
+            place: dir.display().to_string(),
+            dir: dir.to_owned(),
+            queue_bytes,
+            metrics: metrics.clone(),
+            shared: Arc::default(),
+            database: None,
+            running: None,
+        }
+    }
+
+    fn database(&mut self) -> Result<&StateDatabase, StoreError> {
+        if self.database.is_none() {
+            self.database = Some(StateDatabase::open(&self.dir)?);
+        }
+        self.database.as_ref().ok_or_else(|| StoreError::Io {
+            place: self.place.clone(),
+            fault: "it is being written".to_owned(),
+        })
+    }
+
+    /// The running thread, started if it is not.
+    fn running(&mut self) -> Option<&Running> {
+        if self.running.is_none() {
+            let (inbox, received) = channel();
+            let writer = Writer {
+                dir: self.dir.clone(),
+                database: self.database.take(),
+                shared: self.shared.clone(),
+                metrics: self.metrics.clone(),
+                unsynced: VecDeque::new(),
+                written: 0,
+                since: None,
+            };
+            let spawned = std::thread::Builder::new()
+                .name("store".into())
+                .spawn(move || writer.run(&received));
+            match spawned {
+                Ok(thread) => self.running = Some(Running { inbox, thread }),
+                Err(error) => {
+                    let told = format!("the thread that stores the state cannot start: {error}");
+                    self.shared.change(|status| status.failure = Some(told));
+                }
+            }
+        }
+        self.running.as_ref()
+    }
+}
+
+impl StateStore for FolderStore {
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn head(&mut self) -> Result<Option<StoreHead>, StoreError> {
+        let head = self.database()?.head()?;
+        let epoch = head.as_ref().map_or(0, |head| head.epoch);
+        self.shared.change(|status| status.epoch = epoch);
+        self.metrics.epoch.set(epoch as i64);
+        Ok(head)
+    }
+
+    fn read(&mut self, each: &mut EachPiece<'_>) -> Result<(), StoreError> {
+        self.database()?.read(each)
+    }
+
+    fn replace(&mut self) -> Result<(), StoreError> {
+        if let Ok(database) = self.database()
+            && database.clear().is_ok()
+        {
+            return Ok(());
+        }
+        // A damaged database cannot even be emptied: its files are removed. Of the folder only
+        // they are, because a wrong path may lead anywhere.
+        self.database = None;
+        StateDatabase::remove_files(&self.dir)?;
+        self.database().map(|_| ())
+    }
+
+    fn put(&mut self, pieces: &Pieces) -> Result<(), StoreError> {
+        self.metrics.written.inc_by(pieces.bytes() as u64);
+        self.database()?.write(pieces, None)
+    }
+
+    fn finish(&mut self, head: &StoreHead) -> Result<(), StoreError> {
+        let database = self.database()?;
+        database.write(&Pieces::default(), Some(head))?;
+        database.sync()?;
+        let epoch = head.epoch;
+        self.shared.change(|status| status.epoch = epoch);
+        self.metrics.epoch.set(epoch as i64);
+        Ok(())
+    }
+
+    fn write(&mut self, change: StoredChange) -> Option<StoredChange> {
+        let queued = self.shared.get().queued_bytes;
+        if queued > 0 && queued + change.pieces.bytes() > self.queue_bytes {
+            return Some(change);
+        }
+        let bytes = change.pieces.bytes();
+        let shared = self.shared.clone();
+        let Some(running) = self.running() else {
+            return Some(change);
+        };
+        shared.change(|status| status.queued_bytes += bytes);
+        match running.inbox.send(change) {
+            Ok(()) => None,
+            Err(refused) => Some(refused.0),
+        }
+    }
+
+    fn status(&self) -> StoreStatus {
+        self.shared.get()
+    }
+
+    fn close(&mut self) -> StoreStatus {
+        if let Some(Running { inbox, thread }) = self.running.take() {
+            drop(inbox);
+            self.database = thread.join().ok().flatten();
+        }
+        self.database = None;
+        self.shared.get()
+    }
+}
+
+impl Drop for FolderStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,58 @@
+//! Metrics of the store.
+
+use std::sync::Arc;
+
+use prometheus::{IntCounter, IntGauge, Opts, Registry};
+
+/// Counters and gauges of one store.
+#[derive(Debug)]
+pub struct StoreMetrics {
+    /// The last epoch that is written.
+    pub(crate) epoch: IntGauge,
+    /// Bytes that wait to be written.
+    pub(crate) queued: IntGauge,
+    /// Bytes of pieces written.
+    pub(crate) written: IntCounter,
+    /// Bytes of the folder.
+    pub(crate) disk: IntGauge,
+    /// Failed writes and syncs.
+    pub(crate) failures: IntCounter,
+}
+
+impl StoreMetrics {
+    /// Registers the metrics.
+    ///
+    /// # Errors
+    /// A name that is registered already.
+    pub fn register(registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::with_opts(Opts::new(name, help))?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::with_opts(Opts::new(name, help))?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        Ok(Arc::new(Self {
+            epoch: gauge(
+                "leadpulse_store_epoch",
+                "The last epoch that is in the stored state.",
+            )?,
+            queued: gauge(
+                "leadpulse_store_queued_bytes",
+                "Bytes of committed epochs that wait to be stored.",
+            )?,
+            written: counter(
+                "leadpulse_store_written_bytes_total",
+                "Bytes of pieces handed to the database.",
+            )?,
+            disk: gauge("leadpulse_store_disk_bytes", "Bytes of the state's folder.")?,
+            failures: counter(
+                "leadpulse_store_failures_total",
+                "Writes and syncs of the stored state that failed.",
+            )?,
+        }))
+    }
+}

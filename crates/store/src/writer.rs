@@ -1,0 +1,182 @@
+//! The thread that writes: one epoch after the other, synced once a second, tried again on failure.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use leadpulse_engine::ports::{StoreError, StoreStatus, StoredChange};
+
+use crate::database::StateDatabase;
+use crate::metrics::StoreMetrics;
+
+/// Written changes are synced at least this often.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Pause before a failed write is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Tries after the store was asked to end.
+const LAST_TRIES: usize = 4;
+
+/// What the engine's thread sees of the writer.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    status: Mutex<StoreStatus>,
+}
+
+impl Shared {
+    pub fn get(&self) -> StoreStatus {
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut StoreStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Writes what it receives.
+pub(crate) struct Writer {
+    pub dir: PathBuf,
+    /// `None` while a failed database is to be opened anew.
+    pub database: Option<StateDatabase>,
+    pub shared: Arc<Shared>,
+    pub metrics: Arc<StoreMetrics>,
+    /// Changes that are not synced, in order; the first `written` of them are written.
+    pub unsynced: VecDeque<StoredChange>,
+    pub written: usize,
+    /// The time of the first write since the last sync.
+    pub since: Option<Instant>,
+}
+
+impl Writer {
+    /// Writes until the sender is gone, then once more what waits.
+    pub fn run(mut self, inbox: &Receiver<StoredChange>) -> Option<StateDatabase> {
+        loop {
+            let received = match self.wait() {
+                Some(wait) => inbox.recv_timeout(wait),
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match received {
+                Ok(change) => {
+                    self.unsynced.push_back(change);
+                    self.unsynced.extend(inbox.try_iter());
+                    let _ = self.attempt(false);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = self.attempt(false);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        for _ in 0..LAST_TRIES {
+            if self.unsynced.is_empty() {
+                break;
+            }
+            if !self.attempt(true) {
+                std::thread::sleep(RETRY_AFTER);
+            }
+        }
+        self.database
+    }
+
+    /// The longest wait for a change; `None` if nothing is to be done without one.
+    fn wait(&self) -> Option<Duration> {
+        if self.database.is_none() || self.written < self.unsynced.len() {
+            return Some(RETRY_AFTER);
+        }
+        let since = self.since?;
+        Some(SYNC_EVERY.saturating_sub(since.elapsed()))
+    }
+
+    /// Writes what waits, and syncs it when it is time or `now`. Returns whether that went well.
+    fn attempt(&mut self, now: bool) -> bool {
+        let outcome = self.write().and_then(|()| self.sync(now));
+        let is_well = outcome.is_ok();
+        if let Err(error) = outcome {
+            self.metrics.failures.inc();
+            let told = error.to_string();
+            if self.shared.get().failure.as_ref() != Some(&told) {
+                tracing::error!(%error, "the state is not stored; epochs go on, and it is tried again");
+            }
+            self.shared.change(|status| status.failure = Some(told));
+            // A database whose write or sync failed takes no more: it is opened anew.
+            self.database = None;
+            self.written = 0;
+            self.since = None;
+        } else if self.shared.get().failure.is_some() {
+            tracing::info!("the state is stored again");
+            self.shared.change(|status| status.failure = None);
+        }
+        is_well
+    }
+
+    fn write(&mut self) -> Result<(), StoreError> {
+        let database = match &self.database {
+            Some(database) => database,
+            None => {
+                let database = StateDatabase::open(&self.dir)?;
+                let stored = database.head()?.map_or(0, |head| head.epoch);
+                self.check_no_gap(stored)?;
+                self.written = self.position_after(stored);
+                self.database.insert(database)
+            }
+        };
+        while let Some(change) = self.unsynced.get(self.written) {
+            database.write(&change.pieces, Some(&change.head))?;
+            self.written += 1;
+            self.since.get_or_insert_with(Instant::now);
+            self.metrics.written.inc_by(change.pieces.bytes() as u64);
+            self.metrics.epoch.set(change.head.epoch as i64);
+            let (epoch, bytes) = (change.head.epoch, change.pieces.bytes());
+            self.shared.change(|status| {
+                status.epoch = epoch;
+                status.queued_bytes = status.queued_bytes.saturating_sub(bytes);
+            });
+        }
+        self.metrics
+            .queued
+            .set(self.shared.get().queued_bytes as i64);
+        Ok(())
+    }
+
+    /// The number of unsynced changes that the database has.
+    fn position_after(&self, stored: u64) -> usize {
+        self.unsynced
+            .iter()
+            .filter(|change| change.head.epoch <= stored)
+            .count()
+    }
+
+    /// All that the database may have lost is still here, unless more than the changes since the
+    /// last sync is gone.
+    fn check_no_gap(&self, stored: u64) -> Result<(), StoreError> {
+        match self.unsynced.front() {
+            Some(first) if stored < first.after => Err(StoreError::Damaged {
+                place: self.dir.display().to_string(),
+                fault: format!(
+                    "it is at epoch {stored}, and the changes of epoch {} are gone; stop the process, delete the folder, and start again",
+                    stored + 1
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync(&mut self, now: bool) -> Result<(), StoreError> {
+        let is_due = self
+            .since
+            .is_some_and(|since| now || since.elapsed() >= SYNC_EVERY);
+        let Some(database) = self.database.as_ref().filter(|_| is_due) else {
+            return Ok(());
+        };
+        database.sync()?;
+        self.metrics.disk.set(database.disk_bytes() as i64);
+        self.unsynced.drain(..self.written);
+        self.written = 0;
+        self.since = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! The folder: what is written is read after the process is gone, damage is told, one process has it.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows tests, but not their helpers"
+)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use leadpulse_engine::Pieces;
+use leadpulse_engine::ports::{OutputPositions, StateStore, StoreError, StoreHead, StoredChange};
+use leadpulse_store::{FolderStore, StoreMetrics};
+
+fn store(dir: &Path) -> FolderStore {
+    let metrics = StoreMetrics::register(&prometheus::Registry::new()).unwrap();
+    FolderStore::new(dir, 1 << 20, &metrics)
+}
+
+fn head(epoch: u64) -> StoreHead {
+    StoreHead {
+        epoch,
+        nonce: epoch * 7,
+        outputs: OutputPositions(vec![(3, 0, epoch as i64)]),
+        ..StoreHead::default()
+    }
+}
+
+fn pieces(all: &[(u8, Option<&str>)]) -> Pieces {
+    let mut pieces = Pieces::default();
+    for (key, value) in all {
+        match value {
+            Some(value) => pieces.put_bytes(1, |out| out.push(*key), value.as_bytes()),
+            None => pieces.remove(1, |out| out.push(*key)),
+        }
+    }
+    pieces
+}
+
+fn change(epoch: u64, all: &[(u8, Option<&str>)]) -> StoredChange {
+    StoredChange {
+        after: epoch - 1,
+        head: head(epoch),
+        pieces: pieces(all),
+    }
+}
+
+fn content(store: &mut FolderStore) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut content = BTreeMap::new();
+    let mut last = Vec::new();
+    store
+        .read(&mut |key, value| {
+            assert!(*key > *last, "pieces come in the order of keys");
+            last = key.to_vec();
+            content.insert(key.to_vec(), value.to_vec());
+            Ok(())
+        })
+        .unwrap();
+    content
+}
+
+fn expected(all: &[(u8, &str)]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let piece = |(key, value): &(u8, &str)| (vec![1, *key], value.as_bytes().to_vec());
+    all.iter().map(piece).collect()
+}
+
+#[test]
+fn what_was_written_is_there_after_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = store(dir.path());
+    assert_eq!(first.head().unwrap(), None);
+    first.replace().unwrap();
+    first
+        .put(&pieces(&[(1, Some("a")), (2, Some("b"))]))
+        .unwrap();
+    assert_eq!(first.head().unwrap(), None, "not whole yet");
+    first.finish(&head(4)).unwrap();
+    assert!(
+        first
+            .write(change(5, &[(2, Some("c")), (3, Some("d"))]))
+            .is_none()
+    );
+    assert!(first.write(change(6, &[(1, None)])).is_none());
+    let status = first.close();
+    assert_eq!(
+        (status.epoch, status.queued_bytes, status.failure),
+        (6, 0, None)
+    );
+    drop(first);
+    let mut second = store(dir.path());
+    assert_eq!(second.head().unwrap(), Some(head(6)));
+    assert_eq!(content(&mut second), expected(&[(2, "c"), (3, "d")]));
+    second.replace().unwrap();
+    assert_eq!(second.head().unwrap(), None);
+    assert!(content(&mut second).is_empty());
+}
+
+#[test]
+fn a_folder_in_use_and_a_damaged_one_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = store(dir.path());
+    first.replace().unwrap();
+    first.finish(&head(1)).unwrap();
+    let mut second = store(dir.path());
+    let error = second.head().unwrap_err();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+    first.close();
+    drop(first);
+    std::fs::write(dir.path().join("version"), b"something else").unwrap();
+    let error = second.head().unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    // It is made anew, and what is not the database's stays.
+    std::fs::write(dir.path().join("notes.txt"), b"mine").unwrap();
+    second.replace().unwrap();
+    assert_eq!(second.head().unwrap(), None);
+    assert!(dir.path().join("notes.txt").exists());
+}
+
+#[test]
+fn a_full_queue_gives_the_change_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = store(dir.path());
+    store.replace().unwrap();
+    store.finish(&head(0)).unwrap();
+    store.close();
+    // Nothing can be written: a file stands where the folder was.
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    std::fs::write(dir.path(), b"in the way").unwrap();
+    let large = "x".repeat(700_000);
+    assert!(store.write(change(1, &[(1, Some(&large))])).is_none());
+    let refused = store.write(change(2, &[(2, Some(&large))]));
+    assert_eq!(refused.map(|change| change.head.epoch), Some(2));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while store.status().failure.is_none() {
+        assert!(Instant::now() < deadline, "the failure is told");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // The disk is well again: it goes on by itself.
+    std::fs::remove_file(dir.path()).unwrap();
+    let mut waiting = Some(change(2, &[(2, Some("b"))]));
+    while let Some(change) = waiting.take() {
+        assert!(Instant::now() < deadline, "the queue is written");
+        waiting = store.write(change);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let status = store.close();
+    assert_eq!((status.epoch, status.failure), (2, None));
+    let mut again = self::store(dir.path());
+    assert_eq!(again.head().unwrap(), Some(head(2)));
+    assert_eq!(content(&mut again), expected(&[(1, &large), (2, "b")]));
+}
+
+/// A process that is killed leaves what it wrote: its folder as of any moment is at one epoch, and
+/// has exactly the pieces of that epoch.
+#[test]
+fn a_copy_of_the_folder_at_any_moment_is_at_one_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = store(dir.path());
+    store.replace().unwrap();
+    store.finish(&head(0)).unwrap();
+    let text = Arc::new("y".repeat(5_000));
+    let (mut copies, mut seen) = (0, std::collections::BTreeSet::new());
+    for epoch in 1..=400_u64 {
+        let value = format!("{epoch} {text}");
+        let pieces = [(1, Some(value.as_str())), (2, Some(value.as_str()))];
+        let mut waiting = Some(change(epoch, &pieces));
+        while let Some(change) = waiting.take() {
+            waiting = store.write(change);
+        }
+        if epoch % 40 == 0 {
+            let copy = tempfile::tempdir().unwrap();
+            if copy_folder(dir.path(), copy.path()).is_err() {
+                continue; // a file was renamed meanwhile
+            }
+            let mut killed = self::store(copy.path());
+            let Ok(Some(head)) = killed.head() else {
+                continue; // the copy is of several moments
+            };
+            copies += 1;
+            seen.insert(head.epoch);
+            if head.epoch > 0 {
+                let value = format!("{} {text}", head.epoch);
+                assert_eq!(content(&mut killed), expected(&[(1, &value), (2, &value)]));
+            }
+        }
+    }
+    assert!(copies > 3 && seen.len() > 2, "{copies} copies, {seen:?}");
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy_folder(&entry.path(), &target)?,
+            false => std::fs::copy(entry.path(), target).map(|_| ())?,
+        }
+    }
+    Ok(())
+}
