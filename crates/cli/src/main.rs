@@ -105,7 +105,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // The verifier logs each certificate that it refuses; the error that follows says so in words.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "info,rustls_platform_verifier=off".into());
+        .unwrap_or_else(|_| "info,rustls_platform_verifier=off,fjall=warn,lsm_tree=warn".into());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

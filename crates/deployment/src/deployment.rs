@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use prometheus::Registry;
 
@@ -132,7 +133,7 @@ impl Assembly<'_> {
             outputs: Box::new(KafkaOutputLog::new(&config.kafka, &kafka_metrics)),
             schemas,
             clock: connected.clock,
-            store: self.store(cluster, &store_metrics),
+            store: self.store(cluster, &store_metrics)?,
         };
         let engine = Engine::new(
             config.engine.clone(),
@@ -159,17 +160,22 @@ impl Assembly<'_> {
 
     /// The store of the worker's state, if the configuration names a folder.
     // The mock's topics end with the process, so its state would be of no use.
-    fn store(&self, cluster: Cluster, metrics: &Arc<StoreMetrics>) -> Option<Box<dyn StateStore>> {
+    fn store(
+        &self,
+        cluster: Cluster,
+        metrics: &Arc<StoreMetrics>,
+    ) -> Result<Option<Box<dyn StateStore>>, DeployError> {
         let options = &self.loaded.config.store;
-        let dir = self
-            .loaded
-            .store_dir()
-            .filter(|_| cluster == Cluster::Real)?;
-        Some(Box::new(FolderStore::new(
-            &dir,
-            options.queue_bytes,
-            metrics,
-        )))
+        let dir = self.loaded.store_dir();
+        let Some(dir) = dir.filter(|_| cluster == Cluster::Real) else {
+            return Ok(None);
+        };
+        let mut store = FolderStore::new(&dir, options.queue_bytes, metrics);
+        if let Some(place) = self.loaded.snapshots()? {
+            let every = Duration::from_millis(options.snapshots.every_ms);
+            store = store.with_snapshots(place, every);
+        }
+        Ok(Some(Box::new(store)))
     }
 
     /// An engine for audits only: it reads a deployment's topics and takes nothing over.

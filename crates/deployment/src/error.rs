@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use leadpulse_engine::ports::{PortError, SchemaLookupError};
+use leadpulse_engine::ports::{PortError, SchemaLookupError, StoreError};
 use leadpulse_engine::{MachineError, RunError};
-use leadpulse_history::HistoryError;
+use leadpulse_history::{HistoryError, PlaceError};
 use leadpulse_model::BundleError;
 use leadpulse_policy::PolicyError;
 use leadpulse_registry::RegistryOptionsError;
@@ -33,6 +33,12 @@ pub enum DeployError {
         /// Id of the bundle.
         bundle: String,
     },
+    /// The stored state or its snapshots cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address of snapshots cannot be used.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// A task's policy contradicts itself.
     #[error(transparent)]
     Policy(#[from] PolicyError),

@@ -6,6 +6,7 @@
 
 mod durations;
 mod environment;
+mod snapshots;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -14,7 +14,9 @@ mod spill;
 use leadpulse_schema::FileError;
 
 pub use files::{FileSource, Files, REFUSED_RATIO};
-pub use places::{FoundFile, PlaceError, find_files, is_glob};
+#[cfg(feature = "object-stores")]
+pub use places::object_store_at;
+pub use places::{FoundFile, PlaceError, find_files, is_glob, store_not_built};
 pub use replay::Replay;
 pub use report::{FileReport, Refusal};
 

@@ -183,6 +183,25 @@ fn in_store(url: &str, scheme: &str, _: &str) -> Result<Vec<FoundFile>, PlaceErr
     Err(not_built(url, scheme))
 }
 
+/// The object store of an address, and the path in it: `s3://bucket/path`. Credentials come from
+/// the usual variables of the environment.
+///
+/// # Errors
+/// Credentials that are missing, a kind of store that the program was built without.
+#[cfg(feature = "object-stores")]
+pub fn object_store_at(
+    url: &str,
+) -> Result<(std::sync::Arc<dyn object_store::ObjectStore>, &str), PlaceError> {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
+    Ok((crate::objects::store_of(url, scheme, bucket)?, path))
+}
+
+/// The error for the address of a store that the program was built without, or does not know.
+pub fn store_not_built(url: &str) -> PlaceError {
+    not_built(url, url.split_once("://").map_or("", |(scheme, _)| scheme))
+}
+
 /// The error for a store that the program was built without, or does not know.
 pub(crate) fn not_built(url: &str, scheme: &str) -> PlaceError {
     let (store, feature) = match scheme {

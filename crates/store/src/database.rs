@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use xxhash_rust::xxh3::xxh3_64;
 
 use leadpulse_engine::Pieces;
@@ -53,25 +53,7 @@ impl StateDatabase {
     /// The head of the state; `None` without a whole state.
     pub fn head(&self) -> Result<Option<StoreHead>, StoreError> {
         let found = self.meta.get(HEAD).map_err(|error| self.failed(error))?;
-        found.map(|bytes| self.head_of(&bytes)).transpose()
-    }
-
-    fn head_of(&self, bytes: &[u8]) -> Result<StoreHead, StoreError> {
-        let damaged = |fault: &str| StoreError::Damaged {
-            place: self.place.clone(),
-            fault: fault.to_owned(),
-        };
-        let (layout, rest) = bytes.split_first().ok_or_else(|| damaged("no head"))?;
-        if *layout != LAYOUT {
-            return Err(damaged(&format!("it has layout {layout}, not {LAYOUT}")));
-        }
-        let (sum, body) = rest
-            .split_first_chunk()
-            .ok_or_else(|| damaged("a cut head"))?;
-        if xxh3_64(body) != u64::from_le_bytes(*sum) {
-            return Err(damaged("the head is not as it was written"));
-        }
-        postcard::from_bytes(body).map_err(|error| damaged(&format!("its head: {error}")))
+        found.map(|bytes| head_of(&self.place, &bytes)).transpose()
     }
 
     /// Calls `each` with every piece, in the order of keys.
@@ -130,6 +112,25 @@ impl StateDatabase {
         Ok(())
     }
 
+    /// Writes pieces that were read from a snapshot.
+    pub fn write_raw(&self, pieces: &[(&[u8], &[u8])]) -> Result<(), StoreError> {
+        let mut batch = self.database.batch();
+        for (key, value) in pieces {
+            batch.insert(&self.pieces, *key, *value);
+        }
+        batch.commit().map_err(|error| self.failed(error))
+    }
+
+    /// The state as it is now, to be read while it is written on.
+    pub fn view(&self) -> StateView {
+        StateView {
+            view: self.database.snapshot(),
+            pieces: self.pieces.clone(),
+            meta: self.meta.clone(),
+            place: self.place.clone(),
+        }
+    }
+
     /// Waits until what was written is on the disk.
     pub fn sync(&self) -> Result<(), StoreError> {
         let synced = self.database.persist(PersistMode::SyncData);
@@ -144,6 +145,55 @@ impl StateDatabase {
     fn failed(&self, error: Error) -> StoreError {
         fault(&self.place, error)
     }
+}
+
+/// A state as of one moment.
+pub(crate) struct StateView {
+    view: fjall::Snapshot,
+    pieces: Keyspace,
+    meta: Keyspace,
+    place: String,
+}
+
+impl StateView {
+    /// The head of the state; `None` without a whole state.
+    pub fn head(&self) -> Result<Option<StoreHead>, StoreError> {
+        let found = self.view.get(&self.meta, HEAD);
+        let found = found.map_err(|error| fault(&self.place, error))?;
+        found.map(|bytes| head_of(&self.place, &bytes)).transpose()
+    }
+
+    /// Calls `each` with every piece, in the order of keys.
+    pub fn read(
+        &self,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for guard in self.view.iter(&self.pieces) {
+            let (key, value) = guard
+                .into_inner()
+                .map_err(|error| fault(&self.place, error))?;
+            each(&key, &value)?;
+        }
+        Ok(())
+    }
+}
+
+fn head_of(place: &str, bytes: &[u8]) -> Result<StoreHead, StoreError> {
+    let damaged = |fault: &str| StoreError::Damaged {
+        place: place.to_owned(),
+        fault: fault.to_owned(),
+    };
+    let (layout, rest) = bytes.split_first().ok_or_else(|| damaged("no head"))?;
+    if *layout != LAYOUT {
+        return Err(damaged(&format!("it has layout {layout}, not {LAYOUT}")));
+    }
+    let (sum, body) = rest
+        .split_first_chunk()
+        .ok_or_else(|| damaged("a cut head"))?;
+    if xxh3_64(body) != u64::from_le_bytes(*sum) {
+        return Err(damaged("the head is not as it was written"));
+    }
+    postcard::from_bytes(body).map_err(|error| damaged(&format!("its head: {error}")))
 }
 
 fn head_bytes(head: &StoreHead) -> Vec<u8> {

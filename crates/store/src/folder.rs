@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +13,12 @@ use leadpulse_engine::Pieces;
 use leadpulse_engine::ports::{
     EachPiece, StateStore, StoreError, StoreHead, StoreStatus, StoredChange,
 };
+use leadpulse_schema::units::as_span;
 
 use crate::database::StateDatabase;
 use crate::metrics::StoreMetrics;
-use crate::writer::{Shared, Writer};
+use crate::snapshot::SnapshotPlace;
+use crate::writer::{Shared, Snapshots, Writer};
 
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +28,32 @@ pub struct StoreOptions {
     pub dir: Option<PathBuf>,
     /// Bytes of committed epochs that may wait to be stored. Beyond it epochs wait for the disk.
     pub queue_bytes: usize,
+    /// Snapshots of the folder for another machine.
+    pub snapshots: SnapshotOptions,
+}
+
+/// Settings of snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SnapshotOptions {
+    /// A folder, relative to the configuration, or the address of an object store; `None` makes
+    /// none.
+    pub to: Option<String>,
+    /// Time between two, milliseconds.
+    #[serde(rename = "every", with = "as_span::ms")]
+    pub every_ms: u64,
+    /// So many of the newest stay.
+    pub keep: usize,
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        Self {
+            to: None,
+            every_ms: 600_000,
+            keep: 3,
+        }
+    }
 }
 
 impl Default for StoreOptions {
@@ -32,6 +61,7 @@ impl Default for StoreOptions {
         Self {
             dir: None,
             queue_bytes: 256 << 20,
+            snapshots: SnapshotOptions::default(),
         }
     }
 }
@@ -49,6 +79,7 @@ pub struct FolderStore {
     queue_bytes: usize,
     metrics: Arc<StoreMetrics>,
     shared: Arc<Shared>,
+    snapshots: Option<Snapshots>,
     /// Open while the thread does not have it.
     database: Option<StateDatabase>,
     running: Option<Running>,
@@ -64,9 +95,35 @@ impl FolderStore {
             queue_bytes,
             metrics: metrics.clone(),
             shared: Arc::default(),
+            snapshots: None,
             database: None,
             running: None,
         }
+    }
+
+    /// Makes snapshots every so often, and starts from the newest where the folder has no state.
+    #[must_use]
+    pub fn with_snapshots(mut self, place: SnapshotPlace, every: Duration) -> Self {
+        self.snapshots = Some(Snapshots {
+            place: Arc::new(place),
+            every,
+        });
+        self
+    }
+
+    /// Fills an empty folder from the newest snapshot.
+    fn start_from_snapshot(&mut self) -> Result<Option<StoreHead>, StoreError> {
+        let Some(Snapshots { place, .. }) = self.snapshots.clone() else {
+            return Ok(None);
+        };
+        let database = self.database()?;
+        database.clear()?;
+        let Some(manifest) = place.restore(database)? else {
+            return Ok(None);
+        };
+        let (epoch, made_at) = (manifest.head.epoch, manifest.made_at);
+        tracing::info!(epoch, made_at, "the state is that of a snapshot");
+        Ok(Some(manifest.head))
     }
 
     fn database(&mut self) -> Result<&StateDatabase, StoreError> {
@@ -91,6 +148,9 @@ impl FolderStore {
                 unsynced: VecDeque::new(),
                 written: 0,
                 since: None,
+                snapshots: self.snapshots.clone(),
+                last_snapshot: Instant::now(),
+                taking: None,
             };
             let spawned = std::thread::Builder::new()
                 .name("store".into())
@@ -113,7 +173,10 @@ impl StateStore for FolderStore {
     }
 
     fn head(&mut self) -> Result<Option<StoreHead>, StoreError> {
-        let head = self.database()?.head()?;
+        let mut head = self.database()?.head()?;
+        if head.is_none() {
+            head = self.start_from_snapshot()?;
+        }
         let epoch = head.as_ref().map_or(0, |head| head.epoch);
         self.shared.change(|status| status.epoch = epoch);
         self.metrics.epoch.set(epoch as i64);

@@ -10,6 +10,7 @@
 //!   budget allows.
 //! - **Durable by the second.** A killed process loses nothing that was written. A killed machine
 //!   loses what was not synced, a second or two: the log has it.
+//! - **Snapshots** in a folder or an object store, from which another machine starts.
 //! - **A failing disk** is reported and tried again: the database is opened anew, and all changes
 //!   that were not synced are written again.
 //!
@@ -18,7 +19,10 @@
 mod database;
 mod folder;
 mod metrics;
+mod objects;
+mod snapshot;
 mod writer;
 
-pub use folder::{FolderStore, StoreOptions};
+pub use folder::{FolderStore, SnapshotOptions, StoreOptions};
 pub use metrics::StoreMetrics;
+pub use snapshot::{ChunkRef, Manifest, SnapshotOutcome, SnapshotPlace};

@@ -17,6 +17,14 @@ pub struct StoreMetrics {
     pub(crate) disk: IntGauge,
     /// Failed writes and syncs.
     pub(crate) failures: IntCounter,
+    /// The epoch of the last snapshot.
+    pub(crate) snapshot_epoch: IntGauge,
+    /// When it was begun, seconds since 1970 UTC.
+    pub(crate) snapshot_at: IntGauge,
+    /// Compressed bytes written for snapshots.
+    pub(crate) snapshot_bytes: IntCounter,
+    /// Snapshots that failed.
+    pub(crate) snapshot_failures: IntCounter,
 }
 
 impl StoreMetrics {
@@ -52,6 +60,22 @@ impl StoreMetrics {
             failures: counter(
                 "leadpulse_store_failures_total",
                 "Writes and syncs of the stored state that failed.",
+            )?,
+            snapshot_epoch: gauge(
+                "leadpulse_snapshot_epoch",
+                "The epoch of the last snapshot.",
+            )?,
+            snapshot_at: gauge(
+                "leadpulse_snapshot_timestamp_seconds",
+                "When the last snapshot was begun; 0 before the first of this process.",
+            )?,
+            snapshot_bytes: counter(
+                "leadpulse_snapshot_written_bytes_total",
+                "Compressed bytes written for snapshots.",
+            )?,
+            snapshot_failures: counter(
+                "leadpulse_snapshot_failures_total",
+                "Snapshots that failed.",
             )?,
         }))
     }

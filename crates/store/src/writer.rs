@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use leadpulse_engine::ports::{StoreError, StoreStatus, StoredChange};
 
 use crate::database::StateDatabase;
 use crate::metrics::StoreMetrics;
+use crate::snapshot::{SnapshotOutcome, SnapshotPlace};
 
 /// Written changes are synced at least this often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -37,6 +39,13 @@ impl Shared {
     }
 }
 
+/// Snapshots that are made while epochs are written.
+#[derive(Clone)]
+pub(crate) struct Snapshots {
+    pub place: Arc<SnapshotPlace>,
+    pub every: Duration,
+}
+
 /// Writes what it receives.
 pub(crate) struct Writer {
     pub dir: PathBuf,
@@ -49,6 +58,11 @@ pub(crate) struct Writer {
     pub written: usize,
     /// The time of the first write since the last sync.
     pub since: Option<Instant>,
+    pub snapshots: Option<Snapshots>,
+    /// The time at which the last snapshot was begun.
+    pub last_snapshot: Instant,
+    /// The thread of a snapshot that is being made.
+    pub taking: Option<JoinHandle<()>>,
 }
 
 impl Writer {
@@ -79,6 +93,9 @@ impl Writer {
                 std::thread::sleep(RETRY_AFTER);
             }
         }
+        if let Some(taking) = self.taking.take() {
+            let _ = taking.join(); // a panic in it is in the log already
+        }
         self.database
     }
 
@@ -87,14 +104,21 @@ impl Writer {
         if self.database.is_none() || self.written < self.unsynced.len() {
             return Some(RETRY_AFTER);
         }
-        let since = self.since?;
-        Some(SYNC_EVERY.saturating_sub(since.elapsed()))
+        let left = |since: Instant, every: Duration| every.saturating_sub(since.elapsed());
+        let sync = self.since.map(|since| left(since, SYNC_EVERY));
+        let snapshots = self.snapshots.as_ref();
+        // While one is made, it is looked at again later.
+        let snapshot = snapshots.map(|s| left(self.last_snapshot, s.every).max(SYNC_EVERY));
+        sync.into_iter().chain(snapshot).min()
     }
 
     /// Writes what waits, and syncs it when it is time or `now`. Returns whether that went well.
     fn attempt(&mut self, now: bool) -> bool {
         let outcome = self.write().and_then(|()| self.sync(now));
         let is_well = outcome.is_ok();
+        if is_well && !now {
+            self.begin_snapshot();
+        }
         if let Err(error) = outcome {
             self.metrics.failures.inc();
             let told = error.to_string();
@@ -140,6 +164,48 @@ impl Writer {
             .queued
             .set(self.shared.get().queued_bytes as i64);
         Ok(())
+    }
+
+    /// Begins a snapshot when it is time. It reads a view, on a thread of its own.
+    fn begin_snapshot(&mut self) {
+        let (Some(Snapshots { place, every }), Some(database)) = (&self.snapshots, &self.database)
+        else {
+            return;
+        };
+        let is_taking = self.taking.as_ref().is_some_and(|t| !t.is_finished());
+        if is_taking || self.last_snapshot.elapsed() < *every {
+            return;
+        }
+        self.last_snapshot = Instant::now();
+        let (view, place, metrics) = (database.view(), place.clone(), self.metrics.clone());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default();
+        let take = move || match place.take(&view, now.as_millis() as i64) {
+            Ok(None) => {}
+            Ok(Some(outcome)) => {
+                metrics.snapshot_epoch.set(outcome.epoch as i64);
+                metrics.snapshot_at.set(now.as_secs() as i64);
+                metrics.snapshot_bytes.inc_by(outcome.bytes);
+                let SnapshotOutcome {
+                    epoch,
+                    chunks,
+                    written,
+                    bytes,
+                } = outcome;
+                tracing::info!(epoch, chunks, written, bytes, "snapshot made");
+            }
+            Err(error) => {
+                metrics.snapshot_failures.inc();
+                tracing::error!(%error, "no snapshot was made; the next try comes in its time");
+            }
+        };
+        let spawned = std::thread::Builder::new()
+            .name("snapshot".into())
+            .spawn(take);
+        match spawned {
+            Ok(thread) => self.taking = Some(thread),
+            Err(error) => tracing::error!(%error, "no snapshot was made"),
+        }
     }
 
     /// The number of unsynced changes that the database has.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use leadpulse_engine::Pieces;
 use leadpulse_engine::ports::{OutputPositions, StateStore, StoreError, StoreHead, StoredChange};
-use leadpulse_store::{FolderStore, StoreMetrics};
+use leadpulse_store::{FolderStore, SnapshotPlace, StoreMetrics};
 
 fn store(dir: &Path) -> FolderStore {
     let metrics = StoreMetrics::register(&prometheus::Registry::new()).unwrap();
@@ -200,4 +200,109 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn snapshots(dir: &Path) -> SnapshotPlace {
+    SnapshotPlace::in_folder(dir, 2).unwrap()
+}
+
+fn files(dir: &Path) -> usize {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| match entry.file_type().unwrap().is_dir() {
+            true => files(&entry.path()),
+            false => 1,
+        })
+        .sum()
+}
+
+/// Writes epochs until a snapshot of at least `epoch` is there.
+fn written_until(store: &mut FolderStore, place: &Path, from: u64, epoch: u64) -> u64 {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut next = from;
+    loop {
+        assert!(Instant::now() < deadline, "no snapshot of epoch {epoch}");
+        let value = format!("{next}");
+        let mut waiting = Some(change(next, &[(1, Some(value.as_str()))]));
+        while let Some(change) = waiting.take() {
+            waiting = store.write(change);
+        }
+        let last = snapshots(place)
+            .list()
+            .unwrap()
+            .last()
+            .map(|m| m.head.epoch);
+        if last >= Some(epoch) {
+            return next;
+        }
+        next += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn another_machine_starts_from_the_newest_whole_snapshot() {
+    let (here, there, place) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
+    let mut first =
+        store(here.path()).with_snapshots(snapshots(place.path()), Duration::from_millis(50));
+    first.replace().unwrap();
+    // Many chunks that never change, and one piece that does.
+    let mut all = Pieces::default();
+    for key in 0..60_000_u32 {
+        all.put_bytes(2, |out| out.extend(key.to_be_bytes()), &key.to_le_bytes());
+    }
+    first.put(&all).unwrap();
+    first.finish(&head(0)).unwrap();
+    let mut last = written_until(&mut first, place.path(), 1, 1);
+    let chunks = files(&place.path().join("chunks"));
+    assert!(chunks > 3, "{chunks} chunks");
+    last = written_until(&mut first, place.path(), last + 1, last + 30);
+    last = written_until(&mut first, place.path(), last + 1, last + 30);
+    let made = snapshots(place.path()).list().unwrap();
+    assert_eq!(made.len(), 2, "older ones are removed");
+    let new = files(&place.path().join("chunks"));
+    assert!(
+        new <= chunks + 2,
+        "{new} chunks: only what changed is written, and nothing is left over"
+    );
+    first.close();
+    assert!(last >= made[1].head.epoch);
+
+    let restored = |dir: &Path| {
+        let mut second =
+            store(dir).with_snapshots(snapshots(place.path()), Duration::from_secs(600));
+        let head = second.head().unwrap();
+        (head, content(&mut second))
+    };
+    let (found, all) = restored(there.path());
+    assert_eq!(found.as_ref(), Some(&made[1].head));
+    assert_eq!(all.len(), 60_001);
+    assert_eq!(
+        all[&vec![1, 1]],
+        made[1].head.epoch.to_string().into_bytes()
+    );
+
+    // A damaged chunk: the snapshot before takes its place.
+    let of = |manifest: &leadpulse_store::Manifest| -> std::collections::BTreeSet<String> {
+        manifest
+            .chunks
+            .iter()
+            .map(|chunk| chunk.hash.clone())
+            .collect()
+    };
+    let own: Vec<String> = of(&made[1]).difference(&of(&made[0])).cloned().collect();
+    for hash in &own {
+        std::fs::write(
+            place.path().join("chunks").join(&hash[..2]).join(hash),
+            b"cut",
+        )
+        .unwrap();
+    }
+    assert!(!own.is_empty());
+    let elsewhere = tempfile::tempdir().unwrap();
+    assert_eq!(restored(elsewhere.path()).0, Some(made[0].head.clone()));
 }

@@ -79,6 +79,7 @@ impl Engine {
         let Some(last) = self.replay(goal, base.as_ref())? else {
             return Ok(None);
         };
+        self.committed = (self.machine.number(), self.machine.as_of());
         let is_last = base
             .as_ref()
             .is_some_and(|base| base.epoch == committed.number);
