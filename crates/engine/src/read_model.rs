@@ -207,7 +207,14 @@ impl ReadModel {
     /// Makes a committed epoch visible: its scores, its alerts (oldest first), then the status.
     pub fn publish(&self, scores: Vec<ShownScore>, alerts: Vec<ShownAlert>, status: EngineStatus) {
         let mut by_ranking: BTreeMap<RankingKey, Vec<Arc<ShownScore>>> = BTreeMap::new();
-        for score in scores {
+        for mut score in scores {
+            let before = self.standing(&score);
+            match before {
+                // A start gives the past with the score.
+                None if !score.history.is_empty() => {}
+                None => score.succeed(&[]),
+                Some(before) => score.succeed(&before.history),
+            }
             by_ranking
                 .entry((score.record.task.clone(), score.record.entity_type.clone()))
                 .or_default()
@@ -275,6 +282,15 @@ impl ReadModel {
     ) -> LettersPage {
         let letters = self.letters.read().unwrap_or_else(PoisonError::into_inner);
         letters.page(topic, reason, limit)
+    }
+
+    /// The score that stands in a score's place.
+    fn standing(&self, score: &ShownScore) -> Option<Arc<ShownScore>> {
+        let record = &score.record;
+        let scores = self.get(&record.entity_type, &record.entity_id);
+        scores
+            .into_iter()
+            .find(|other| other.record.task == record.task)
     }
 
     /// Puts the score in its entity's place. Returns the score that was there.

@@ -109,6 +109,7 @@ impl Emission<'_> {
                 record: score,
                 name,
                 facts: facts_json(&facts),
+                history: Vec::new(),
             },
         }
     }
@@ -120,6 +121,7 @@ impl Emission<'_> {
             record: self.score(sequence, &facts),
             name: self.name(&facts),
             facts: facts_json(&facts),
+            history: Vec::new(),
         }
     }
 

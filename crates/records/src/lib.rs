@@ -38,8 +38,8 @@ pub use output::{Output, OutputRecord, output_key};
 pub use people::vocabulary;
 pub use policy_state::{POLICY_STATE_SCHEMA, PolicyStateRecord};
 pub use score::{
-    ComparedValue, Driver, INELIGIBLE, ON_REQUEST, SCORE_SCHEMA, SCORED, Score, ScoreCommittee,
-    ShownScore, SubScores,
+    ComparedValue, Driver, HISTORY_POINTS, INELIGIBLE, ON_REQUEST, SCORE_SCHEMA, SCORED, Score,
+    ScoreCommittee, ScorePoint, ShownScore, SubScores,
 };
 pub use shown_letter::{BytesShown, HeaderShown, KeptLetter, ShownLetter};
 pub use symbol::{Symbol, TypeName};

@@ -168,6 +168,37 @@ pub struct ShownScore {
     pub name: Option<String>,
     /// Facts of the entity's cell at `as_of`; null for an entity that left the graph.
     pub facts: serde_json::Value,
+    /// The newest emitted probabilities, this one last; at most [`HISTORY_POINTS`]. Not in lists.
+    #[serde(skip)]
+    pub history: Vec<ScorePoint>,
+}
+
+/// Points of a score's past that are kept; all are in the scores topic.
+pub const HISTORY_POINTS: usize = 64;
+
+/// An emitted probability.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScorePoint {
+    /// The moment at which it was valid, milliseconds.
+    pub as_of: i64,
+    /// The probability; `None` while the entity was not eligible.
+    pub probability: Option<f64>,
+}
+
+impl ShownScore {
+    /// Takes the past of the record before, and adds this one's point.
+    pub fn succeed(&mut self, before: &[ScorePoint]) {
+        let point = ScorePoint {
+            as_of: self.record.as_of,
+            probability: self.record.probability,
+        };
+        let is_repeated = before.last().is_some_and(|last| last.as_of >= point.as_of);
+        let surplus = (before.len() + 1).saturating_sub(HISTORY_POINTS);
+        self.history = before.iter().skip(surplus).copied().collect();
+        if !is_repeated || before.is_empty() {
+            self.history.push(point);
+        }
+    }
 }
 
 #[cfg(test)]

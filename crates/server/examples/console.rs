@@ -137,6 +137,7 @@ impl Company {
                 "open_opportunities": index % 3,
                 "contacts_active_14d": index % 5,
             }),
+            history: Vec::new(),
         }
     }
 

@@ -200,6 +200,7 @@ impl Machine {
             record: record.clone(),
             name,
             facts: found.map_or(serde_json::Value::Null, |(facts, _)| facts_json(&facts)),
+            history: Vec::new(),
         }
     }
 

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use leadpulse_records::{Alert, INELIGIBLE, SCORED, Score};
+use leadpulse_records::{Alert, HISTORY_POINTS, INELIGIBLE, SCORED, Score};
 use proptest::prelude::*;
 
 use super::*;
@@ -20,7 +20,24 @@ fn score(id: &str, probability: f64) -> ShownScore {
         },
         name: None,
         facts: serde_json::Value::Null,
+        history: Vec::new(),
     }
+}
+
+#[test]
+fn the_newest_points_of_a_score_are_its_history() {
+    let model = ReadModel::new();
+    for epoch in 1..=100 {
+        let one = with(score("A", f64::from(epoch) / 100.0), |record| {
+            record.as_of = epoch.into()
+        });
+        model.publish(vec![one], Vec::new(), live(epoch as u64));
+    }
+    let history = &model.get("accounts", "A")[0].history;
+    assert_eq!(history.len(), HISTORY_POINTS);
+    let moments: Vec<i64> = history.iter().map(|point| point.as_of).collect();
+    assert_eq!(moments, (37..=100).collect::<Vec<_>>());
+    assert_eq!(history[63].probability, Some(1.0));
 }
 
 /// The score with another record.

@@ -4,6 +4,7 @@ use leadpulse_schema::units::AsOf;
 
 use std::time::Duration;
 
+use super::stored::{ScoreName, name_of};
 use super::{ANSWERS_BETWEEN_EPOCHS, Engine, RunError};
 use crate::decode::Decoded;
 use crate::epoch::{Epoch, EpochViews, Sealed, TickClosing};
@@ -37,10 +38,10 @@ impl Engine {
         self.summary.count(&epoch);
         self.taken += epoch.record.records();
         self.committed = (self.machine.number(), self.machine.as_of());
-        self.store_epoch(&epoch.sealed);
         let status = self.status(Phase::Live, None);
         let now = self.elapsed();
         self.notices.note(&epoch.tally.notices, now);
+        let sealed = epoch.sealed.clone();
         let EpochViews {
             scores,
             alerts,
@@ -52,7 +53,9 @@ impl Engine {
         self.read_model.publish_dead_letters(dead_letters);
         // Before the scores and alerts, which show it.
         self.read_model.publish_said(said);
+        let shown: Vec<ScoreName> = scores.iter().map(|score| name_of(&score.record)).collect();
         self.read_model.publish(scores, alerts, status);
+        self.store_epoch(&sealed, &shown);
         Ok(())
     }
 

@@ -570,9 +570,10 @@ impl Engine {
         if !is_read {
             return Ok(false);
         }
-        let Some(scores) = self.read_scores_back(is_last, &mut unmatched)? else {
+        let Some(mut scores) = self.read_scores_back(is_last, &mut unmatched)? else {
             return Ok(false);
         };
+        self.stored.give_histories(&mut scores);
         let alerts = self.read_alerts_back(&mut unmatched)?;
         let letters = self.read_letters_back()?;
         if unmatched > 0 {

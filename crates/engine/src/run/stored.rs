@@ -10,12 +10,15 @@
 //! Decision: docs/decisions/0068-state-in-pieces.md
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use xxhash_rust::xxh3::xxh3_128;
 
+use leadpulse_graph::pieces::read_value;
 use leadpulse_graph::{GRAPH_AREAS, PieceError, Pieces};
+use leadpulse_records::{Score, ScorePoint, ShownScore};
 
 use super::{Engine, RunError};
 use crate::epoch::{EpochRecord, ScriptRecord};
@@ -29,6 +32,8 @@ use crate::script::Chain;
 /// Area of the newest score records, as consumers have them. The state does not need them: pages
 /// show them.
 const SCORES: u8 = GRAPH_AREAS + 32;
+/// Area of the past of scores.
+const HISTORY: u8 = GRAPH_AREAS + 33;
 /// Pause before a full queue is tried again.
 const FULL_WAIT: Duration = Duration::from_millis(20);
 
@@ -42,6 +47,8 @@ pub(super) struct Stored {
     follows: bool,
     /// Stored score records by the hash of their key, while a start reads them.
     scores: Vec<(u128, Vec<u8>)>,
+    /// The past of scores, while a start reads it.
+    histories: FxHashMap<ScoreName, Vec<ScorePoint>>,
     /// Score records that are not stored yet.
     newer_scores: NewestValues,
 }
@@ -64,6 +71,16 @@ impl Stored {
             .collect()
     }
 
+    /// Gives scores that a start shows the past that was stored.
+    pub fn give_histories(&mut self, scores: &mut [ShownScore]) {
+        let mut histories = std::mem::take(&mut self.histories);
+        for score in scores {
+            if let Some(history) = histories.remove(&name_of(&score.record)) {
+                score.succeed(&history);
+            }
+        }
+    }
+
     /// Keeps score records that were read back, to be stored.
     pub fn note_scores(&mut self, newer: NewestValues) {
         if self.store.is_some() {
@@ -75,6 +92,14 @@ impl Stored {
     pub fn outputs(&self) -> &OutputPositions {
         &self.outputs
     }
+}
+
+/// Task, table and key of a score.
+pub(super) type ScoreName = (Arc<str>, Arc<str>, Arc<str>);
+
+pub(super) fn name_of(record: &Score) -> ScoreName {
+    let (entity_type, entity_id) = (record.entity_type.clone(), record.entity_id.clone());
+    (record.task.clone(), entity_type, entity_id)
 }
 
 /// The newest value of each key; `None` for one that was deleted.
@@ -130,7 +155,7 @@ impl Engine {
             Ok(reader) => reader,
             Err(fault) => return Ok(passed_over(&StoreError::State { place, fault })),
         };
-        let (scores, read_model) = (&mut self.stored.scores, &self.read_model);
+        let (stored, read_model) = (&mut self.stored, &self.read_model);
         let mut pieces = 0_u64;
         let read = store.read(&mut |key, value| {
             pieces += 1;
@@ -140,7 +165,12 @@ impl Engine {
             match key.first() {
                 Some(area) if *area == SCORES => {
                     let hash = key[1..].try_into().map_err(|_| PieceError::Key)?;
-                    scores.push((u128::from_be_bytes(hash), value.to_vec()));
+                    let value = value.to_vec();
+                    stored.scores.push((u128::from_be_bytes(hash), value));
+                }
+                Some(area) if *area == HISTORY => {
+                    let (name, history) = read_value(HISTORY, value)?;
+                    stored.histories.insert(name, history);
                 }
                 _ => reader.read(key, value)?,
             }
@@ -163,6 +193,7 @@ impl Engine {
         });
         if let Err(error) = adopted {
             self.stored.scores.clear();
+            self.stored.histories.clear();
             return Ok(passed_over(&error));
         }
         self.machine.note_changes();
@@ -280,6 +311,17 @@ impl Engine {
         }
     }
 
+    /// Adds the past of a score, as pages show it.
+    fn put_history(&self, pieces: &mut Pieces, name: &ScoreName) {
+        let (task, entity_type, entity_id) = name;
+        let scores = self.read_model.get(entity_type, entity_id);
+        if let Some(score) = scores.iter().find(|score| score.record.task == *task) {
+            let bytes = format!("{task}\0{entity_type}\0{entity_id}");
+            let hash = |out: &mut Vec<u8>| out.extend(xxh3_128(bytes.as_bytes()).to_be_bytes());
+            pieces.put(HISTORY, hash, &(name, &score.history));
+        }
+    }
+
     fn head(&self, epoch: u64, nonce: Nonce) -> StoreHead {
         StoreHead {
             epoch,
@@ -292,8 +334,9 @@ impl Engine {
         }
     }
 
-    /// Hands the changes of a committed epoch to the store.
-    pub(super) fn store_epoch(&mut self, sealed: &SealedEpoch) {
+    /// Hands the changes of a committed epoch to the store, with the records and the past of its
+    /// scores.
+    pub(super) fn store_epoch(&mut self, sealed: &SealedEpoch, shown: &[ScoreName]) {
         if !self.stored.follows {
             return;
         }
@@ -302,6 +345,9 @@ impl Engine {
             if let (Output::CurrentScores, Some(key)) = (record.output, &record.key) {
                 put_score(&mut pieces, key, record.value.as_deref());
             }
+        }
+        for name in shown {
+            self.put_history(&mut pieces, name);
         }
         let written = self.ports.sink.written();
         self.stored.outputs.note_all(&written);

@@ -394,6 +394,43 @@ fn the_read_model_shows_committed_state_only_and_all_of_it() {
     for (key, view) in &mut after {
         assert!(view.facts.is_object(), "{key:?}: {view:?}");
         view.facts = scores[key].facts.clone();
+        // Without a stored state only the last record is known.
+        view.history = scores[key].history.clone();
     }
     assert_eq!(after, scores);
+}
+
+/// With a stored state a start shows the past of scores; without one it begins with the last record.
+#[test]
+fn the_past_of_scores_is_shown_after_a_start_from_the_stored_state() {
+    let (mut rig, mut market) = market(301, 300);
+    rig.store = Some(MemoryStore::default());
+    let before = Arc::new(ReadModel::new());
+    let life = |read_model: &Arc<ReadModel>| Life {
+        read_model: read_model.clone(),
+        ..Life::default()
+    };
+    rig.run(Until::End, life(&before)).unwrap();
+    market.send(&rig, 100);
+    rig.run(Until::End, life(&before)).unwrap();
+    let (stored, fresh) = (Arc::new(ReadModel::new()), Arc::new(ReadModel::new()));
+    rig.run(Until::End, life(&stored)).unwrap();
+    rig.store = None;
+    rig.run(Until::End, life(&fresh)).unwrap();
+    let mut longest = 0;
+    for score in rig.committed(Output::Scores) {
+        let (table, id) = (score["entity_type"].as_str(), score["entity_id"].as_str());
+        let (table, id) = (table.unwrap(), id.unwrap());
+        let past = |model: &ReadModel| -> Vec<Vec<leadpulse_records::ScorePoint>> {
+            let scores = model.get(table, id).into_iter();
+            scores.map(|score| score.history.clone()).collect()
+        };
+        if past(&stored).is_empty() {
+            continue; // deleted
+        }
+        assert_eq!(past(&stored), past(&before), "{table} {id}");
+        assert!(past(&fresh).iter().all(|past| past.len() == 1));
+        longest = past(&stored).iter().map(Vec::len).fold(longest, usize::max);
+    }
+    assert!(longest > 3, "{longest} points");
 }

@@ -1,13 +1,14 @@
 //! `/api/v1/{table}/{id}`: the scores of one entity under every task, and the newest alerts about
 //! it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use leadpulse_engine::read_model::{ALERTS_KEPT, Phase, ShownRuling};
-use leadpulse_records::ShownScore;
+use leadpulse_records::{ScorePoint, ShownScore};
 use serde::Serialize;
 
 use super::answer::ApiError;
@@ -25,6 +26,8 @@ pub(crate) async fn entity(
         id: String,
         ruling: Option<Arc<ShownRuling>>,
         scores: Vec<Arc<ShownScore>>,
+        /// By task, the newest emitted probabilities, the last one last.
+        history: BTreeMap<Arc<str>, Vec<ScorePoint>>,
         alerts: Vec<AnsweredAlert>,
     }
     if !app.state.tables.contains(&table) {
@@ -56,8 +59,11 @@ pub(crate) async fn entity(
     });
     let shown = |alert| AnsweredAlert::of(read_model, alert);
     let alerts = alerts.into_iter().map(shown).collect();
+    let past = |score: &Arc<ShownScore>| (score.record.task.clone(), score.history.clone());
+    let history = scores.iter().map(past).collect();
     Ok(Json(EntityAnswer {
         ruling,
+        history,
         table,
         id,
         scores,

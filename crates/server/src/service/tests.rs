@@ -163,6 +163,7 @@ impl Server {
             },
             name: Some(format!("Company {id}")),
             facts: json!({"contacts": 2}),
+            history: Vec::new(),
         };
         let alert = |id: &&str| ShownAlert {
             record: Alert {
@@ -408,6 +409,7 @@ fn explanation(task: &str, entity_type: &str, entity_id: &str) -> ShownScore {
         },
         name: None,
         facts: json!({}),
+        history: Vec::new(),
     }
 }
 
