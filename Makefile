@@ -9,7 +9,7 @@ LEADPULSE = target/debug/leadpulse
 UNIT = $(filter-out leadpulse kafka_ports,$(basename $(notdir $(wildcard crates/*/tests/*.rs))) \
 	$(shell sed -n '/^\[\[test\]\]/{n;s/name = "\(.*\)"/\1/p;}' crates/*/Cargo.toml benches/Cargo.toml 2>/dev/null))
 
-.PHONY: help demo test check unit house lint tools count bench bench-accuracy kafka-up kafka-down setup build
+.PHONY: help demo test check unit house lint tools count bench bench-accuracy chaos mutants kafka-up kafka-down setup build
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,15 @@ bench: setup ## throughput and latency beside references of the same run (releas
 
 bench-accuracy: setup ## accuracy on simulated markets beside baselines and the exact ceiling; ARGS="--seeds 0 --accounts 1500"
 	$(CARGO) bench --profile dev -p leadpulse-benches --bench accuracy -- $(ARGS)
+
+chaos: ## histories of the engine under disturbances, by seed: SEEDS=10000, FROM=0; cut with KINDS, DISTURBANCES, RECORDS
+	@LEADPULSE_CHAOS_SEEDS=$(or $(SEEDS),10000) LEADPULSE_CHAOS_FROM=$(or $(FROM),0) \
+		$(if $(KINDS),LEADPULSE_CHAOS_KINDS=$(KINDS)) $(if $(DISTURBANCES),LEADPULSE_CHAOS_DISTURBANCES=$(DISTURBANCES)) \
+		$(if $(RECORDS),LEADPULSE_CHAOS_RECORDS=$(RECORDS)) \
+		$(CARGO) test --workspace --test engine no_history_breaks_a_rule -- --nocapture
+
+mutants: ## plants each fault of tests/mutants in a copy of the tree; its named test must fail; NAMES="a b" for some
+	@tests/mutants/run.sh $(NAMES)
 
 kafka-up: ## real Kafka on loopback; BROKERS=3 for three
 	@deploy/kafka/kafka.sh up $(or $(BROKERS),1)

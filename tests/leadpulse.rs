@@ -18,6 +18,7 @@ mod leadpulse {
     mod commands;
     mod connect;
     mod dataset;
+    mod dead_letters;
     mod exact;
     mod inferred;
     mod interleaving;

@@ -14,14 +14,14 @@ use serde_json::{Value as Json, json};
 use toml::Value as Toml;
 
 use super::checks::committed;
-use super::dataset::{accounts, alone};
+use super::dataset::{Dataset, accounts, alone};
 use super::process::{PATIENCE, arg};
 use super::scenario::{Scenario, Status, Summary};
 use super::script::assert_script_gives_the_same;
 
 const HOUR_MS: i64 = 3_600_000;
 /// The newest moment of the test's history: 2025-06-01.
-const NOW_MS: i64 = 1_748_736_000_000;
+pub const NOW_MS: i64 = 1_748_736_000_000;
 
 /// The outcome of a record.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -140,7 +140,7 @@ impl<'a> Producing<'a> {
 }
 
 /// A row in Avro.
-fn row(scenario: &Scenario, table: &str, fields: &[(&str, Value<'_>)]) -> Vec<u8> {
+pub fn row(scenario: &Scenario, table: &str, fields: &[(&str, Value<'_>)]) -> Vec<u8> {
     let table = scenario.catalog.table(table).unwrap();
     let mut rows = RowBatch::new();
     let mut row = rows.start(
@@ -161,7 +161,7 @@ fn row(scenario: &Scenario, table: &str, fields: &[(&str, Value<'_>)]) -> Vec<u8
     body
 }
 
-fn activity(scenario: &Scenario, id: &str, at_ms: i64) -> Vec<u8> {
+pub fn activity(scenario: &Scenario, id: &str, at_ms: i64) -> Vec<u8> {
     let fields = [
         ("activity_id", Value::Text(id)),
         ("type", Value::Text("meeting")),
@@ -175,7 +175,7 @@ fn id_of(scenario: &Scenario, table: &str) -> u32 {
     FolderRegistry::id_of(&scenario.catalog.table(table).unwrap().json).unwrap()
 }
 
-fn framed(scenario: &Scenario, table: &str, body: &[u8]) -> Vec<u8> {
+pub fn framed(scenario: &Scenario, table: &str, body: &[u8]) -> Vec<u8> {
     frame(id_of(scenario, table), body)
 }
 
@@ -186,7 +186,7 @@ fn frame(id: u32, body: &[u8]) -> Vec<u8> {
 }
 
 /// A schema by which another producer writes activities, and a record of it.
-fn other_writer(fields: Json, record: &[(&str, Avro)]) -> (String, Vec<u8>) {
+pub fn other_writer(fields: Json, record: &[(&str, Avro)]) -> (String, Vec<u8>) {
     let json = json!({ "type": "record", "name": "Activity", "namespace": "leadpulse.crm", "fields": fields }).to_string();
     let schema = apache_avro::Schema::parse_str(&json).unwrap();
     let mut body = Vec::new();
@@ -219,6 +219,21 @@ fn guid_header(json: &str) -> Vec<u8> {
     [&[1u8][..], &Sha256::digest(canonical)[..16]].concat()
 }
 
+/// A copy of a dataset's schemas, with an empty folder for those of other writers.
+pub fn copied_schemas(dataset: &Dataset) -> tempfile::TempDir {
+    let schemas = tempfile::tempdir().unwrap();
+    let shipped = dataset.config["schemas"].as_str().unwrap();
+    for entry in std::fs::read_dir(shipped)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_file())
+    {
+        std::fs::copy(entry.path(), schemas.path().join(entry.file_name())).unwrap();
+    }
+    std::fs::create_dir(schemas.path().join("versions")).unwrap();
+    schemas
+}
+
 #[test]
 fn every_record_has_its_outcome_once() {
     let _alone = alone();
@@ -245,16 +260,7 @@ fn every_record_has_its_outcome_once() {
 
     let dataset = accounts();
     // The folder of schemas, with those of the other writers beside ours.
-    let schemas = tempfile::tempdir().unwrap();
-    let shipped = dataset.config["schemas"].as_str().unwrap();
-    for entry in std::fs::read_dir(shipped)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .filter(|entry| entry.path().is_file())
-    {
-        std::fs::copy(entry.path(), schemas.path().join(entry.file_name())).unwrap();
-    }
-    std::fs::create_dir(schemas.path().join("versions")).unwrap();
+    let schemas = copied_schemas(dataset);
     for (index, (json, _)) in [&older, &wrong_type, &without_time].into_iter().enumerate() {
         std::fs::write(
             schemas

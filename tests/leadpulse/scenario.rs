@@ -303,6 +303,13 @@ impl Scenario {
         )
     }
 
+    /// Starts a subcommand with this configuration.
+    pub fn start_under(&self, command: &str, subcommand: &str, args: &[&str]) -> Process {
+        let config = arg(&self.config);
+        let named = [command, subcommand, "--config", config];
+        start(&[&named[..], args].concat(), &self.environment)
+    }
+
     /// Produces a folder's files of some tables; of all tables if none is named. Returns the number
     /// of records.
     pub fn replay(&self, data: &Path, only: &[&str]) -> i64 {

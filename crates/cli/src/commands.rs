@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod backtest;
 pub mod config;
 pub mod demo;
+pub mod dlq;
 pub mod explain;
 mod given;
 pub mod init;

@@ -67,6 +67,9 @@ enum CommandArguments {
     Replay(commands::replay::ReplayArguments),
     /// Judges records of a file or topic as a run would, and writes nothing.
     Validate(commands::validate::ValidateArguments),
+    /// Works on dead letters: lists, shows and replays records that could not be used.
+    #[command(subcommand)]
+    Dlq(commands::dlq::DlqArguments),
     /// Plans a query; with data, counts its labels.
     Query(commands::query::QueryArguments),
     /// Writes the files of a simulated market.
@@ -93,6 +96,7 @@ impl CommandArguments {
             Self::Explain(command) => command.run(),
             Self::Replay(command) => command.run(),
             Self::Validate(command) => command.run(),
+            Self::Dlq(command) => command.run(),
             Self::Query(command) => command.run(),
             Self::Simulate(command) => command.run(),
             Self::Schema(command) => command.run(),

@@ -80,6 +80,14 @@ pub enum DeployError {
         /// Topics of the sources.
         known: String,
     },
+    /// A table that no source with a topic feeds.
+    #[error("no topic feeds the table {table:?}; the topics feed: {known}")]
+    NoFedTable {
+        /// The table asked for.
+        table: String,
+        /// Tables of the topics.
+        known: String,
+    },
     /// Topics of a replay hold records already.
     #[error(
         "{topics}: there are records already, and a second replay doubles events whose ids are forgotten; delete the \

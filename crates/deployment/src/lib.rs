@@ -17,6 +17,7 @@ mod config_error;
 mod deployment;
 mod error;
 mod feeder;
+mod letters;
 mod loaded;
 mod ports;
 mod project;
@@ -34,6 +35,9 @@ pub use config_error::{ConfigError, PathError};
 pub use deployment::{Assembly, Cluster, Deployment, load_bundle};
 pub use error::DeployError;
 pub use feeder::Feeder;
+pub use letters::{
+    Judgement, LetterBox, LetterFilter, LetterJudge, Pace, ReplayPlan, ReplaySummary,
+};
 pub use loaded::Loaded;
 pub use ports::{check_unfilled, create_inputs, schema_store, writer_schemas};
 pub use rehearsal::{REVERSED_WITHIN_MS, Rehearsal, Rehearsed, Rise};

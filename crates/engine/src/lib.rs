@@ -36,9 +36,10 @@ pub use leadpulse_graph::{PieceError, Pieces};
 pub use leadpulse_records::{
     Alert, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
     HEADER_KEY_BYTES, HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION,
-    HEADER_REASON, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES,
-    HEADER_VALUE_SHA256, PolicyStateRecord, Reason, Score, Standing, drivers, output_key,
-    without_key, without_original_headers, without_value,
+    HEADER_REASON, HEADER_REPLAY_FIRST, HEADER_REPLAY_LETTER, HEADER_REPLAYED, HEADER_STAGE,
+    HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, LetterPlace,
+    PolicyStateRecord, Reason, Score, ShownLetter, Standing, WholeLetter, drivers, output_key,
+    replayed_letter, without_key, without_original_headers, without_value,
 };
 pub use machine::{
     AsOfRule, Cut, CutTicks, Deployed, Machine, MachineError, MachineParts, Readings, STATE_FORMAT,

@@ -8,6 +8,7 @@
 mod engine {
     mod bad_input;
     mod broker;
+    mod chaos;
     mod decisions;
     mod driven;
     mod emission;

@@ -24,6 +24,8 @@ pub(crate) enum ClientRole {
     Asker { committed: bool },
     /// Produces epochs in transactions.
     Sink,
+    /// Sends dead letters again in transactions.
+    Resender,
     /// Produces without transactions.
     Producer,
     /// Creates topics and reads their settings.
@@ -39,7 +41,7 @@ impl ClientRole {
     }
 
     fn produces(self) -> bool {
-        matches!(self, Self::Sink | Self::Producer)
+        matches!(self, Self::Sink | Self::Resender | Self::Producer)
     }
 
     fn isolation_level(self) -> &'static str {
@@ -61,6 +63,9 @@ pub(crate) const BATCH_BYTES: usize = 131_072;
 const RECORD_BYTES: usize = 64 << 20;
 /// Longest transaction that brokers allow by default (`transaction.max.timeout.ms`).
 pub(crate) const LONGEST_TRANSACTION_MS: u64 = 900_000;
+
+/// Longest transaction in which dead letters are sent again.
+const LONGEST_RESENDING_MS: u64 = 10_000;
 
 /// Settings that `kafka.client` cannot change, each with the reason that the error gives.
 pub(crate) const RESERVED: [(&str, &str); 16] = [
@@ -126,8 +131,10 @@ impl KafkaOptions {
             // Retries of librdkafka neither repeat nor reorder records (KIP-98).
             config.set("enable.idempotence", "true").set("acks", "all");
         }
-        if role == ClientRole::Sink {
-            self.set_transaction(&mut config);
+        match role {
+            ClientRole::Sink => self.set_transaction(&mut config),
+            ClientRole::Resender => self.set_resending(&mut config),
+            _ => {}
         }
         config
     }
@@ -135,6 +142,14 @@ impl KafkaOptions {
     fn set_role_defaults(&self, role: ClientRole, config: &mut ClientConfig) {
         match role {
             ClientRole::Sink => self.set_sink_defaults(config),
+            ClientRole::Resender => set(
+                config,
+                &[
+                    ("retry.backoff.ms", "2"),
+                    ("retry.backoff.max.ms", "100"),
+                    ("message.max.bytes", &RECORD_BYTES.to_string()),
+                ],
+            ),
             ClientRole::Producer => set(config, &[("linger.ms", "5")]),
             // librdkafka's default lets a request to a paused broker wait for a minute.
             ClientRole::Source | ClientRole::Reader { .. } => {
@@ -228,6 +243,27 @@ impl KafkaOptions {
             ],
         );
         config.set_log_level(RDKafkaLogLevel::Debug);
+    }
+
+    /// The id under which dead letters are sent again. It differs from the engine's, so that a replay
+    /// does not fence the engine.
+    pub(crate) fn replay_id(&self) -> String {
+        format!("{}-dead-letters", self.transactional_id)
+    }
+
+    fn set_resending(&self, config: &mut ClientConfig) {
+        // An open transaction holds up every reader of committed records, the engine included. The
+        // limit bounds that after a replay was killed.
+        let limit_ms = self.transaction_timeout_ms.min(LONGEST_RESENDING_MS);
+        set(
+            config,
+            &[
+                ("transactional.id", self.replay_id().as_str()),
+                ("transaction.timeout.ms", &limit_ms.to_string()),
+                ("message.timeout.ms", &limit_ms.to_string()),
+                ("socket.timeout.ms", &(limit_ms / 2).to_string()),
+            ],
+        );
     }
 
     /// The sink's configuration, for a producer with a transaction limit that differs from

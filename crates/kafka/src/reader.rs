@@ -1,6 +1,7 @@
 //! Reads of a whole topic, from the beginning to the end: for tools, tests and the demo's printing.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rdkafka::message::{BorrowedMessage, Message};
 
@@ -10,6 +11,9 @@ use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetRange, OffsetReader, TopicPartition};
 use crate::options::KafkaOptions;
 use crate::record::{for_each_header, timestamp_ms};
+
+/// Pause before the ends of a topic are looked at again.
+const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// A record with bytes of its own, copied out of librdkafka's buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +61,7 @@ impl OwnedRecord {
 /// A reader of one topic. Each read goes on where the one before ended.
 pub struct TopicReader {
     offsets: OffsetReader,
+    options: KafkaOptions,
     topic: String,
     places: Vec<TopicPartition>,
     next: Vec<NextOffset>,
@@ -89,6 +94,7 @@ impl TopicReader {
         let next = offsets.starts(&places)?;
         Ok(Self {
             offsets,
+            options: options.clone(),
             topic: topic.to_owned(),
             places,
             next,
@@ -105,6 +111,52 @@ impl TopicReader {
         })?;
         records.sort_by_key(|record| (record.partition, record.offset));
         Ok(records)
+    }
+
+    /// As [`Self::read_to_end`], one record after the other: of one partition in order of offsets.
+    /// The topic may be larger than memory.
+    ///
+    /// # Errors
+    /// The first error of `each`, or brokers that do not answer.
+    pub fn for_each(
+        &mut self,
+        each: &mut dyn FnMut(OwnedRecord) -> Result<(), PortError>,
+    ) -> Result<(), PortError> {
+        self.read_each(&mut |message| each(OwnedRecord::copy_of(message)))
+    }
+
+    /// As [`Self::for_each`], once no transaction is open that had written to the topic by the time
+    /// of the call. So every transaction that was committed by then is read.
+    ///
+    /// # Errors
+    /// As [`Self::for_each`]; a transaction that stays open for longer than `kafka.request_timeout`.
+    pub fn for_each_settled(
+        &mut self,
+        each: &mut dyn FnMut(OwnedRecord) -> Result<(), PortError>,
+    ) -> Result<(), PortError> {
+        // The client of a moment reads uncommitted records, so its ends are those of the log.
+        let written = OffsetReader::for_a_moment(&self.options)?.stable_ends(&self.places)?;
+        let deadline = Instant::now() + self.options.request_timeout();
+        loop {
+            let stable = self.offsets.stable_ends(&self.places)?;
+            if stable
+                .iter()
+                .zip(&written)
+                .all(|(stable, end)| stable >= end)
+            {
+                return self.for_each(each);
+            }
+            if Instant::now() >= deadline {
+                return Err(PortError::retriable(
+                    PortCause::NoAnswer,
+                    format!(
+                        "kafka: a transaction on '{}' stays open; try again once it has ended",
+                        self.topic
+                    ),
+                ));
+            }
+            std::thread::sleep(SETTLE_PAUSE);
+        }
     }
 
     fn read_each(

@@ -16,6 +16,7 @@ mod policy_state;
 mod score;
 mod shown_letter;
 mod symbol;
+mod whole_letter;
 mod wording;
 mod worklist;
 
@@ -43,4 +44,8 @@ pub use score::{
 };
 pub use shown_letter::{BytesShown, HeaderShown, KeptLetter, ShownLetter};
 pub use symbol::{Symbol, TypeName};
+pub use whole_letter::{
+    HEADER_REPLAY_FIRST, HEADER_REPLAY_LETTER, HEADER_REPLAYED, LetterPlace, LetterPlaceError,
+    WholeLetter, replayed_letter,
+};
 pub use worklist::{ListReasons, WORK_LIST_SCHEMA, WorkList, WorkListEntry};

@@ -339,12 +339,14 @@ impl Engine {
         // A range belongs to the epoch whose interval passes it.
         let passed = |range: &mut DecidedRange| positions[range.partition as usize].0 >= range.end;
         let skipped = self.skipped.extract_if(.., passed).collect();
-        // What waits for a schema belongs to the tick that is open when it goes on.
+        // What waits for a schema belongs to the tick that is open when it goes on. The epoch may end
+        // before the offset that waits: markers and aborted records can lie between.
         let mut closings = taken.closings;
         for blocked in &decoded.blocked {
+            let end = positions[blocked.partition as usize].0;
             for closing in &mut closings {
                 let at = &mut closing.positions[blocked.partition as usize];
-                *at = (*at).min(blocked.offset);
+                *at = (*at).min(end);
             }
         }
         let before_ms = self.ticks.next_ms();

@@ -504,3 +504,22 @@ fn a_deployment_of_the_first_format_is_upgraded_by_one_start() {
     );
     assert_eq!(rig.run_to_end().epochs, 0, "and by no more than one");
 }
+
+#[test]
+fn ticks_end_within_their_epoch_though_a_marker_lies_before_a_record_that_waits() {
+    let rig = rig();
+    // A producer's transaction left a marker; then the registry is away for one question.
+    rig.broker.append_marker(rig.partition_of("accounts"));
+    account(&rig, T0);
+    for (id, at_ms) in [("a1", T0), ("a2", T0 + 60_000), ("a3", T0 + 120_000)] {
+        let value = activity(&rig, id, at_ms);
+        rig.produce(ACTIVITIES, at_ms, None, Some(value));
+    }
+    rig.schemas.down.store(1, Ordering::SeqCst);
+    rig.run_to_end();
+    let first = &rig.script()[0];
+    assert!(!first.ticks.is_empty(), "ticks end while the account waits");
+    assert_eq!(first.partitions[0].end, 0, "{first:?}");
+    rig.check_committed();
+    assert_eq!(rig.run_to_end().epochs, 0, "another process starts");
+}

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use leadpulse_engine::explain::ExplainQueue;
 use leadpulse_engine::invariants;
@@ -73,6 +73,9 @@ pub enum Filter {
 pub const POLICY: &str = r#"{"bands":[{"name":"warm","enter":0.2},{"name":"hot","enter":0.5}],"threshold_up":"hot","threshold_down":"hot",
     "fall_dwell":"0s","confirm":{"min_active_members":0,"min_kinds":0,"recency":"40000d"},"suppress":{"customers":false,"deals_of_others":false},
     "emit_step":{"logit":0.05},"cooldown_ms":21600000}"#;
+
+/// Schemas of outputs by id, parsed once.
+static OUTPUT_SCHEMAS: Mutex<BTreeMap<u32, Arc<apache_avro::Schema>>> = Mutex::new(BTreeMap::new());
 
 /// Input partitions: (topic, number, table).
 const PARTITIONS: [(&str, i32, &str); 10] = [
@@ -172,6 +175,15 @@ impl Rig {
         }
     }
 
+    /// The same configuration, nothing produced and nothing committed yet.
+    pub fn emptied(&self) -> Self {
+        let partitions = self.broker.lock().partitions.clone();
+        Self {
+            broker: Broker::new(partitions),
+            ..self.clone()
+        }
+    }
+
     /// The same input and configuration, nothing committed yet.
     pub fn elsewhere(&self) -> Self {
         let broker = {
@@ -179,6 +191,7 @@ impl Rig {
             let copy = Broker::new(cluster.partitions.clone());
             copy.lock().input.clone_from(&cluster.input);
             copy.lock().ends.clone_from(&cluster.ends);
+            copy.lock().starts.clone_from(&cluster.starts);
             copy
         };
         Self {
@@ -381,6 +394,11 @@ impl Rig {
         owner: &str,
         partitions: Vec<InputPartition>,
     ) -> Result<Machine, MachineError> {
+        let start = {
+            let cluster = self.broker.lock();
+            let starts = cluster.starts.iter().take(partitions.len());
+            starts.map(|start| NextOffset(*start)).collect()
+        };
         let tasks = self
             .tasks
             .iter()
@@ -402,7 +420,7 @@ impl Rig {
             tasks: tasks.collect(),
             scorer: Arc::new(self.scorer()),
             encoders: self.encoders.clone(),
-            start: vec![NextOffset(0); partitions.len()],
+            start,
             partitions,
             owner: owner.into(),
             soft_budget: self.options.soft_budget,
@@ -626,12 +644,19 @@ impl Rig {
     /// An output record as a reader with the shipped schemas sees it.
     pub fn read(&self, record: &OutputRecord) -> Json {
         let frame = Frame::parse(record.value.as_ref().unwrap(), std::iter::empty()).unwrap();
-        let SchemaRef::Id(_) = frame.schema else {
+        let SchemaRef::Id(id) = frame.schema else {
             panic!("outputs are framed with an id")
         };
-        let schema =
-            apache_avro::Schema::parse_str(&self.schemas.lookup(&frame.schema).unwrap().text)
-                .unwrap();
+        let parse = || {
+            let text = self.schemas.lookup(&frame.schema).unwrap().text;
+            Arc::new(apache_avro::Schema::parse_str(&text).unwrap())
+        };
+        let schema = OUTPUT_SCHEMAS
+            .lock()
+            .unwrap()
+            .entry(id)
+            .or_insert_with(parse)
+            .clone();
         let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema)
             .build()
             .unwrap();
@@ -808,7 +833,8 @@ impl Rig {
         let mut reference = self
             .machine_of("nobody", partitions[..first].to_vec())
             .unwrap();
-        let mut at = vec![NextOffset(0); first];
+        let starts = script[0].partitions.iter();
+        let mut at: Vec<NextOffset> = starts.map(|it| NextOffset(it.start)).collect();
         let mut owner: Option<&str> = None;
         let mut before: Option<&EpochRecord> = None;
         for (record, sealed) in script.iter().zip(&epochs) {

@@ -17,7 +17,11 @@ pub struct Linear {
 
 /// Pseudo-random weights that depend on nothing but the names.
 pub fn by_name(task: &str, column: &str) -> f64 {
-    let hash = xxhash_rust::xxh3::xxh3_64(format!("{task}/{column}").as_bytes());
+    let name: smallvec::SmallVec<[u8; 128]> = [task, "/", column]
+        .into_iter()
+        .flat_map(str::bytes)
+        .collect();
+    let hash = xxhash_rust::xxh3::xxh3_64(&name);
     ((hash % 2001) as f64 / 1000.0 - 1.0) * 0.7
 }
 

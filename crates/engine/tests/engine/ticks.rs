@@ -34,7 +34,7 @@ const PROMPT: &str = r#"{"bands":[{"name":"hot","enter":0.4}],"threshold_up":"ho
     "fall_dwell":"0s","cooldown":"1h","emit_step":{"logit":0.01},
     "confirm":{"min_active_members":0,"min_kinds":0,"recency":"40d"},"suppress":{"customers":false,"deals_of_others":false}}"#;
 
-fn tasks() -> Vec<TaskSpec> {
+pub fn tasks() -> Vec<TaskSpec> {
     let task = |name, table, policy, filter| TaskSpec {
         name,
         table,
@@ -49,7 +49,7 @@ fn tasks() -> Vec<TaskSpec> {
 }
 
 /// The parts of alerts that the data decide: id, severity, tick.
-type Told = BTreeSet<(String, String, i64)>;
+pub type Told = BTreeSet<(String, String, i64)>;
 
 fn assert_told(found: &Told, expected: &Told, seed: u64) {
     let missing: Vec<_> = expected.difference(found).collect();
@@ -112,7 +112,13 @@ impl<'r> Oracle<'r> {
             .iter()
             .map(|spec| options(spec).validated().unwrap())
             .collect();
-        let graph = rig.graph(Tracking::On);
+        let mut graph = rig.graph(Tracking::On);
+        // Days are forgotten once they are late in every partition that is to be read.
+        for (number, partition) in (0..).zip(&rig.broker.lock().partitions) {
+            for table in &partition.tables {
+                graph.expect(number, *table);
+            }
+        }
         let plan = |policy: &Policy| {
             AlertFactPlan::new(&rig.catalog, &graph.shared().layout, policy.fact_options()).unwrap()
         };
@@ -184,17 +190,17 @@ impl<'r> Oracle<'r> {
         all.into_iter().filter_map(name).collect()
     }
 
-    /// Everything up to the last closing.
-    fn follow(mut self, closings: &[TickClosing]) -> Told {
-        let mut from = vec![NextOffset(0); closings[0].positions.len()];
+    /// Everything up to the last closing. Each comes with the moment that its rows belong to.
+    fn follow(mut self, closings: &[(i64, TickClosing)]) -> Told {
+        let mut from = vec![NextOffset(0); closings[0].1.positions.len()];
         let mut before_ms = None;
-        for closing in closings {
+        for (opened_ms, closing) in closings {
             from.resize(closing.positions.len(), NextOffset(0));
             let to: Vec<NextOffset> = closing.positions.iter().map(|at| NextOffset(*at)).collect();
             if let Some(before_ms) = before_ms {
-                self.wait(before_ms, closing.tick);
+                self.wait(before_ms, *opened_ms);
             }
-            let was_live = before_ms.is_some() && closing.tick > self.live_from_ms;
+            let was_live = before_ms.is_some() && *opened_ms > self.live_from_ms;
             if was_live && self.known.is_none() {
                 self.known = Some(self.graph.directory().len() as u32);
             }
@@ -209,6 +215,9 @@ impl<'r> Oracle<'r> {
                 for subject in self.decisions.take(decision) {
                     self.decided.insert(subject);
                 }
+            }
+            if *opened_ms < closing.tick {
+                self.wait(*opened_ms, closing.tick);
             }
             if is_news || before_ms.is_some() {
                 self.look(closing.tick);
@@ -358,10 +367,19 @@ fn silenced(rig: &Rig) -> usize {
 }
 
 /// The alerts by the oracle, given the closings of the script.
-fn expected(rig: &Rig) -> Told {
+pub fn expected(rig: &Rig) -> Told {
     let script = rig.script();
     let live_from_ms = script.iter().find_map(|record| record.live_from).unwrap();
-    let closings: Vec<TickClosing> = script.into_iter().flat_map(|record| record.ticks).collect();
+    let mut closings = Vec::new();
+    let mut open_ms = None;
+    for record in script {
+        for closing in record.ticks {
+            // The closing tick ends a tick that is open without looking at it.
+            let opened_ms = open_ms.filter(|_| record.closing).unwrap_or(closing.tick);
+            closings.push((opened_ms, closing));
+        }
+        open_ms = record.open_tick;
+    }
     Oracle::new(rig, live_from_ms).follow(&closings)
 }
 
