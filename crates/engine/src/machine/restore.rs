@@ -181,6 +181,9 @@ impl Machine {
                 .entry((task, entity))
                 .or_default()
                 .explained = explained.map(Box::new);
+        } else if let Some(tracked) = self.state.tracked.get_mut(&(task, entity)) {
+            // A follower had the record before this one.
+            tracked.explained = None;
         }
         let found = self.state.graph.find(table, &record.entity_id);
         let facts = found.map(|(at, node)| {

@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// epoch does not need are paused.
 const READ_AHEAD_BYTES: usize = 32 << 20;
 /// Dead letters read back for pages, about. A letter may take a megabyte, so these are few.
-const LETTERS_READ_BACK: usize = 100;
+pub(super) const LETTERS_READ_BACK: usize = 100;
 
 /// Purpose of following a script.
 #[derive(Clone, Copy)]
@@ -43,8 +43,18 @@ pub(super) enum Goal<'a> {
         committed: &'a CommittedEpoch,
         asked: &'a [InputPartition],
     },
+    /// The state of whatever is committed while another process owns the outputs.
+    Following,
     /// A comparison with outputs that are computed again.
     Audit,
+}
+
+/// A script that is read so far: the chain of its records, and the replay of their rows.
+#[derive(Default)]
+pub(super) struct ScriptReading {
+    pub chain: Chain,
+    /// `None` before the first epoch.
+    replay: Option<ScriptReplay>,
 }
 
 /// Progress of a replay.
@@ -81,6 +91,13 @@ impl Engine {
         if !self.read_state_back()? {
             return Ok(None);
         }
+        self.resume(&last)?;
+        Ok(Some(last))
+    }
+
+    /// Goes on after the last committed epoch: every cell waits to be scored again, and the input
+    /// is read from its positions.
+    pub(super) fn resume(&mut self, last: &EpochRecord) -> Result<(), RunError> {
         let swapped = last.bundle_id.as_deref() != Some(self.machine.deployed().bundle_id());
         if last.deployed != self.machine.deployed().digest() {
             tracing::info!(
@@ -92,19 +109,38 @@ impl Engine {
         self.machine.restart(swapped);
         self.attendant
             .retry(|| self.ports.source.seek(self.machine.positions()))?;
-        Ok(Some(last))
+        Ok(())
     }
 
     /// Follows the script to its end. `None` at the stop signal, or if there is no epoch.
     pub(super) fn replay(&mut self, goal: Goal<'_>) -> Result<Option<EpochRecord>, RunError> {
         self.attendant.retry(|| self.ports.outputs.rewind())?;
         tracing::info!("applying the rows of what is committed");
-        let (mut chain, mut replay): (Chain, Option<ScriptReplay>) = (Chain::default(), None);
+        let mut script = ScriptReading::default();
+        if !self.read_script_on(&mut script, goal)? {
+            return Ok(None);
+        }
+        if let Goal::Committed { committed, asked } = goal {
+            let chain = &script.chain;
+            chain.ends_with(&in_order_of(chain.layout(), committed, asked))?;
+        }
+        self.log_replay(&script);
+        Ok(script.chain.last().cloned())
+    }
+
+    /// Follows the script from where it was read to, up to where it ended at the rewind or when
+    /// the log went on. `false` at the stop signal.
+    pub(super) fn read_script_on(
+        &mut self,
+        script: &mut ScriptReading,
+        goal: Goal<'_>,
+    ) -> Result<bool, RunError> {
+        let ScriptReading { chain, replay } = script;
         loop {
-            let Some(value) = self.next_of_script(&chain)? else {
-                return Ok(None);
+            let Some(value) = self.next_of_script(chain)? else {
+                return Ok(false);
             };
-            let Some(value) = value else { break };
+            let Some(value) = value else { return Ok(true) };
             for entry in self.encoders.read_script(&value)? {
                 match chain.follow(entry)? {
                     ScriptLink::Layout => self.follow_layout(chain.layout(), replay.as_mut())?,
@@ -115,22 +151,24 @@ impl Engine {
                         );
                     }
                     ScriptLink::Next(record) => {
-                        let replay = match &mut replay {
+                        let replay = match replay.as_mut() {
                             Some(replay) => replay,
                             None => {
                                 replay.insert(self.begin_replay(chain.layout(), &record, goal)?)
                             }
                         };
                         if !self.replay_epoch(&record, replay, goal)? {
-                            return Ok(None);
+                            return Ok(false);
                         }
                     }
                 }
             }
         }
-        if let Goal::Committed { committed, asked } = goal {
-            chain.ends_with(&in_order_of(chain.layout(), committed, asked))?;
-        }
+    }
+
+    /// Logs the end of a replay, and the epochs that came out otherwise than recorded.
+    pub(super) fn log_replay(&self, script: &ScriptReading) {
+        let replay = script.replay.as_ref();
         let (records, diverged) = replay.map_or((0, 0), |replay| (replay.records, replay.diverged));
         if diverged > 0 {
             tracing::warn!(
@@ -139,7 +177,6 @@ impl Engine {
             );
         }
         tracing::info!(epoch = self.machine.number(), records, "rows applied");
-        Ok(chain.last().cloned())
     }
 
     /// The value of the next record of the epochs topic: `Some(None)` at its end, `None` at the
@@ -195,25 +232,13 @@ impl Engine {
         self.ports.sink.arrange(&partitions);
         self.check_starts(&partitions, &starts)?;
         self.attendant.retry(|| self.ports.source.seek(&starts))?;
-        let end = |committed: &CommittedEpoch| {
-            committed
-                .positions
-                .iter()
-                .flatten()
-                .map(|at| at.0)
-                .sum::<i64>()
-        };
-        let total = match goal {
-            Goal::Committed { committed, .. } => {
-                end(committed) - starts.iter().map(|start| start.0).sum::<i64>()
-            }
-            Goal::Audit => 0,
-        };
+        let total = self.records_of(goal, &starts)?;
         self.ticks.arrange(partitions.len());
         match goal {
-            Goal::Committed { .. } => self
-                .machine
-                .begin_replay(layout, partitions, starts.clone()),
+            Goal::Committed { .. } | Goal::Following => {
+                self.machine
+                    .begin_replay(layout, partitions, starts.clone())
+            }
             Goal::Audit => self
                 .machine
                 .begin_script(layout, partitions, starts.clone()),
@@ -223,10 +248,27 @@ impl Engine {
             paused: vec![false; starts.len()],
             read_to: starts,
             records: 0,
-            total: total.max(0) as u64,
+            total,
             diverged: 0,
             told: self.elapsed(),
         })
+    }
+
+    /// About the number of records from `starts` to the end of a replay; 0 for an audit.
+    fn records_of(&mut self, goal: Goal<'_>, starts: &[NextOffset]) -> Result<u64, RunError> {
+        let end: i64 = match goal {
+            Goal::Committed { committed, .. } => {
+                let positions = committed.positions.iter().flatten();
+                positions.map(|at| at.0).sum()
+            }
+            Goal::Following => {
+                let ends = self.attendant.retry(|| self.ports.source.ends())?;
+                ends.iter().map(|end| end.stable.0).sum()
+            }
+            Goal::Audit => return Ok(0),
+        };
+        let start: i64 = starts.iter().map(|start| start.0).sum();
+        Ok((end - start).max(0) as u64)
     }
 
     /// Goes on under another layout: further partitions are read from their starts.
@@ -325,7 +367,7 @@ impl Engine {
                 .note(partition, timestamp_ms, record.clock.bound_at);
         }
         match goal {
-            Goal::Committed { .. } => {
+            Goal::Committed { .. } | Goal::Following => {
                 if !self.machine.replay(decoded, record) {
                     replay.diverged += 1;
                     self.metrics.diverged();
@@ -340,16 +382,26 @@ impl Engine {
         self.committed = (self.machine.number(), self.machine.as_of());
         self.read_model.beat();
         if self.elapsed().saturating_sub(replay.told) > Duration::from_secs(2) {
-            let (done, total) = (replay.records, replay.total);
-            tracing::info!(done, total, epoch = record.epoch, "applying rows");
-            let phase = Phase::Replaying { done, total };
-            self.read_model.set_status(
-                self.status(phase, Some("applying the rows of what is committed".into())),
-            );
-            self.answer_requests(false);
+            self.tell_replay(record, replay, goal);
             replay.told = self.elapsed();
         }
         Ok(!self.stopped())
+    }
+
+    /// Shows how far a replay is.
+    fn tell_replay(&mut self, record: &EpochRecord, replay: &ScriptReplay, goal: Goal<'_>) {
+        if matches!(goal, Goal::Following) && self.tell_following() {
+            return;
+        }
+        let (done, total) = (replay.records, replay.total);
+        tracing::info!(done, total, epoch = record.epoch, "applying rows");
+        if matches!(goal, Goal::Following) {
+            return;
+        }
+        let phase = Phase::Replaying { done, total };
+        let reason = Some("applying the rows of what is committed".into());
+        self.read_model.set_status(self.status(phase, reason));
+        self.answer_requests(false);
     }
 
     /// The records of one epoch of the script. `None` at the stop signal.
@@ -545,12 +597,9 @@ impl Engine {
 
     /// Policy states are needed: one that cannot be read is an error. `false` at the stop signal.
     fn read_policies_back(&mut self, unmatched: &mut u64) -> Result<bool, RunError> {
-        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
         let states = self.latest(Output::PolicyState)?;
         for value in states.into_values().flatten() {
-            let record = self
-                .attendant
-                .retry(|| encoders.read_policy_state(&value, schemas.as_ref()))?;
+            let record = self.readable_policy(&value)?;
             *unmatched += u64::from(self.machine.restore_policy(&record).is_err());
             self.read_model.beat();
             if self.stopped() {
@@ -566,15 +615,12 @@ impl Engine {
         &mut self,
         unmatched: &mut u64,
     ) -> Result<Option<Vec<Arc<WorkList>>>, RunError> {
-        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
         let mut lists = Vec::new();
         if !self.machine.deployed().makes_work_lists() {
             return Ok(Some(lists));
         }
         for value in self.latest(Output::WorkLists)?.into_values().flatten() {
-            let record = self
-                .attendant
-                .retry(|| encoders.read_work_list(&value, schemas.as_ref()))?;
+            let record = self.readable_list(&value)?;
             match self.machine.restore_list(record) {
                 Ok(list) => lists.push(list),
                 Err(_) => *unmatched += 1,
@@ -593,22 +639,12 @@ impl Engine {
         &mut self,
         unmatched: &mut u64,
     ) -> Result<Option<Vec<ShownScore>>, RunError> {
-        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
         let mut scores = Vec::new();
         for value in self.latest(Output::CurrentScores)?.into_values().flatten() {
-            let read = self
-                .attendant
-                .retry(|| encoders.read_score(&value, schemas.as_ref()));
-            match read {
-                Ok(record) => match self.machine.restore_score(&record) {
-                    Ok(view) => scores.push(view),
-                    Err(_) => *unmatched += 1,
-                },
-                Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
-                Err(error) => {
-                    tracing::debug!(%error, "a score is left out");
-                    *unmatched += 1;
-                }
+            let record = self.readable_score(&value)?;
+            match record.map(|record| self.machine.restore_score(&record)) {
+                Some(Ok(view)) => scores.push(view),
+                Some(Err(_)) | None => *unmatched += 1,
             }
             self.read_model.beat();
             if self.stopped() {
@@ -620,7 +656,6 @@ impl Engine {
 
     /// The newest alerts, oldest first.
     fn read_alerts_back(&mut self, unmatched: &mut u64) -> Result<Vec<ShownAlert>, RunError> {
-        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
         let mut values = Vec::new();
         let outputs = &mut self.ports.outputs;
         self.attendant.retry(|| {
@@ -632,13 +667,9 @@ impl Engine {
         })?;
         let mut alerts = Vec::new();
         for value in &values {
-            let read = self
-                .attendant
-                .retry(|| encoders.read_alert(value, schemas.as_ref()));
-            match read {
-                Ok(record) => alerts.push((record.epoch, self.machine.restore_alert(&record))),
-                Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
-                Err(_) => *unmatched += 1,
+            match self.readable_alert(value)? {
+                Some(record) => alerts.push((record.epoch, self.machine.restore_alert(&record))),
+                None => *unmatched += 1,
             }
         }
         // The topic has several partitions: the order of epochs is that of all alerts.
@@ -671,7 +702,10 @@ impl Engine {
     }
 
     /// The newest value by key of a compacted output.
-    fn latest(&mut self, output: Output) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, RunError> {
+    pub(super) fn latest(
+        &mut self,
+        output: Output,
+    ) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, RunError> {
         let mut newest: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         let (attendant, outputs) = (&self.attendant, &mut self.ports.outputs);
         attendant.retry(|| {
@@ -695,7 +729,7 @@ impl Engine {
 
 /// Committed positions in the order of a layout. Topics list a partition that was added beside
 /// their others; a layout lists it last.
-fn in_order_of(
+pub(super) fn in_order_of(
     layout: &PartitionLayout,
     committed: &CommittedEpoch,
     asked: &[InputPartition],
