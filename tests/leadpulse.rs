@@ -32,4 +32,5 @@ mod leadpulse {
     mod script;
     mod secure;
     mod shapes;
+    mod standby;
 }
