@@ -9,7 +9,7 @@ LEADPULSE = target/debug/leadpulse
 UNIT = $(filter-out leadpulse kafka_ports,$(basename $(notdir $(wildcard crates/*/tests/*.rs))) \
 	$(shell sed -n '/^\[\[test\]\]/{n;s/name = "\(.*\)"/\1/p;}' crates/*/Cargo.toml benches/Cargo.toml 2>/dev/null))
 
-.PHONY: help demo test check unit house lint tools count bench bench-accuracy chaos mutants kafka-up kafka-down setup build
+.PHONY: help demo test check unit house lint tools count bench bench-accuracy chaos chaos-standby mutants kafka-up kafka-down setup build
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ tools: ## licences, bans, sources and spelling; fetches cargo-deny and typos int
 
 count: ## arrows and circles of modules, prose, long lines and functions; ARGS=-v lists the places
 	@deploy/count.py $(ARGS)
+
+chaos-standby: setup ## the owner killed under load beside a follower: times to the first commit; KILLS=20
+	LEADPULSE_STANDBY_KILLS=$(or $(KILLS),20) REQUIRE_KAFKA=1 $(CARGO) test --workspace --test leadpulse standby -- --nocapture
 
 bench: setup ## throughput and latency beside references of the same run (release build); ARGS="memory"
 	$(CARGO) bench -p leadpulse-benches --bench pipeline -- $(ARGS)

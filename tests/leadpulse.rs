@@ -33,4 +33,5 @@ mod leadpulse {
     mod script;
     mod secure;
     mod shapes;
+    mod standby;
 }

@@ -184,19 +184,24 @@ impl Scenario {
 
     /// Another deployment on the same input.
     pub fn beside(&self, name: &str) -> Self {
-        let mut other = Self {
+        let mut other = self.again();
+        other.name_outputs(&unique(name));
+        other
+    }
+
+    /// The same deployment, for another process with settings of its own.
+    pub fn again(&self) -> Self {
+        Self {
             dataset: self.dataset,
             catalog: self.catalog.clone(),
             options: self.options.clone(),
             inputs: self.inputs.clone(),
             config: self.config.clone(),
             configured: self.configured.clone(),
-            environment: Vec::new(),
+            environment: self.environment.clone(),
             metrics: self.metrics.clone(),
             _dir: self._dir.clone(),
-        };
-        other.name_outputs(&unique(name));
-        other
+        }
     }
 
     /// Environment with names of its own for all topics and ids.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use leadpulse_engine::EngineOptions;
+use leadpulse_engine::{EngineOptions, StandbyOptions};
 use leadpulse_graph::GraphOptions;
 use leadpulse_kafka::KafkaOptions;
 use leadpulse_model::FitOptions;
@@ -122,6 +122,8 @@ pub struct Config {
     pub graph: GraphOptions,
     /// Budgets, pace and clock of the epoch loop.
     pub engine: EngineOptions,
+    /// Whether a process follows first, and when it takes over.
+    pub standby: StandbyOptions,
     /// Settings of the alerts of all tasks.
     pub alerts: AlertConfig,
     /// The lists of what each person should work on next.

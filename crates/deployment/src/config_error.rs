@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use leadpulse_engine::EngineOptionsError;
+use leadpulse_engine::{EngineOptionsError, StandbyOptionsError};
 use leadpulse_graph::GraphOptionsError;
 use leadpulse_history::PlaceError;
 use leadpulse_kafka::OptionsError;
@@ -55,6 +55,9 @@ pub enum ConfigError {
     /// A setting of `[engine]` is out of range.
     #[error(transparent)]
     Engine(#[from] EngineOptionsError),
+    /// A standby option out of its range.
+    #[error(transparent)]
+    Standby(#[from] StandbyOptionsError),
     /// A setting of `[kafka]` cannot work.
     #[error(transparent)]
     Kafka(#[from] OptionsError),

@@ -20,7 +20,8 @@ use leadpulse_engine::{
 use leadpulse_features::Scorer;
 use leadpulse_graph::Tracking;
 use leadpulse_kafka::{
-    KafkaMetrics, KafkaOutputLog, KafkaSink, KafkaSource, MockSink, TopicWatch, output_topics,
+    KafkaHeartbeats, KafkaMetrics, KafkaOutputLog, KafkaSink, KafkaSource, MockSink, TopicWatch,
+    output_topics,
 };
 use leadpulse_model::Bundle;
 use leadpulse_project::Project;
@@ -122,6 +123,7 @@ impl Assembly<'_> {
         let mut connected = self.connect(cluster, &supervisor, &kafka_metrics)?;
         let attendant: &Supervisor = &supervisor;
         let encoders = Arc::new(output_encoders(schemas.as_ref(), attendant)?);
+        let heartbeats = self.heartbeats(cluster, until, &connected.source, &kafka_metrics)?;
         let parts = self.machine_parts(tasks, &encoders, &mut connected.source, attendant)?;
         let machine = Machine::new(MachineParts {
             owner: connected.sink.owner().to_owned(),
@@ -147,6 +149,10 @@ impl Assembly<'_> {
         .with_topics(self.loaded.topics(&self.project.catalog)?)
         .with_requests(requests)
         .with_skips(self.loaded.skips.clone());
+        let engine = match heartbeats {
+            Some(heartbeats) => engine.with_standby(config.standby, Box::new(heartbeats)),
+            None => engine,
+        };
         let engine = std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || engine.run(until))?;
@@ -265,6 +271,25 @@ impl Assembly<'_> {
             clock,
             watch,
         })
+    }
+
+    /// The signs of life of a deployment with a standby. A run to the end has none: a person waits
+    /// for it, so it takes over at once.
+    fn heartbeats(
+        &self,
+        cluster: Cluster,
+        until: Until,
+        source: &KafkaSource,
+        metrics: &Arc<KafkaMetrics>,
+    ) -> Result<Option<KafkaHeartbeats>, DeployError> {
+        let config = &self.loaded.config;
+        if !config.standby.enabled || cluster == Cluster::Mock || until == Until::End {
+            return Ok(None);
+        }
+        let every = Duration::from_millis(config.standby.heartbeat_ms);
+        let partitions = source.partitions();
+        let heartbeats = KafkaHeartbeats::new(&config.kafka, partitions, every, metrics)?;
+        Ok(Some(heartbeats))
     }
 
     /// The machine's parts, of a process that owns nothing.

@@ -23,6 +23,7 @@ pub mod ports;
 pub mod read_model;
 mod run;
 mod script;
+mod standby;
 mod standings;
 
 pub use decode::{Blocked, Decoded, Decoders, SchemaVerdicts, dead_letter};
@@ -51,3 +52,4 @@ pub use options::{ClockMode, EngineOptions, EngineOptionsError};
 pub use run::audit::{AuditFindings, NoSink, audit};
 pub use run::{Engine, Ports, RunError, RunSummary, Skip, Supervisor, Until, retry};
 pub use script::{Chain, ScriptLink};
+pub use standby::{StandbyOptions, StandbyOptionsError};

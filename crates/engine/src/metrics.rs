@@ -63,6 +63,9 @@ pub struct Metrics {
     replayed: IntCounter,
     diverged: IntCounter,
     registry_waits: IntCounter,
+    role: IntGaugeVec,
+    follower_lag: IntGauge,
+    takeovers: IntCounter,
 }
 
 fn seconds_buckets() -> Vec<f64> {
@@ -320,6 +323,20 @@ impl Metrics {
                 "leadpulse_schema_waits_total",
                 "Times an epoch waited for a writer schema.",
             )?,
+
+            role: gauges(
+                "leadpulse_role",
+                "1 for the role of this process: owner, follower.",
+                &["role"],
+            )?,
+            follower_lag: gauge(
+                "leadpulse_follower_lag_epochs",
+                "Committed epochs that this follower has not applied; 0 for an owner.",
+            )?,
+            takeovers: counter(
+                "leadpulse_takeovers_total",
+                "Times that this process took over after it followed.",
+            )?,
         };
         metrics.said(&SaidKind::all().map(|kind| (kind, 0)));
         Ok(metrics)
@@ -405,6 +422,24 @@ impl Metrics {
         self.deferred.set(tally.deferred as i64);
         self.as_of.set(record.as_of / 1000);
         self.board.set(record.board);
+    }
+
+    /// Sets the role of this process.
+    pub(crate) fn role(&self, is_owner: bool) {
+        let set = |role, value: bool| self.role.with_label_values(&[role]).set(value.into());
+        set("owner", is_owner);
+        set("follower", !is_owner);
+    }
+
+    /// Sets the number of committed epochs that are not applied.
+    pub(crate) fn follower_lag(&self, epochs: u64) {
+        self.follower_lag.set(epochs as i64);
+    }
+
+    /// Counts a follower that took over.
+    pub(crate) fn took_over(&self) {
+        self.takeovers.inc();
+        self.follower_lag.set(0);
     }
 
     pub(crate) fn stage(&self, stage: &str, seconds: f64) {

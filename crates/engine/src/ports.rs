@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 use leadpulse_schema::{SchemaRef, TableId, WriterSchema};
 
 mod failure;
+mod heartbeat;
 mod store;
 
 pub use failure::{PortCause, PortError, PortFailure, ScriptFault};
+pub use heartbeat::{CommitMark, Heartbeats, OwnerSight, SignOfLife};
 pub use leadpulse_records::{Output, OutputRecord};
 pub use store::{
     EachPiece, OutputPositions, StateStore, StoreError, StoreHead, StoreStatus, StoredChange,
@@ -360,7 +362,18 @@ pub enum LogStep {
     Record(Vec<u8>),
     /// Nothing came within the wait; there is more to come.
     Waiting,
-    /// Everything that was there at the time of the rewind was read.
+    /// Everything that was there at the time of the rewind, or of going on, was read.
+    End,
+}
+
+/// The place in an output's topic at which reading on begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The oldest record.
+    Start,
+    /// About so many of the newest records.
+    Newest(usize),
+    /// The end: only what comes from now on.
     End,
 }
 
@@ -370,14 +383,36 @@ pub type EachWhole<'a> = dyn FnMut(OutputRecord) -> Result<(), PortError> + 'a;
 /// Callback for key and value of a record. A value of `None` is a tombstone.
 pub type EachRecord<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), PortError> + 'a;
 
-/// The committed outputs, read back at a start. Nothing here holds more than a bounded part of a
-/// topic in memory.
+/// The committed outputs, read back at a start and read on by a follower. Nothing here holds more
+/// than a bounded part of a topic in memory.
 pub trait OutputLog: Send {
     /// Goes back to the oldest record of the epochs topic from an offset on, and notes where the
     /// topic ends now.
     fn rewind(&mut self, from: i64) -> Result<(), PortError>;
     /// The offset behind the last record that [`Self::next`] gave.
     fn position(&self) -> i64;
+    /// Goes on in the epochs topic after [`LogStep::End`], and notes where it ends now.
+    ///
+    /// # Errors
+    /// A log that can only be read once.
+    fn go_on(&mut self) -> Result<(), PortError> {
+        Err(cannot_follow())
+    }
+    /// Calls `each` with the committed records of an output that came since the call before, in
+    /// the order of their partitions. The first call begins at `from`; later ones ignore it. An
+    /// error loses nothing: the next call goes on after the last record that `each` took.
+    ///
+    /// # Errors
+    /// That of `each`; a log that can only be read once.
+    fn read_on(
+        &mut self,
+        output: Output,
+        from: ReadFrom,
+        each: &mut EachWhole<'_>,
+    ) -> Result<(), PortError> {
+        let _ = (output, from, each);
+        Err(cannot_follow())
+    }
     /// The next record of the epochs topic, in order, waiting up to `wait`.
     fn next(&mut self, wait: Duration) -> Result<LogStep, PortError>;
     /// Calls `each` with every committed record of a compacted output from these positions on; of
@@ -403,6 +438,13 @@ pub trait OutputLog: Send {
         count: usize,
         each: &mut EachWhole<'_>,
     ) -> Result<(), PortError>;
+}
+
+fn cannot_follow() -> PortError {
+    PortError::fatal(
+        PortCause::Misuse,
+        "this log of outputs is read once; it cannot be followed",
+    )
 }
 
 /// Failure of a schema lookup.

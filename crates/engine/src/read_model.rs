@@ -65,6 +65,14 @@ pub enum Phase {
         /// Records to read in all.
         total: u64,
     },
+    /// Another process owns the outputs. This one applies the rows of its committed epochs.
+    Following {
+        /// Committed epochs that are not applied yet.
+        lag_epochs: u64,
+        /// True if all that was committed a moment ago is applied.
+        #[serde(rename = "current")]
+        is_current: bool,
+    },
     /// Arriving records are scored.
     Live,
     /// The engine has ended.

@@ -11,28 +11,34 @@ use crate::clock::GuardedClock;
 use crate::data_fit::DataFit;
 use crate::decode::{Decoded, Decoders};
 use crate::encoders::OutputEncoders;
-use crate::epoch::{Committed, DecidedRange, Epoch, sum};
+use crate::epoch::{Committed, DecidedRange, Epoch, EpochRecord, sum};
 use crate::explain::ExplainQueue;
 use crate::machine::Machine;
 use crate::metrics::Metrics;
 use crate::options::EngineOptions;
 use crate::ports::{
-    Attendant, Clock, InputPartition, NextOffset, OutputLog, PortError, SchemaStore, Sink, Source,
-    StateStore,
+    Attendant, Clock, Heartbeats, InputPartition, NextOffset, OutputLog, PortError, SchemaStore,
+    Sink, Source, StateStore,
 };
 use crate::read_model::{Phase, ReadModel};
+use crate::standby::StandbyOptions;
 
+use follow::{FollowerLag, Standby};
 use inbox::Inbox;
 use ticks::Ticks;
 
 pub(crate) mod audit;
 mod commit;
+mod follow;
+mod follow_outputs;
 mod gather;
 mod gauge;
 mod growth;
 mod inbox;
 mod notices;
+mod readable;
 mod restore;
+mod silence;
 mod stored;
 mod ticks;
 
@@ -57,7 +63,7 @@ pub enum Until {
 /// Counts of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunSummary {
-    /// Epochs whose rows were applied again on start.
+    /// Epochs of other owners whose rows were applied, on start or as a follower.
     pub replayed_epochs: u64,
     /// Epochs committed by this run.
     pub epochs: u64,
@@ -202,6 +208,10 @@ pub struct Engine {
     gauges: gauge::Gauges,
     notices: notices::NoticeLog,
     stored: stored::Stored,
+    /// `None` for a process that takes over at its start.
+    standby: Option<Standby>,
+    /// Distance from what is committed, while this process follows.
+    follower_lag: FollowerLag,
 }
 
 impl Engine {
@@ -257,6 +267,8 @@ impl Engine {
             gauges: gauge::Gauges::default(),
             notices: notices::NoticeLog::default(),
             stored: stored::Stored::new(store),
+            standby: None,
+            follower_lag: FollowerLag::default(),
         }
     }
 
@@ -292,6 +304,18 @@ impl Engine {
         self
     }
 
+    /// Follows the owner of the outputs first, and takes over when it is silent or has left.
+    /// `options` are validated. Without this a run takes over at its start.
+    #[must_use]
+    pub fn with_standby(
+        mut self,
+        options: StandbyOptions,
+        heartbeats: Box<dyn Heartbeats>,
+    ) -> Self {
+        self.standby = Some(Standby::new(options, heartbeats));
+        self
+    }
+
     /// Takes over from the process before, restores the committed state, and processes epochs until
     /// the stop signal or the end.
     ///
@@ -308,6 +332,9 @@ impl Engine {
         };
         self.notices.end();
         self.end_storing();
+        if let (Ok(()), Some(standby)) = (&outcome, &mut self.standby) {
+            standby.leave();
+        }
         let status = self.status(
             Phase::Stopped,
             outcome.as_ref().err().map(ToString::to_string),
@@ -317,10 +344,11 @@ impl Engine {
     }
 
     fn run_inner(&mut self, until: Until) -> Result<(), RunError> {
-        let last = self.restore()?;
+        let last = self.begin()?;
         if self.stopped() {
             return Ok(());
         }
+        self.metrics.role(true);
         self.forget_held();
         if let Some(at_ms) = last
             .as_ref()
@@ -336,6 +364,17 @@ impl Engine {
             Until::Stopped => self.live(&ends, None, closed),
             Until::End => self.live(&ends, Some(&ends), closed),
         }
+    }
+
+    /// Comes to own the outputs, with the state of the last committed epoch. Returns that epoch's
+    /// record; `None` before the first epoch and at the stop signal.
+    fn begin(&mut self) -> Result<Option<EpochRecord>, RunError> {
+        let Some(mut standby) = self.standby.take() else {
+            return self.restore();
+        };
+        let last = self.follow_and_take_over(&mut standby);
+        self.standby = Some(standby);
+        last
     }
 
     /// Processes epoch after epoch. `targets` are the ends of the topics at the start; nothing is

@@ -20,6 +20,7 @@ mod engine {
     mod restart;
     mod rig;
     mod scorer;
+    mod standby;
     mod stops;
     mod stored;
     mod ticks;

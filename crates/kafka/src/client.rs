@@ -79,6 +79,11 @@ impl ClientContext for ClientCallbacks {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is news for the read that waits for it. A read that has its last
+        // record leaves the event to whatever polls next.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         let code = self.count(&error);
         report_error(&self.access, self.name, code, reason);
     }

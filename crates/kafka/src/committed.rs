@@ -314,6 +314,13 @@ impl CommittedOffsets {
         }))
     }
 
+    /// The metadata of a partition's offset; `None` where the group has no offset for it.
+    pub(crate) fn metadata_of(&self, topic: &str, partition: i32) -> Option<&str> {
+        let mut offsets = self.offsets.iter();
+        let found = offsets.find(|it| it.topic == topic && it.partition == partition)?;
+        found.offset.map(|_| found.metadata.as_str())
+    }
+
     /// The metadata of the newest transaction; `None` if no offset carries metadata of ours.
     /// Offsets that another program wrote over ours are passed over: each transaction writes all
     /// partitions, so one offset that still carries our metadata names the newest transaction.

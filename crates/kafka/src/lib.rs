@@ -2,7 +2,8 @@
 //!
 //! * [`KafkaSource`] reads the input topics on a thread of its own; [`KafkaSink`] commits sealed
 //!   epochs in transactions and settles those in doubt; [`KafkaOutputLog`] reads committed outputs
-//!   back; [`SchemaPort`] gives writer schemas.
+//!   back and on; [`KafkaHeartbeats`] writes and reads signs of life; [`SchemaPort`] gives writer
+//!   schemas.
 //! * [`TopicWatch`] warns of topic settings that delete records which a restart needs.
 //! * [`check_cluster`] looks whether a cluster meets the needs of a deployment.
 //! * [`ensure_topics`], [`Producer`], [`TopicReader`] serve tools and tests.
@@ -21,11 +22,13 @@ mod client_settings;
 mod committed;
 mod committer;
 mod consumer_thread;
+mod heartbeat;
 mod metrics;
 mod mock;
 mod offsets;
 mod options;
 mod output_log;
+mod output_tails;
 mod output_topics;
 mod oversize;
 mod ownership;
@@ -46,6 +49,7 @@ mod transaction;
 mod watch;
 
 pub use check::{ClusterReport, check_cluster};
+pub use heartbeat::KafkaHeartbeats;
 pub use metrics::KafkaMetrics;
 pub use mock::{MockBroker, MockSink};
 pub use offsets::Isolation;

@@ -1,4 +1,5 @@
-//! [`KafkaOutputLog`]: reads the committed outputs back at a start, in bounded memory.
+//! [`KafkaOutputLog`]: reads the committed outputs back at a start, and on for a follower, in
+//! bounded memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,13 @@ use rdkafka::message::{BorrowedMessage, Message};
 
 use leadpulse_engine::ports::{
     EachRecord, EachWhole, LogStep, Output, OutputLog, OutputPositions, OutputRecord, PortCause,
-    PortError, ScriptFault,
+    PortError, ReadFrom, ScriptFault,
 };
 
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetRange, OffsetReader, TopicPartition};
 use crate::options::KafkaOptions;
+use crate::output_tails::OutputTails;
 use crate::record::{for_each_header, timestamp_ms};
 
 /// Most epoch records that are read ahead of the engine.
@@ -24,15 +26,25 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The value of an epoch record, and the offset behind it.
 type ScriptValue = (i64, Vec<u8>);
 
-/// The output topics, as a restart reads them.
+/// The output topics, as a restart and a follower read them.
 pub struct KafkaOutputLog {
     options: KafkaOptions,
     metrics: Arc<KafkaMetrics>,
-    /// Values of epoch records, from a thread that reads ahead. There may be millions of records,
-    /// so the channel is short.
-    script: Option<Receiver<Result<ScriptValue, PortError>>>,
+    /// `None` before the first rewind.
+    script: Option<ScriptReader>,
     /// The offset behind the last epoch record that was given.
     position: i64,
+    tails: OutputTails,
+}
+
+/// A read of the epochs topic up to an end that was noted.
+struct ScriptReader {
+    offsets: Arc<OffsetReader>,
+    /// The end that was noted: the offset at which reading goes on.
+    end: i64,
+    /// Values of epoch records, from a thread that reads ahead. There may be millions of records,
+    /// so the channel is short.
+    values: Receiver<Result<ScriptValue, PortError>>,
 }
 
 impl KafkaOutputLog {
@@ -43,30 +55,51 @@ impl KafkaOutputLog {
             metrics: Arc::clone(metrics),
             script: None,
             position: 0,
+            tails: OutputTails::new(options, metrics),
         }
     }
 
-    /// The partitions of an output's topic; none where it is not written.
     fn places(
         &self,
         offsets: &OffsetReader,
         output: Output,
     ) -> Result<Vec<TopicPartition>, PortError> {
-        if !self.options.outputs.writes(output) {
-            return Ok(Vec::new());
-        }
-        let topic = self.options.outputs.name(output);
-        // A broker that was just elected may not know the topic yet, and an absent state must not
-        // pass for an empty one.
-        let Some(count) = offsets.partition_count(topic)? else {
-            return Err(PortError::retriable(
-                PortCause::TopicMissing,
-                format!("kafka: topic '{topic}' is not there, or cannot be seen yet"),
-            ));
+        places(&self.options, offsets, output)
+    }
+
+    /// Reads the epochs topic from `from`, or from its beginning if that is later, to where it ends
+    /// now.
+    fn read_script_from(&mut self, offsets: Arc<OffsetReader>, from: i64) -> Result<(), PortError> {
+        let topic = self.options.outputs.name(Output::Epochs).to_owned();
+        let place = [(topic.clone(), 0)];
+        let range = OffsetRange {
+            partition: 0,
+            from: offsets.starts(&place)?[0].0.max(from),
+            end: offsets.stable_ends(&place)?[0],
         };
-        Ok((0..count)
-            .map(|partition| (topic.to_owned(), partition))
-            .collect())
+        let (outbox, values) = bounded(READ_AHEAD_RECORDS);
+        // A broker that was just elected may answer with an end before the one that was read to.
+        let end = range.end.max(range.from);
+        if range.from < range.end {
+            let reader = Arc::clone(&offsets);
+            let spawned = std::thread::Builder::new()
+                .name("kafka-epochs".into())
+                .spawn(move || read_script(&reader, &topic, range, &outbox));
+            spawned.map_err(|error| {
+                PortError::fatal(
+                    PortCause::Local,
+                    format!(
+                        "kafka: the thread that reads epoch records cannot be started: {error}"
+                    ),
+                )
+            })?;
+        }
+        self.script = Some(ScriptReader {
+            offsets,
+            end,
+            values,
+        });
+        Ok(())
     }
 
     /// Reads committed records of an output, from positions on or about the newest of each
@@ -119,33 +152,32 @@ impl OutputLog for KafkaOutputLog {
                 ),
             ));
         }
-        let range = OffsetRange {
-            partition: 0,
-            from: offsets.starts(&places)?[0].0.max(from),
-            end: offsets.stable_ends(&places)?[0],
+        self.read_script_from(Arc::new(offsets), from)
+    }
+
+    fn go_on(&mut self) -> Result<(), PortError> {
+        let Some(script) = &self.script else {
+            return Err(before_rewind());
         };
-        let (outbox, script) = bounded(READ_AHEAD_RECORDS);
-        let spawned = std::thread::Builder::new()
-            .name("kafka-epochs".into())
-            .spawn(move || read_script(&offsets, &topic, range, &outbox));
-        spawned.map_err(|error| {
-            PortError::fatal(
-                PortCause::Local,
-                format!("kafka: the thread that reads epoch records cannot be started: {error}"),
-            )
-        })?;
-        self.script = Some(script);
-        Ok(())
+        let (offsets, end) = (Arc::clone(&script.offsets), script.end);
+        self.read_script_from(offsets, end)
+    }
+
+    fn read_on(
+        &mut self,
+        output: Output,
+        from: ReadFrom,
+        each: &mut EachWhole<'_>,
+    ) -> Result<(), PortError> {
+        self.tails
+            .read_on(output, from, &mut |message| each(whole(output, message)))
     }
 
     fn next(&mut self, wait: Duration) -> Result<LogStep, PortError> {
         let Some(script) = &self.script else {
-            return Err(PortError::fatal(
-                PortCause::Misuse,
-                "kafka: epoch records are read before the log was rewound",
-            ));
+            return Err(before_rewind());
         };
-        match script.recv_timeout(wait) {
+        match script.values.recv_timeout(wait) {
             Ok(Ok((position, value))) => {
                 self.position = position;
                 Ok(LogStep::Record(value))
@@ -192,6 +224,36 @@ impl OutputLog for KafkaOutputLog {
             each(whole(output, message))
         })
     }
+}
+
+fn before_rewind() -> PortError {
+    PortError::fatal(
+        PortCause::Misuse,
+        "kafka: epoch records are read before the log was rewound",
+    )
+}
+
+/// The partitions of an output's topic; none where it is not written.
+pub(crate) fn places(
+    options: &KafkaOptions,
+    offsets: &OffsetReader,
+    output: Output,
+) -> Result<Vec<TopicPartition>, PortError> {
+    if !options.outputs.writes(output) {
+        return Ok(Vec::new());
+    }
+    let topic = options.outputs.name(output);
+    // A broker that was just elected may not know the topic yet, and an absent state must not
+    // pass for an empty one.
+    let Some(count) = offsets.partition_count(topic)? else {
+        return Err(PortError::retriable(
+            PortCause::TopicMissing,
+            format!("kafka: topic '{topic}' is not there, or cannot be seen yet"),
+        ));
+    };
+    Ok((0..count)
+        .map(|partition| (topic.to_owned(), partition))
+        .collect())
 }
 
 /// The part of an output that is read.

@@ -182,6 +182,9 @@ impl Machine {
                 Some(explained) => self.state.explained.insert(key, Box::new(explained)),
                 None => self.state.explained.remove(&key),
             };
+        } else {
+            // A follower had the record before this one.
+            self.state.explained.remove(&(task, entity));
         }
         Ok(self.shown(record, table))
     }

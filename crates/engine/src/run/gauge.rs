@@ -31,15 +31,23 @@ pub(super) struct Gauges {
 }
 
 impl Engine {
-    /// Measures, if the last time is long enough ago.
+    /// Measures, if the last time is long enough ago, and shows it as live.
     pub(super) fn gauge(&mut self) -> Result<(), RunError> {
+        if self.measure()? {
+            self.read_model.set_status(self.status(Phase::Live, None));
+        }
+        Ok(())
+    }
+
+    /// Measures, if the last time is long enough ago. Returns true if it was.
+    pub(super) fn measure(&mut self) -> Result<bool, RunError> {
         let now = self.elapsed();
         let gauges = &mut self.gauges;
         if gauges
             .measured
             .is_some_and(|at| now.saturating_sub(at) < GAUGE_EVERY)
         {
-            return Ok(());
+            return Ok(false);
         }
         gauges.measured = Some(now);
         self.notices.look(now);
@@ -62,8 +70,7 @@ impl Engine {
         if self.gauges.count_again.is_none_or(|at| at <= now) {
             self.count_graph();
         }
-        self.read_model.set_status(self.status(Phase::Live, None));
-        Ok(())
+        Ok(true)
     }
 
     /// Counts the graph. It walks all of it: the larger the graph, the rarer, so that epochs wait

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// epoch does not need are paused.
 const READ_AHEAD_BYTES: usize = 32 << 20;
 /// Dead letters read back for pages, about. A letter may take a megabyte, so these are few.
-const LETTERS_READ_BACK: usize = 100;
+pub(super) const LETTERS_READ_BACK: usize = 100;
 
 /// Purpose of following a script.
 #[derive(Clone, Copy)]
@@ -42,8 +42,20 @@ pub(super) enum Goal<'a> {
         committed: &'a CommittedEpoch,
         asked: &'a [InputPartition],
     },
+    /// The state of whatever is committed while another process owns the outputs.
+    Following,
     /// A comparison with outputs that are computed again.
     Audit,
+}
+
+/// A script that is read so far: the chain of its records, and the replay of their rows.
+#[derive(Default)]
+pub(super) struct ScriptReading {
+    pub chain: Chain,
+    /// `None` before the first epoch.
+    replay: Option<ScriptReplay>,
+    /// The epoch of the stored state that it began with, until the next one is applied.
+    base_epoch: Option<u64>,
 }
 
 /// Progress of a replay.
@@ -86,6 +98,19 @@ impl Engine {
         if !self.read_state_back(is_last)? {
             return Ok(None);
         }
+        self.resume(&last, base.as_ref(), is_last)?;
+        Ok(Some(last))
+    }
+
+    /// Goes on after the last committed epoch, and the input is read from its positions. With the
+    /// stored state of that epoch (`is_last`) what waited waits still; else every cell waits to be
+    /// scored again. `base` is the stored state that this process began with.
+    pub(super) fn resume(
+        &mut self,
+        last: &EpochRecord,
+        base: Option<&StoreHead>,
+        is_last: bool,
+    ) -> Result<(), RunError> {
         let swapped = last.bundle_id.as_deref() != Some(self.machine.deployed().bundle_id());
         if last.deployed != self.machine.deployed().digest() {
             tracing::info!(
@@ -97,10 +122,10 @@ impl Engine {
         if !is_last || !self.machine.resume() {
             self.machine.restart(swapped);
         }
-        self.follow_with_store(base.as_ref(), Some(&last));
+        self.follow_with_store(base, Some(last));
         self.attendant
             .retry(|| self.ports.source.seek(self.machine.positions()))?;
-        Ok(Some(last))
+        Ok(())
     }
 
     /// Follows the script to its end, from its beginning or from the epoch of a stored state. `None`
@@ -111,24 +136,59 @@ impl Engine {
         base: Option<&StoreHead>,
     ) -> Result<Option<EpochRecord>, RunError> {
         tracing::info!("applying the rows of what is committed");
-        let (mut chain, mut replay) = match base {
-            Some(base) => {
-                let Some(chain) = self.find_in_script(base)? else {
-                    return Ok(None);
-                };
-                (chain, Some(self.begin_after(base, goal)?))
-            }
-            None => {
-                self.attendant.retry(|| self.ports.outputs.rewind(0))?;
-                (Chain::default(), None)
-            }
+        let Some(mut script) = self.begin_script(goal, base)? else {
+            return Ok(None);
         };
+        if !self.read_script_on(&mut script, goal)? {
+            return Ok(None);
+        }
+        if let Goal::Committed { committed, asked } = goal {
+            let chain = &script.chain;
+            chain.ends_with(&in_order_of(chain.layout(), committed, asked))?;
+        }
+        self.log_replay(&script);
+        Ok(script.chain.last().cloned())
+    }
+
+    /// Goes back to the beginning of the script, or to the epoch of a stored state. `None` at the
+    /// stop signal.
+    pub(super) fn begin_script(
+        &mut self,
+        goal: Goal<'_>,
+        base: Option<&StoreHead>,
+    ) -> Result<Option<ScriptReading>, RunError> {
+        let Some(base) = base else {
+            self.attendant.retry(|| self.ports.outputs.rewind(0))?;
+            return Ok(Some(ScriptReading::default()));
+        };
+        let Some(chain) = self.find_in_script(base)? else {
+            return Ok(None);
+        };
+        Ok(Some(ScriptReading {
+            chain,
+            replay: Some(self.begin_after(base, goal)?),
+            base_epoch: Some(base.epoch),
+        }))
+    }
+
+    /// Follows the script from where it was read to, up to where it ended at the rewind or when
+    /// the log went on. `false` at the stop signal.
+    pub(super) fn read_script_on(
+        &mut self,
+        script: &mut ScriptReading,
+        goal: Goal<'_>,
+    ) -> Result<bool, RunError> {
+        let ScriptReading {
+            chain,
+            replay,
+            base_epoch,
+        } = script;
         loop {
             let last = chain.last().map_or(0, |last| last.epoch);
             let Some(value) = self.next_of_script(last)? else {
-                return Ok(None);
+                return Ok(false);
             };
-            let Some(value) = value else { break };
+            let Some(value) = value else { return Ok(true) };
             for entry in self.encoders.read_script(&value)? {
                 match chain.follow(entry)? {
                     ScriptLink::Layout => self.follow_layout(chain.layout(), replay.as_mut())?,
@@ -139,30 +199,27 @@ impl Engine {
                         );
                     }
                     ScriptLink::Next(record) => {
-                        let replay = match &mut replay {
+                        let replay = match replay.as_mut() {
                             Some(replay) => replay,
                             None => {
                                 replay.insert(self.begin_replay(chain.layout(), &record, goal)?)
                             }
                         };
-                        if base.is_some_and(|base| base.epoch + 1 == record.epoch as u64) {
+                        if base_epoch.take().is_some() {
                             self.machine.go_on_replaying();
                         }
                         if !self.replay_epoch(&record, replay, goal)? {
-                            return Ok(None);
+                            return Ok(false);
                         }
                     }
                 }
             }
         }
-        if let Goal::Committed { committed, asked } = goal {
-            let end = chain.ends_with(&in_order_of(chain.layout(), committed, asked));
-            if end.is_err() {
-                // The epochs of a process that took over meanwhile are no damage.
-                self.ports.sink.check()?;
-            }
-            end?;
-        }
+    }
+
+    /// Logs the end of a replay, and the epochs that came out otherwise than recorded.
+    pub(super) fn log_replay(&self, script: &ScriptReading) {
+        let replay = script.replay.as_ref();
         let (records, diverged) = replay.map_or((0, 0), |replay| (replay.records, replay.diverged));
         if diverged > 0 {
             tracing::warn!(
@@ -171,7 +228,6 @@ impl Engine {
             );
         }
         tracing::info!(epoch = self.machine.number(), records, "rows applied");
-        Ok(chain.last().cloned())
     }
 
     /// The value of the next record of the epochs topic: `Some(None)` at its end, `None` at the
@@ -229,35 +285,28 @@ impl Engine {
         self.ports.sink.arrange(&partitions);
         self.check_starts(&partitions, &starts, 0)?;
         self.attendant.retry(|| self.ports.source.seek(&starts))?;
+        let total = self.records_of(goal, &starts)?;
         self.ticks.arrange(partitions.len());
         match goal {
-            Goal::Committed { .. } => self
-                .machine
-                .begin_replay(layout, partitions, starts.clone()),
+            Goal::Committed { .. } | Goal::Following => {
+                self.machine
+                    .begin_replay(layout, partitions, starts.clone())
+            }
             Goal::Audit => self
                 .machine
                 .begin_script(layout, partitions, starts.clone()),
         }
-        Ok(self.script_replay(starts, goal))
+        Ok(self.script_replay(starts, total))
     }
 
     /// A replay that reads from these positions on.
-    fn script_replay(&self, starts: Vec<NextOffset>, goal: Goal<'_>) -> ScriptReplay {
-        let sum = |positions: &mut dyn Iterator<Item = &NextOffset>| -> i64 {
-            positions.map(|at| at.0).sum()
-        };
-        let total = match goal {
-            Goal::Committed { committed, .. } => {
-                sum(&mut committed.positions.iter().flatten()) - sum(&mut starts.iter())
-            }
-            Goal::Audit => 0,
-        };
+    fn script_replay(&self, starts: Vec<NextOffset>, total: u64) -> ScriptReplay {
         ScriptReplay {
             inbox: Inbox::new(starts.len()),
             paused: vec![false; starts.len()],
             read_to: starts,
             records: 0,
-            total: total.max(0) as u64,
+            total,
             diverged: 0,
             told: self.elapsed(),
         }
@@ -275,7 +324,25 @@ impl Engine {
         self.attendant
             .retry(|| self.ports.source.seek(&positions))?;
         self.ticks.go_on(&base.newest_ms, partitions.len());
-        Ok(self.script_replay(positions, goal))
+        let total = self.records_of(goal, &positions)?;
+        Ok(self.script_replay(positions, total))
+    }
+
+    /// About the number of records from `starts` to the end of a replay; 0 for an audit.
+    fn records_of(&mut self, goal: Goal<'_>, starts: &[NextOffset]) -> Result<u64, RunError> {
+        let end: i64 = match goal {
+            Goal::Committed { committed, .. } => {
+                let positions = committed.positions.iter().flatten();
+                positions.map(|at| at.0).sum()
+            }
+            Goal::Following => {
+                let ends = self.attendant.retry(|| self.ports.source.ends())?;
+                ends.iter().map(|end| end.stable.0).sum()
+            }
+            Goal::Audit => return Ok(0),
+        };
+        let start: i64 = starts.iter().map(|start| start.0).sum();
+        Ok((end - start).max(0) as u64)
     }
 
     /// Goes on under another layout: further partitions are read from their starts.
@@ -376,7 +443,7 @@ impl Engine {
                 .note(partition, timestamp_ms, record.clock.bound_at);
         }
         match goal {
-            Goal::Committed { .. } => {
+            Goal::Committed { .. } | Goal::Following => {
                 if !self.machine.replay(decoded, record) {
                     replay.diverged += 1;
                     self.metrics.diverged();
@@ -391,16 +458,26 @@ impl Engine {
         self.committed = (self.machine.number(), self.machine.as_of());
         self.read_model.beat();
         if self.elapsed().saturating_sub(replay.told) > Duration::from_secs(2) {
-            let (done, total) = (replay.records, replay.total);
-            tracing::info!(done, total, epoch = record.epoch, "applying rows");
-            let phase = Phase::Replaying { done, total };
-            self.read_model.set_status(
-                self.status(phase, Some("applying the rows of what is committed".into())),
-            );
-            self.answer_requests(false);
+            self.tell_replay(record, replay, goal);
             replay.told = self.elapsed();
         }
         Ok(!self.stopped())
+    }
+
+    /// Shows how far a replay is.
+    fn tell_replay(&mut self, record: &EpochRecord, replay: &ScriptReplay, goal: Goal<'_>) {
+        if matches!(goal, Goal::Following) && self.tell_following() {
+            return;
+        }
+        let (done, total) = (replay.records, replay.total);
+        tracing::info!(done, total, epoch = record.epoch, "applying rows");
+        if matches!(goal, Goal::Following) {
+            return;
+        }
+        let phase = Phase::Replaying { done, total };
+        let reason = Some("applying the rows of what is committed".into());
+        self.read_model.set_status(self.status(phase, reason));
+        self.answer_requests(false);
     }
 
     /// The records of one epoch of the script. `None` at the stop signal.
@@ -598,12 +675,9 @@ impl Engine {
 
     /// Policy states are needed: one that cannot be read is an error. `false` at the stop signal.
     fn read_policies_back(&mut self, unmatched: &mut u64) -> Result<bool, RunError> {
-        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
         let states = self.latest(Output::PolicyState)?;
         for value in states.into_values().flatten() {
-            let record = self
-                .attendant
-                .retry(|| encoders.read_policy_state(&value, schemas.as_ref()))?;
+            let record = self.readable_policy(&value)?;
             *unmatched += u64::from(self.machine.restore_policy(&record).is_err());
             self.read_model.beat();
             if self.stopped() {
@@ -616,14 +690,11 @@ impl Engine {
     /// Work lists are needed, where any are made: a list is written when it differs from the one
     /// before. `false` at the stop signal.
     fn read_lists_back(&mut self, unmatched: &mut u64) -> Result<bool, RunError> {
-        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
         if !self.machine.deployed().makes_work_lists() {
             return Ok(true);
         }
         for value in self.latest(Output::WorkLists)?.into_values().flatten() {
-            let record = self
-                .attendant
-                .retry(|| encoders.read_work_list(&value, schemas.as_ref()))?;
+            let record = self.readable_list(&value)?;
             *unmatched += u64::from(self.machine.restore_list(record).is_err());
             self.read_model.beat();
             if self.stopped() {
@@ -640,33 +711,20 @@ impl Engine {
         is_last: bool,
         unmatched: &mut u64,
     ) -> Result<Option<Vec<ShownScore>>, RunError> {
-        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
         let mut scores = Vec::new();
         let newer = self.latest(Output::CurrentScores)?;
         let stored = self.stored.take_scores(&newer).into_iter();
         let stored = stored.map(|value| (value, true));
         let read_back = newer.values().flatten().cloned();
         for (value, is_stored) in stored.chain(read_back.map(|value| (value, is_last))) {
-            let read = self
-                .attendant
-                .retry(|| encoders.read_score(&value, schemas.as_ref()));
-            match read {
-                Ok(record) => {
-                    let view = match is_stored {
-                        // The state has its explanation.
-                        true => self.machine.show_score(&record),
-                        false => self.machine.restore_score(&record),
-                    };
-                    match view {
-                        Ok(view) => scores.push(view),
-                        Err(_) => *unmatched += 1,
-                    }
-                }
-                Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
-                Err(error) => {
-                    tracing::debug!(%error, "a score is left out");
-                    *unmatched += 1;
-                }
+            let view = self.readable_score(&value)?.map(|record| match is_stored {
+                // The state has its explanation.
+                true => self.machine.show_score(&record),
+                false => self.machine.restore_score(&record),
+            });
+            match view {
+                Some(Ok(view)) => scores.push(view),
+                Some(Err(_)) | None => *unmatched += 1,
             }
             self.read_model.beat();
             if self.stopped() {
@@ -679,7 +737,6 @@ impl Engine {
 
     /// The newest alerts, oldest first.
     fn read_alerts_back(&mut self, unmatched: &mut u64) -> Result<Vec<ShownAlert>, RunError> {
-        let (schemas, encoders) = (self.ports.schemas.clone(), self.encoders.clone());
         let mut values = Vec::new();
         let outputs = &mut self.ports.outputs;
         self.attendant.retry(|| {
@@ -691,13 +748,9 @@ impl Engine {
         })?;
         let mut alerts = Vec::new();
         for value in &values {
-            let read = self
-                .attendant
-                .retry(|| encoders.read_alert(value, schemas.as_ref()));
-            match read {
-                Ok(record) => alerts.push((record.epoch, self.machine.restore_alert(&record))),
-                Err(stop @ PortError::Interrupted(_)) => return Err(stop.into()),
-                Err(_) => *unmatched += 1,
+            match self.readable_alert(value)? {
+                Some(record) => alerts.push((record.epoch, self.machine.restore_alert(&record))),
+                None => *unmatched += 1,
             }
         }
         // The topic has several partitions: the order of epochs is that of all alerts.
@@ -730,7 +783,10 @@ impl Engine {
     }
 
     /// The newest value by key of a compacted output, behind the epoch of the stored state.
-    fn latest(&mut self, output: Output) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, RunError> {
+    pub(super) fn latest(
+        &mut self,
+        output: Output,
+    ) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, RunError> {
         let mut newest: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         let (attendant, outputs) = (&self.attendant, &mut self.ports.outputs);
         let from = self.stored.outputs();
@@ -755,7 +811,7 @@ impl Engine {
 
 /// Committed positions in the order of a layout. Topics list a partition that was added beside
 /// their others; a layout lists it last.
-fn in_order_of(
+pub(super) fn in_order_of(
     layout: &PartitionLayout,
     committed: &CommittedEpoch,
     asked: &[InputPartition],

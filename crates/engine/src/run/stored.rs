@@ -106,6 +106,19 @@ pub(super) fn name_of(record: &Score) -> ScoreName {
 pub(super) type NewestValues = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 impl Engine {
+    /// As [`Self::adopt_stored`], for a process that follows another: what is committed is not known
+    /// yet, and outputs are read from their beginning.
+    pub(super) fn adopt_stored_to_follow(&mut self) -> Result<Option<StoreHead>, RunError> {
+        let Some(mut store) = self.stored.store.take() else {
+            return Ok(None);
+        };
+        let adopted = self.adopt_from(store.as_mut());
+        self.stored.store = Some(store);
+        self.stored.outputs = OutputPositions::default();
+        self.stored.scores = Vec::new();
+        adopted
+    }
+
     /// Puts the stored state into the machine, if it is of this deployment. Returns its epoch.
     ///
     /// # Errors
@@ -117,16 +130,14 @@ impl Engine {
         let Some(mut store) = self.stored.store.take() else {
             return Ok(None);
         };
-        let adopted = self.adopt_from(store.as_mut(), committed);
+        let adopted = check_of_log(store.as_mut(), committed)
+            .map_err(RunError::from)
+            .and_then(|()| self.adopt_from(store.as_mut()));
         self.stored.store = Some(store);
         adopted
     }
 
-    fn adopt_from(
-        &mut self,
-        store: &mut dyn StateStore,
-        committed: Option<&CommittedEpoch>,
-    ) -> Result<Option<StoreHead>, RunError> {
+    fn adopt_from(&mut self, store: &mut dyn StateStore) -> Result<Option<StoreHead>, RunError> {
         let place = store.place().to_owned();
         let head = match store.head() {
             Ok(head) => head,
@@ -144,7 +155,6 @@ impl Engine {
             );
             return Ok(None);
         }
-        check_of_log(&place, &head, committed)?;
         if head.epoch == 0 {
             return Ok(None);
         }
@@ -416,10 +426,14 @@ fn passed_over(error: &StoreError) -> Option<StoreHead> {
 
 /// The log must have the epoch of the stored state.
 fn check_of_log(
-    place: &str,
-    head: &StoreHead,
+    store: &mut dyn StateStore,
     committed: Option<&CommittedEpoch>,
 ) -> Result<(), PortError> {
+    // What cannot be read is told when it is to be read.
+    let Ok(Some(head)) = store.head() else {
+        return Ok(());
+    };
+    let place = store.place();
     let last = committed.map_or(0, |committed| committed.number);
     if head.epoch > last {
         return Err(PortError::fatal(
@@ -433,7 +447,7 @@ fn check_of_log(
     }
     let nonce = committed.filter(|committed| committed.number == head.epoch);
     match nonce.and_then(|committed| committed.nonce) {
-        Some(nonce) if nonce != head.nonce() => Err(another(place, head, Some(nonce))),
+        Some(nonce) if nonce != head.nonce() => Err(another(place, &head, Some(nonce))),
         _ => Ok(()),
     }
 }

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use leadpulse_engine::ports::{
-    Clock, CommittedEpoch, EachRecord, EachWhole, InputPartition, LogEnd, LogStep, NextOffset,
-    Output, OutputLog, OutputPositions, OutputRecord, PollLimit, PortCause, PortError, RecordBatch,
-    SchemaLookupError, SchemaStore, SealedEpoch, Sink, Source, Stuck,
+    Clock, CommitMark, CommittedEpoch, EachRecord, EachWhole, Heartbeats, InputPartition, LogEnd,
+    LogStep, NextOffset, Output, OutputLog, OutputPositions, OutputRecord, OwnerSight, PollLimit,
+    PortCause, PortError, ReadFrom, RecordBatch, SchemaLookupError, SchemaStore, SealedEpoch,
+    SignOfLife, Sink, Source, Stuck,
 };
 use leadpulse_schema::{FolderRegistry, SchemaRef, WriterSchema};
 use rand::{RngExt, SeedableRng};
@@ -39,6 +40,10 @@ pub struct Cluster {
     started: u64,
     /// The newest owner; only it can commit.
     owner: u64,
+    /// Token of the newest owner.
+    token: Option<String>,
+    /// The newest sign of life.
+    pub sign: Option<SignOfLife>,
     /// First offset that is still there, by partition; 0 where retention removed nothing.
     pub starts: Vec<i64>,
     /// Offsets that cannot be read, by partition.
@@ -92,6 +97,10 @@ impl Broker {
 }
 
 impl Cluster {
+    /// Times that a process took over.
+    pub fn owners(&self) -> u64 {
+        self.owner
+    }
     pub fn committed(&self) -> Option<CommittedEpoch> {
         let last = self.epochs.last()?;
         let position =
@@ -374,6 +383,8 @@ pub enum Fault {
 
 /// Sees an epoch before it is committed.
 pub type Watcher = Box<dyn FnMut(&SealedEpoch) + Send>;
+/// Happens right before a process takes over.
+pub type BeforeTakeOver = Box<dyn FnOnce() + Send>;
 
 pub struct MemorySink {
     broker: Broker,
@@ -382,6 +393,9 @@ pub struct MemorySink {
     /// After so many more commits, this happens.
     fault: Option<(u32, Fault)>,
     watcher: Option<Watcher>,
+    before_take_over: Option<BeforeTakeOver>,
+    /// True once this process took over.
+    owns: Arc<AtomicBool>,
 }
 
 impl MemorySink {
@@ -394,7 +408,19 @@ impl MemorySink {
             owner: 0,
             fault,
             watcher,
+            before_take_over: None,
+            owns: Arc::default(),
         }
+    }
+    pub fn owns(&self) -> Arc<AtomicBool> {
+        self.owns.clone()
+    }
+    pub fn with_take_over(mut self, before: Option<BeforeTakeOver>) -> Self {
+        self.before_take_over = before;
+        self
+    }
+    fn fenced() -> PortError {
+        PortError::fenced(PortCause::OtherOwner, "another process took over")
     }
     fn due(&mut self) -> Option<Fault> {
         let (left, fault) = self.fault.as_mut()?;
@@ -414,10 +440,21 @@ impl Sink for MemorySink {
     }
     fn arrange(&mut self, _: &[InputPartition]) {}
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
+        if let Some(before) = self.before_take_over.take() {
+            before();
+        }
         let mut cluster = self.broker.lock();
         cluster.owner += 1;
+        cluster.token = Some(self.token.clone());
+        self.owns.store(true, Ordering::SeqCst);
         self.owner = cluster.owner;
         Ok(cluster.committed())
+    }
+    fn check(&mut self) -> Result<(), PortError> {
+        match self.broker.lock().owner == self.owner {
+            true => Ok(()),
+            false => Err(Self::fenced()),
+        }
     }
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
         if let Some(watcher) = &mut self.watcher {
@@ -446,10 +483,9 @@ impl Sink for MemorySink {
             Some(Fault::After) | None => {}
         }
         let mut cluster = self.broker.lock();
-        assert_eq!(
-            cluster.owner, self.owner,
-            "a worker that lost its place commits"
-        );
+        if cluster.owner != self.owner {
+            return Err(Self::fenced());
+        }
         assert_eq!(
             cluster.committed().map_or(0, |c| c.number) + 1,
             epoch.number,
@@ -482,6 +518,15 @@ pub struct MemoryOutputs {
     broker: Broker,
     script: std::vec::IntoIter<Vec<u8>>,
     position: i64,
+    /// Epochs whose records were handed out.
+    read: usize,
+    /// Records of each output that were handed out by reading on.
+    taken: HashMap<Output, usize>,
+    /// The epochs topic gets its markers after the other outputs: every second look ends before
+    /// the newest epoch, until this process took over.
+    is_late: bool,
+    looks: u32,
+    owns: Arc<AtomicBool>,
 }
 
 impl MemoryOutputs {
@@ -490,7 +535,17 @@ impl MemoryOutputs {
             broker: broker.clone(),
             script: Vec::new().into_iter(),
             position: 0,
+            read: 0,
+            taken: HashMap::new(),
+            is_late: false,
+            looks: 0,
+            owns: Arc::default(),
         }
+    }
+    /// Reads epochs late until `owns` is true.
+    pub fn with_late_epochs(mut self, is_late: bool, owns: &Arc<AtomicBool>) -> Self {
+        (self.is_late, self.owns) = (is_late, owns.clone());
+        self
     }
     fn records(&self, output: Output) -> Vec<OutputRecord> {
         let cluster = self.broker.lock();
@@ -502,18 +557,51 @@ impl MemoryOutputs {
             .cloned()
             .collect()
     }
+    /// The epoch records since those that were handed out.
+    fn further(&mut self) {
+        let mut script: Vec<Vec<u8>> = self
+            .records(Output::Epochs)
+            .into_iter()
+            .skip(self.read)
+            .filter_map(|r| r.value)
+            .collect();
+        self.looks += 1;
+        let is_late = self.is_late && !self.owns.load(Ordering::SeqCst);
+        if is_late && self.looks % 2 == 1 {
+            script.pop();
+        }
+        self.read += script.len();
+        self.script = script.into_iter();
+    }
 }
 
 impl OutputLog for MemoryOutputs {
     fn rewind(&mut self, from: i64) -> Result<(), PortError> {
-        let script: Vec<Vec<u8>> = self
-            .records(Output::Epochs)
-            .into_iter()
-            .filter_map(|r| r.value)
-            .skip(from as usize)
-            .collect();
-        self.script = script.into_iter();
-        self.position = from;
+        (self.read, self.position) = (from as usize, from);
+        self.further();
+        Ok(())
+    }
+    fn go_on(&mut self) -> Result<(), PortError> {
+        assert_eq!(self.script.len(), 0, "the log is read to the end first");
+        self.further();
+        Ok(())
+    }
+    fn read_on(
+        &mut self,
+        output: Output,
+        from: ReadFrom,
+        each: &mut EachWhole<'_>,
+    ) -> Result<(), PortError> {
+        let records = self.records(output);
+        let taken = self.taken.entry(output).or_insert(match from {
+            ReadFrom::Start => 0,
+            ReadFrom::Newest(count) => records.len().saturating_sub(count),
+            ReadFrom::End => records.len(),
+        });
+        for record in records.into_iter().skip(*taken) {
+            each(record)?;
+            *taken += 1;
+        }
         Ok(())
     }
     fn next(&mut self, _: Duration) -> Result<LogStep, PortError> {
@@ -557,6 +645,71 @@ impl OutputLog for MemoryOutputs {
         let records = self.records(output);
         let from = records.len().saturating_sub(count);
         records[from..].iter().cloned().try_for_each(each)
+    }
+}
+
+/// Happens at each look of a follower, with the number of the look, from 1. False: the cluster
+/// does not answer it.
+pub type OnLook = Box<dyn FnMut(u32) -> bool + Send>;
+
+/// Signs of life on the cluster. Nothing beats by itself: a test writes the signs.
+pub struct MemoryHeartbeats {
+    broker: Broker,
+    looks: u32,
+    on_look: OnLook,
+    owner: Option<String>,
+}
+
+impl MemoryHeartbeats {
+    pub fn new(broker: &Broker, on_look: OnLook) -> Self {
+        Self {
+            broker: broker.clone(),
+            looks: 0,
+            on_look,
+            owner: None,
+        }
+    }
+    fn write(&self, left: bool) {
+        let owner = self.owner.clone().unwrap();
+        self.broker.sign(&owner, left);
+    }
+}
+
+impl Broker {
+    /// Writes the next sign of life.
+    pub fn sign(&self, owner: &str, left: bool) {
+        let mut cluster = self.lock();
+        let count = cluster.sign.as_ref().map_or(0, |sign| sign.count + 1);
+        let owner = owner.to_owned();
+        cluster.sign = Some(SignOfLife { owner, count, left });
+    }
+}
+
+impl Heartbeats for MemoryHeartbeats {
+    fn look(&mut self) -> Result<OwnerSight, PortError> {
+        self.looks += 1;
+        if !(self.on_look)(self.looks) {
+            return Err(PortError::retriable(PortCause::NoAnswer, "no answer"));
+        }
+        let cluster = self.broker.lock();
+        let last = cluster.epochs.last();
+        let committed = cluster.token.as_ref().map(|token| CommitMark {
+            epoch: last.map_or(0, |epoch| epoch.number),
+            nonce: last.map(|epoch| epoch.nonce),
+            owner: Some(token.clone()),
+        });
+        Ok(OwnerSight {
+            committed,
+            sign: cluster.sign.clone(),
+        })
+    }
+    fn begin(&mut self, owner: &str) -> Result<(), PortError> {
+        self.owner = Some(owner.to_owned());
+        self.write(false);
+        Ok(())
+    }
+    fn leave(&mut self) {
+        self.write(true);
     }
 }
 

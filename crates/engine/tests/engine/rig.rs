@@ -16,8 +16,8 @@ use leadpulse_engine::{
     AsOfRule, AuditFindings, Chain, ClockMode, Cut, CutTicks, Decoders, Engine, EngineOptions,
     Epoch, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
     MachineParts, Metrics, NoSink, OutputEncoders, Ports, RESUMED_SECTION, Readings, Reason,
-    RunError, RunSummary, SchemaVerdicts, ScriptRecord, Sealed, Skip, Task, TickClosing, Until,
-    audit,
+    RunError, RunSummary, SchemaVerdicts, ScriptRecord, Sealed, Skip, StandbyOptions, Task,
+    TickClosing, Until, audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
@@ -32,8 +32,8 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::broker::{
-    Broker, Fault, HandClock, MemoryOutputs, MemorySink, MemorySource, Message, Reading, Schemas,
-    WaitedClock, Watcher,
+    BeforeTakeOver, Broker, Fault, HandClock, MemoryHeartbeats, MemoryOutputs, MemorySink,
+    MemorySource, Message, OnLook, Reading, Schemas, WaitedClock, Watcher,
 };
 use super::memory_store::MemoryStore;
 use super::scorer::{Linear, Weigh};
@@ -128,6 +128,10 @@ pub struct Life {
     pub skips: Vec<Skip>,
     /// Called when everything is read.
     pub on_idle: Option<Box<dyn FnMut() + Send>>,
+    /// Follows first; this happens at each look at the owner.
+    pub on_look: Option<OnLook>,
+    /// Happens right before it takes over.
+    pub before_take_over: Option<BeforeTakeOver>,
 }
 
 /// The schema files of the repository.
@@ -453,7 +457,9 @@ impl Rig {
 
     /// Runs a fresh process until it ends.
     pub fn run(&self, until: Until, life: Life) -> Result<RunSummary, RunError> {
-        let sink = MemorySink::new(&self.broker, life.fault, life.watcher);
+        let sink = MemorySink::new(&self.broker, life.fault, life.watcher)
+            .with_take_over(life.before_take_over);
+        let owns = sink.owns();
         let machine = self.try_machine(sink.owner()).unwrap();
         let clock: Arc<dyn Clock> = match life.waited_clock {
             Some(clock) => Arc::new(clock),
@@ -467,7 +473,9 @@ impl Rig {
                 clock.clone(),
             )),
             sink: Box::new(sink),
-            outputs: Box::new(MemoryOutputs::new(&self.broker)),
+            outputs: Box::new(
+                MemoryOutputs::new(&self.broker).with_late_epochs(life.on_look.is_some(), &owns),
+            ),
             schemas: self.schemas.clone(),
             clock,
             store: self
@@ -486,6 +494,13 @@ impl Rig {
             life.stop,
         );
         let engine = engine.with_skips(life.skips);
+        let engine = match life.on_look {
+            Some(on_look) => {
+                let heartbeats = MemoryHeartbeats::new(&self.broker, on_look);
+                engine.with_standby(StandbyOptions::default(), Box::new(heartbeats))
+            }
+            None => engine,
+        };
         match life.requests {
             Some(requests) => engine.with_requests(requests),
             None => engine,

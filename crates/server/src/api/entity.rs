@@ -41,7 +41,10 @@ pub(crate) async fn entity(
     let scores = app.state.read_model.get(&table, &id);
     if scores.is_empty() {
         let hint = match app.state.read_model.status().phase {
-            Phase::Live => "an entity is here once a task has scored it and the epoch is committed",
+            Phase::Live
+            | Phase::Following {
+                is_current: true, ..
+            } => "an entity is here once a task has scored it and the epoch is committed",
             _ => "scores are still being loaded; /readyz tells when they are",
         };
         return Err(ApiError::not_found(

@@ -50,7 +50,8 @@ pub(crate) async fn explanation(
         ));
     };
     match app.state.read_model.status().phase {
-        Phase::Live => {}
+        // A follower that is behind refuses.
+        Phase::Live | Phase::Following { .. } => {}
         Phase::Stopped => {
             return Err(ApiError::unavailable(
                 "the engine has stopped",

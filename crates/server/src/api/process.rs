@@ -37,6 +37,9 @@ struct Probe {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// Of a follower only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_epochs: Option<u64>,
 }
 
 /// `/healthz`
@@ -48,6 +51,7 @@ pub(crate) async fn healthz(State(app): State<App>) -> Response {
         return Json(Probe {
             status: "ok",
             reason: None,
+            lag_epochs: None,
         })
         .into_response();
     }
@@ -60,6 +64,7 @@ pub(crate) async fn healthz(State(app): State<App>) -> Response {
         Json(Probe {
             status: "hanging",
             reason: Some(reason),
+            lag_epochs: None,
         }),
     )
         .into_response()
@@ -68,53 +73,67 @@ pub(crate) async fn healthz(State(app): State<App>) -> Response {
 /// `/readyz`
 pub(crate) async fn readyz(State(app): State<App>) -> Response {
     let status = app.state.read_model.status();
-    let doing = match status.phase {
-        Phase::Live => {
-            let conditions = app.state.read_model.conditions();
-            let told = |blocks: bool| {
-                let texts: Vec<&str> = conditions
-                    .iter()
-                    .filter(|c| c.blocks || !blocks)
-                    .map(|c| c.text.as_str())
-                    .collect();
-                (!texts.is_empty()).then(|| texts.join("; "))
-            };
-            // Scores are live, and stay so while a remark stands; whoever reads the body sees it.
-            let Some(reason) = told(true) else {
-                return Json(Probe {
-                    status: "ready",
-                    reason: told(false),
-                })
-                .into_response();
-            };
-            reason
-        }
-        Phase::Starting => "starting".to_owned(),
-        Phase::Replaying { done, total } => {
-            format!("replaying what was committed before: {done} of {total} records")
-        }
-        Phase::Stopped => "stopped".to_owned(),
+    let conditions = app.state.read_model.conditions();
+    let told = |blocks: bool| {
+        let texts: Vec<&str> = conditions
+            .iter()
+            .filter(|c| c.blocks || !blocks)
+            .map(|c| c.text.as_str())
+            .collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
     };
-    let blocking = app
-        .state
-        .read_model
-        .conditions()
+    let ready = match status.phase {
+        Phase::Live => Some("ready"),
+        Phase::Following {
+            is_current: true, ..
+        } => Some("following"),
+        _ => None,
+    };
+    // Scores are those that are committed, and stay so while a remark stands; whoever reads the
+    // body sees it.
+    if let (Some(ready), None) = (ready, told(true)) {
+        return Json(Probe {
+            status: ready,
+            reason: told(false),
+            lag_epochs: lag_of(status.phase),
+        })
+        .into_response();
+    }
+    let reason: Vec<String> = doing(status.phase)
         .into_iter()
-        .filter(|c| c.blocks && status.phase != Phase::Live)
-        .map(|c| c.text);
-    let reason: Vec<String> = std::iter::once(doing)
         .chain(status.reason.clone())
-        .chain(blocking)
+        .chain(told(true))
         .collect();
-    let reason = reason.join(": ");
     (
         StatusCode::SERVICE_UNAVAILABLE,
         Json(Probe {
             status: "not ready",
-            reason: Some(reason),
+            reason: Some(reason.join(": ")),
+            lag_epochs: lag_of(status.phase),
         }),
     )
         .into_response()
+}
+
+/// The work of a process that is not ready; `None` for one that is live.
+fn doing(phase: Phase) -> Option<String> {
+    Some(match phase {
+        Phase::Live => return None,
+        Phase::Starting => "starting".to_owned(),
+        Phase::Replaying { done, total } => {
+            format!("replaying what was committed before: {done} of {total} records")
+        }
+        Phase::Following { .. } => "following another process".to_owned(),
+        Phase::Stopped => "stopped".to_owned(),
+    })
+}
+
+/// Committed epochs that a follower has not applied.
+fn lag_of(phase: Phase) -> Option<u64> {
+    match phase {
+        Phase::Following { lag_epochs, .. } => Some(lag_epochs),
+        _ => None,
+    }
 }
 
 /// `/version`

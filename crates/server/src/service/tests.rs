@@ -750,6 +750,36 @@ fn readiness_follows_the_engine_and_health_does_not() {
         )
     );
     assert_eq!(engine(Phase::Live, None), (200, String::new()));
+    let following = |lag_epochs, is_current| Phase::Following {
+        lag_epochs,
+        is_current,
+    };
+    assert_eq!(engine(following(3, true), None), (200, String::new()));
+    assert_eq!(server.get("/readyz").json()["status"], "following");
+    assert_eq!(server.get("/readyz").json()["lag_epochs"], 3);
+    assert_eq!(
+        engine(following(9, false), Some("9 committed epochs wait")),
+        (
+            503,
+            "following another process: 9 committed epochs wait".into()
+        )
+    );
+    let status = server.get("/api/v1/status").json();
+    assert_eq!(
+        (&status["phase"], &status["lag_epochs"], &status["current"]),
+        (&json!("following"), &json!(9), &json!(false))
+    );
+    let schema = "no answer about a writer schema";
+    let block = |text: Option<&str>| {
+        let read_model = &server.read_model;
+        read_model.set_condition("schemas", text.map(str::to_owned), true);
+    };
+    block(Some(schema));
+    assert_eq!(
+        engine(following(0, true), None),
+        (503, format!("following another process: {schema}"))
+    );
+    block(None);
     assert_eq!(engine(Phase::Stopped, None), (503, "stopped".into()));
     let status = server.get("/api/v1/status").json();
     assert_eq!(

@@ -128,8 +128,9 @@ function showNotice() {
     title = "The engine has stopped";
     text = status.reason ?? "What you see are the last committed scores.";
   } else if (empty) {
-    title = status?.phase === "live" ? "No scores yet" : "Starting";
-    text = status?.reason ?? (status?.phase === "live" ? "The first ones appear with the first committed epoch." : "The engine is loading its model and connecting.");
+    const shows = status?.phase === "live" || status?.phase === "following";
+    title = shows ? "No scores yet" : "Starting";
+    text = status?.reason ?? (shows ? "The first ones appear with the first committed epoch." : "The engine is loading its model and connecting.");
   }
   by("notice").hidden = title === "";
   by("notice").classList.toggle("brief", !empty);
