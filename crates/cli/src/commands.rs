@@ -7,6 +7,7 @@ pub mod demo;
 pub mod explain;
 mod given;
 pub mod init;
+pub mod models;
 pub mod query;
 pub mod replay;
 pub mod report;

@@ -30,7 +30,8 @@ pub use encoders::OutputEncoders;
 pub use epoch::{
     ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord, EpochTally,
     EpochViews, LAYOUT_SECTION, LayoutPartition, Notice, OutcomeCounts, PartitionInterval,
-    PartitionLayout, ReasonCount, ScriptRecord, Sealed, TickClosing,
+    PartitionLayout, ReasonCount, RescoringNote, ScriptRecord, Sealed, TickClosing,
+    VERSION_SECTION, VersionNote,
 };
 pub use leadpulse_records::{
     Alert, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,

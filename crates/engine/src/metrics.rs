@@ -63,6 +63,8 @@ pub struct Metrics {
     replayed: IntCounter,
     diverged: IntCounter,
     registry_waits: IntCounter,
+    swaps: IntCounterVec,
+    rescoring: IntGauge,
 }
 
 fn seconds_buckets() -> Vec<f64> {
@@ -320,6 +322,15 @@ impl Metrics {
                 "leadpulse_schema_waits_total",
                 "Times an epoch waited for a writer schema.",
             )?,
+            swaps: counters(
+                "leadpulse_swaps_total",
+                "Releases that were asked for: in force, or refused.",
+                &["outcome"],
+            )?,
+            rescoring: gauge(
+                "leadpulse_rescoring_entities",
+                "Entities without a score of the newest model; 0 once a change is complete.",
+            )?,
         };
         metrics.said(&SaidKind::all().map(|kind| (kind, 0)));
         Ok(metrics)
@@ -484,6 +495,13 @@ impl Metrics {
         self.requests
             .with_label_values(&[if answered { "answered" } else { "refused" }])
             .inc();
+    }
+    pub(crate) fn swapped(&self, is_in_force: bool) {
+        let outcome = if is_in_force { "in_force" } else { "refused" };
+        self.swaps.with_label_values(&[outcome]).inc();
+    }
+    pub(crate) fn rescoring(&self, waiting: u64) {
+        self.rescoring.set(waiting as i64);
     }
     pub(crate) fn replayed(&self, records: u64) {
         self.replayed.inc_by(records);

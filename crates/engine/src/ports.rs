@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 use leadpulse_schema::{SchemaRef, TableId, WriterSchema};
 
 mod failure;
+mod releases;
 
 pub use failure::{PortCause, PortError, PortFailure, ScriptFault};
 pub use leadpulse_records::{Output, OutputRecord};
+pub use releases::{OfferedRelease, ReleaseRefusal, Releases};
 
 /// A partition of the engine's input; its index in [`Source::partitions`] is the `partition` of
 /// every record and position.

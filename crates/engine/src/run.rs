@@ -32,6 +32,7 @@ mod growth;
 mod inbox;
 mod notices;
 mod restore;
+mod swaps;
 mod ticks;
 
 /// Wait of a poll while nothing arrives. The loop beats at least this often.
@@ -190,6 +191,7 @@ pub struct Engine {
     /// Ranges that were left out since the last epoch.
     skipped: Vec<DecidedRange>,
     ticks: Ticks,
+    swaps: swaps::Swaps,
     /// Number and `as_of` of the newest committed epoch.
     committed: (u64, Option<AsOf>),
     /// Records taken since the first epoch, replayed ones included.
@@ -245,6 +247,7 @@ impl Engine {
             skips: Vec::new(),
             audited: audit::AuditFindings::default(),
             skipped: Vec::new(),
+            swaps: swaps::Swaps::default(),
             committed: (0, None),
             taken: 0,
             gauges: gauge::Gauges::default(),
@@ -312,6 +315,7 @@ impl Engine {
         if self.stopped() {
             return Ok(());
         }
+        self.tell_releases();
         self.forget_held();
         if let Some(at_ms) = last
             .as_ref()
@@ -349,6 +353,7 @@ impl Engine {
             }
             self.ports.sink.check()?;
             self.answer_requests(true);
+            self.swap_if_asked();
             if ends.is_none() {
                 self.grow()?;
             }

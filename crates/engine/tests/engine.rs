@@ -15,11 +15,13 @@ mod engine {
     mod explanations;
     mod market;
     mod moves;
+    mod releases;
     mod restart;
     mod rig;
     mod scorer;
     mod stops;
     mod stored;
+    mod swaps;
     mod ticks;
     mod worklists;
 }

@@ -16,7 +16,7 @@ use super::{Cut, Machine};
 use crate::decode::dead_letter;
 use crate::epoch::{
     ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, PartitionInterval,
-    ReasonCount, ranges,
+    ReasonCount, VERSION_SECTION, ranges,
 };
 use crate::invariants;
 use crate::ports::{Nonce, Output, OutputRecord, RecordBatch, SealedEpoch};
@@ -118,12 +118,16 @@ impl Machine {
         }
     }
 
-    /// Sections of the epoch record: the layout, in the first epoch that refers to it.
+    /// Sections of the epoch record: the deployed version, and the layout in the first epoch that
+    /// refers to it.
     fn sections(&mut self) -> BTreeMap<String, Vec<u8>> {
         let mut sections = BTreeMap::new();
         if std::mem::take(&mut self.state.layout_is_new) {
             let layout = self.given.encoders.layout(&self.state.layout);
             sections.insert(LAYOUT_SECTION.to_owned(), layout);
+        }
+        if let Some(note) = self.version_note().section() {
+            sections.insert(VERSION_SECTION.to_owned(), note);
         }
         sections
     }

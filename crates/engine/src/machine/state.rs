@@ -13,6 +13,7 @@ use leadpulse_records::{Explained, WorkList};
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape, WorkerStart};
+use super::rescoring::Rescoring;
 use super::said::Said;
 use super::ticks::TickState;
 use super::worklists::ListKey;
@@ -50,6 +51,10 @@ pub struct WorkerState {
     pub(super) graph: Graph,
     /// Ranks of the eligible entities, by task.
     pub(super) standings: Vec<Standings>,
+    /// The change of model under way.
+    pub(super) rescoring: Option<Rescoring>,
+    /// The first epoch that scored each task; 0 for tasks that no swap added.
+    pub(super) tasks_since: Vec<u64>,
     /// By task index and entity.
     pub(super) tracked: FxHashMap<(usize, EntityId), Tracked>,
     /// Moments at which time alone decides about an alert, milliseconds, with task and entity, which
@@ -96,6 +101,8 @@ impl WorkerState {
         Self {
             graph,
             standings: given.tasks.iter().map(|_| Standings::default()).collect(),
+            rescoring: None,
+            tasks_since: vec![0; given.tasks.len()],
             tracked: FxHashMap::default(),
             revisits: BTreeSet::new(),
             unexplained: BTreeSet::new(),

@@ -29,6 +29,7 @@ use leadpulse_schema::DayWindow;
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape};
+use super::rescoring::Rescoring;
 use super::said::Said;
 use super::state::{Tracked, WorkerState};
 use super::swap::SwapError;
@@ -40,7 +41,7 @@ use crate::standings::Standings;
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
 /// postcard writes fields in their order, without names.
-pub const STATE_FORMAT: u32 = 10;
+pub const STATE_FORMAT: u32 = 11;
 
 const MAGIC: [u8; 8] = *b"LPSTATE\n";
 /// Magic, format and three hashes.
@@ -100,6 +101,8 @@ struct StoredState<'a> {
     positions: Cow<'a, [NextOffset]>,
     /// (task, entity, memory), ascending by task and entity.
     tracked: Vec<(usize, EntityId, Cow<'a, Tracked>)>,
+    rescoring: Cow<'a, Option<Rescoring>>,
+    tasks_since: Cow<'a, [u64]>,
     revisits: Cow<'a, BTreeSet<(i64, usize, EntityId)>>,
     unexplained: Cow<'a, BTreeSet<(usize, EntityId)>>,
     listed_board: Option<i64>,
@@ -166,6 +169,8 @@ impl WorkerState {
             layout_is_new: self.layout_is_new,
             positions: Cow::Borrowed(&self.positions),
             tracked,
+            rescoring: Cow::Borrowed(&self.rescoring),
+            tasks_since: Cow::Borrowed(&self.tasks_since),
             revisits: Cow::Borrowed(&self.revisits),
             unexplained: Cow::Borrowed(&self.unexplained),
             listed_board: self.listed_board,
@@ -207,6 +212,16 @@ impl WorkerState {
             standings.replace(None, memory.ranked_by());
             tracked.insert((task, entity), memory.into_owned());
         }
+        let mut rescoring = stored.rescoring.into_owned();
+        if let Some(rescoring) = &mut rescoring {
+            rescoring.count();
+        }
+        let tasks = given.tasks.len();
+        if stored.tasks_since.len() != tasks
+            || rescoring.as_ref().is_some_and(|one| one.tasks() != tasks)
+        {
+            return Err(StateError::OutOfRange("task"));
+        }
         let mut said = stored.said.into_owned();
         if !said.rulings.index(given.catalog.tables.len()) {
             return Err(StateError::OutOfRange("table"));
@@ -214,6 +229,8 @@ impl WorkerState {
         Ok(Self {
             graph,
             standings,
+            rescoring,
+            tasks_since: stored.tasks_since.into_owned(),
             tracked,
             revisits: stored.revisits.into_owned(),
             unexplained: stored.unexplained.into_owned(),

@@ -78,6 +78,7 @@ impl Engine {
         let Some(last) = self.replay(goal)? else {
             return Ok(None);
         };
+        self.resume_version(&last)?;
         if !self.read_state_back()? {
             return Ok(None);
         }
@@ -326,6 +327,7 @@ impl Engine {
         }
         match goal {
             Goal::Committed { .. } => {
+                self.follow_release(record)?;
                 if !self.machine.replay(decoded, record) {
                     replay.diverged += 1;
                     self.metrics.diverged();
@@ -536,6 +538,7 @@ impl Engine {
             );
         }
         let status = phase(self, None);
+        self.publish_older_ranks(&scores);
         self.read_model.publish_dead_letters(letters);
         self.read_model.publish_work_lists(lists);
         self.read_model.publish_said(self.machine.said_view());

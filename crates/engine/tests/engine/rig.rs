@@ -33,6 +33,7 @@ use super::broker::{
     Broker, Fault, HandClock, MemoryOutputs, MemorySink, MemorySource, Message, Reading, Schemas,
     WaitedClock, Watcher,
 };
+use super::releases::ReleaseDesk;
 use super::scorer::{Linear, Weigh};
 
 /// A value of a row to send.
@@ -100,6 +101,10 @@ pub struct Rig {
     pub work_lists: WorkListOptions,
     /// Most alerts that a person gets on a day.
     pub cap: Option<u32>,
+    /// Digest of the release that the version stands for.
+    pub release: Option<String>,
+    /// The releases that processes may go on under.
+    pub desk: Option<ReleaseDesk>,
 }
 
 /// Key and value of a record.
@@ -163,6 +168,8 @@ impl Rig {
                 ..WorkListOptions::default()
             },
             cap: None,
+            release: None,
+            desk: None,
         }
     }
 
@@ -177,6 +184,7 @@ impl Rig {
         };
         Self {
             broker,
+            desk: self.desk.as_ref().map(ReleaseDesk::elsewhere),
             ..self.clone()
         }
     }
@@ -410,6 +418,7 @@ impl Rig {
             .checked()
             .unwrap(),
             work_lists: self.work_lists.checked(self.options.tick_ms, 0).unwrap(),
+            release: self.release.as_deref().map(Into::into),
         })
     }
 
@@ -456,7 +465,10 @@ impl Rig {
             metrics,
             life.stop,
         );
-        let engine = engine.with_skips(life.skips);
+        let mut engine = engine.with_skips(life.skips);
+        if let Some(desk) = &self.desk {
+            engine = engine.with_releases(Box::new(desk.clone()), true);
+        }
         match life.requests {
             Some(requests) => engine.with_requests(requests),
             None => engine,
@@ -481,7 +493,7 @@ impl Rig {
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
         let (read_model, stop) = (Arc::default(), Arc::default());
-        audit(Engine::new(
+        let engine = Engine::new(
             self.options.clone(),
             ports,
             self.machine(),
@@ -489,8 +501,12 @@ impl Rig {
             read_model,
             metrics,
             stop,
-        ))
-        .unwrap()
+        );
+        let engine = match &self.desk {
+            Some(desk) => engine.with_releases(Box::new(desk.elsewhere()), true),
+            None => engine,
+        };
+        audit(engine).unwrap()
     }
 
     /// Runs to the end, no faults.
@@ -602,6 +618,16 @@ impl Rig {
             "refusals are recorded"
         );
         machine.repeat(&batch, decoded, record)
+    }
+
+    /// Puts the release of an epoch in force.
+    fn swap_as_recorded(&self, machine: &mut Machine, record: &EpochRecord) {
+        let release = record.version_note().unwrap().release;
+        if release.as_deref() != machine.deployed().release() {
+            let desk = self.desk.as_ref().unwrap();
+            let rig = desk.rig(release.as_deref().unwrap()).unwrap();
+            machine.replace(rig.machine().into_parts().0).unwrap();
+        }
     }
 
     /// Records by partition.
@@ -824,6 +850,7 @@ impl Rig {
                 reference.restart(false);
             }
             owner = Some(&record.owner);
+            self.swap_as_recorded(&mut reference, record);
             if record.partitions.len() > at.len() {
                 let starts = vec![NextOffset(0); record.partitions.len() - at.len()];
                 reference.add_partitions(&partitions[at.len()..record.partitions.len()], &starts);
