@@ -29,7 +29,7 @@ use crate::gauge::{Span, Table, cpu_of, load, number, percentile, timed};
 use crate::ground::{Ground, configuration};
 use crate::harness::{kafka, unique};
 use leadpulse_deployment::Loaded;
-use leadpulse_deployment::{Assembly, Cluster, Deployment, SystemClock};
+use leadpulse_deployment::{Assembly, Cluster, Deployment, SystemClock, VersionOrigin};
 
 /// Partitions of each input topic, as `leadpulse replay` makes them.
 const INPUT_PARTITIONS: i32 = 4;
@@ -467,6 +467,8 @@ impl Deployed {
             project: &ground.project,
             scorer: ground.scorer.clone(),
             simulator: None,
+            registry: None,
+            origin: VersionOrigin::Given,
         };
         let deployment = assembly.start(Cluster::Real, Until::Stopped, None, stop.clone())?;
         Ok(Self { deployment, stop })

@@ -111,6 +111,7 @@ impl Driver {
             current_scores: true,
             caps: ground.loaded.config.alerts.caps.checked()?,
             work_lists: ground.loaded.config.work_lists()?,
+            release: None,
         })?;
         Ok(Self {
             machine,
@@ -224,6 +225,7 @@ impl Driver {
             records: epoch.record.records(),
             lag_records: 0,
             reason: None,
+            deployed: Default::default(),
         };
         let EpochViews {
             scores,

@@ -224,6 +224,7 @@ fn machine(scenario: &Scenario) -> Machine {
         work_lists: WorkListOptions::default()
             .checked(TICK_MS as u64, 0)
             .unwrap(),
+        release: None,
     })
     .unwrap()
 }

@@ -8,6 +8,7 @@ pub mod dlq;
 pub mod explain;
 mod given;
 pub mod init;
+pub mod models;
 pub mod query;
 pub mod replay;
 pub mod report;

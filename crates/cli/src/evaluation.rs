@@ -33,7 +33,7 @@ fn shown(name: &str, estimate: Option<Estimate>) -> String {
 }
 
 /// Prints a challenger's figures on the same rows, and the differences.
-fn show_against(found: &Against) {
+pub fn show_against(found: &Against) {
     let auroc = found.challenger.auroc;
     say!(
         "  against    {}: AUROC {}, log loss {:.4} on {} rows that both have scored",

@@ -55,6 +55,11 @@ enum CommandArguments {
     /// Scores past moments from files, and judges the scores against labels given or against what
     /// happened.
     Backtest(commands::backtest::BacktestArguments),
+    /// Works on the registry of models: adds, compares, promotes, rolls back.
+    #[command(subcommand)]
+    Models(commands::models::ModelsArguments),
+    /// Asks the running worker to go on under the configuration as it is now, with the champion.
+    Apply(commands::models::ApplyArguments),
     /// Works on alerts: tries policies on files.
     #[command(subcommand)]
     Alerts(commands::alerts::AlertsArguments),
@@ -91,6 +96,8 @@ impl CommandArguments {
             Self::Verify(command) => command.run(),
             Self::Train(command) => command.run(),
             Self::Backtest(command) => command.run(),
+            Self::Models(command) => command.run(),
+            Self::Apply(command) => command.run(),
             Self::Alerts(command) => command.run(),
             Self::Report(command) => command.run(),
             Self::Explain(command) => command.run(),

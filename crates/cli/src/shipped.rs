@@ -35,6 +35,7 @@ pub const FILES: &[(&str, &str)] = shipped![
     "schemas/outputs/versions/epoch_record-2.avsc",
     "schemas/outputs/versions/epoch_record-3.avsc",
     "schemas/outputs/versions/policy_state-2.avsc",
+    "schemas/outputs/versions/policy_state-3.avsc",
     "schemas/outputs/versions/score-1.avsc",
     "schemas/outputs/versions/score-2.avsc",
     "schemas/outputs/versions/score-3.avsc",

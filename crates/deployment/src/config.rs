@@ -74,7 +74,7 @@ impl SourceConfig {
 }
 
 /// One prediction: a query with its anchors, policy and fit options.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskConfig {
     /// Unique name; scores, metrics and the bundle use it.
@@ -104,6 +104,15 @@ pub struct AlertConfig {
     pub caps: CapOptions,
 }
 
+/// The registry of models.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelOptions {
+    /// Folder of the registry, relative to this file; without one, a run needs `--model`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+}
+
 /// All sections of the file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -128,6 +137,8 @@ pub struct Config {
     pub alerts: AlertConfig,
     /// The lists of what each person should work on next.
     pub worklist: WorkListOptions,
+    /// The registry of models.
+    pub models: ModelOptions,
     /// Brokers, topics and limits of the Kafka ports.
     pub kafka: KafkaOptions,
     /// A schema registry; `None` takes writer schemas from the schemas folder.

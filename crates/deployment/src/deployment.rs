@@ -18,7 +18,7 @@ use leadpulse_engine::{
     Supervisor, Task, Until, retry,
 };
 use leadpulse_features::Scorer;
-use leadpulse_graph::Tracking;
+use leadpulse_graph::{Graph, Tracking};
 use leadpulse_kafka::{
     KafkaHeartbeats, KafkaMetrics, KafkaOutputLog, KafkaSink, KafkaSource, MockSink, TopicWatch,
     output_topics,
@@ -26,14 +26,18 @@ use leadpulse_kafka::{
 use leadpulse_model::Bundle;
 use leadpulse_project::Project;
 use leadpulse_registry::RegistryMetrics;
-use leadpulse_server::{Handle, ServerOptions, SimulatorDesk, serve};
+use leadpulse_schema::Catalog;
+use leadpulse_server::{Handle, ServerOptions, SimulatorDesk, TaskViews, serve};
 use leadpulse_store::{FolderStore, StoreMetrics};
 
 use crate::clock::SystemClock;
+use crate::control::{ControlReader, ControlRecord, ask, control_topic};
 use crate::error::DeployError;
+use crate::live_releases::{LiveReleases, ReleaseLoader};
 use crate::loaded::Loaded;
+use crate::models::ModelRegistry;
 use crate::ports::{WithinLimit, create_missing, input_topics, output_encoders, schema_store};
-use crate::views::server_state;
+use crate::views::{server_state, task_views};
 
 /// Requests for explanations that may wait for the engine.
 const EXPLANATIONS_WAITING: usize = 32;
@@ -73,6 +77,32 @@ pub struct Assembly<'a> {
     pub scorer: Arc<dyn Scorer>,
     /// Simulates alerts for the API; `None` for a process without a history.
     pub simulator: Option<SimulatorDesk>,
+    /// The registry of models that releases come from; `None` without one.
+    pub registry: Option<ModelRegistry>,
+    /// The origin of the version that is given.
+    pub origin: VersionOrigin,
+}
+
+/// The origin of the version that a worker starts with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionOrigin {
+    /// A bundle that was named at the start: it decides, whatever the last epoch was decided under.
+    Given,
+    /// A release of the registry, by its digest: of the configuration with the champion. A restart
+    /// goes on under the release of the last epoch.
+    Release(String),
+    /// As before, but this release decides also after a restart.
+    Anew(String),
+}
+
+impl VersionOrigin {
+    /// Digest of the release that the version is.
+    fn release(&self) -> Option<&str> {
+        match self {
+            Self::Given => None,
+            Self::Release(digest) | Self::Anew(digest) => Some(digest),
+        }
+    }
 }
 
 /// The ports of a deployment, connected.
@@ -104,13 +134,14 @@ impl Assembly<'_> {
         let store_metrics = StoreMetrics::register(&registry)?;
         let read_model = Arc::new(ReadModel::new());
         let tasks = scored_tasks(self.loaded, self.project, &*self.scorer)?;
+        let views = TaskViews::from(task_views(self.project, &*self.scorer, &tasks));
         let (desk, requests) = explain_queue(EXPLANATIONS_WAITING);
         let schemas = schema_store(self.loaded, &schema_metrics)?;
         // HTTP comes first: /readyz gives the reason while a deployment waits for its cluster.
         let server = match http {
             Some(options) => {
                 let committed = (&read_model, &schemas);
-                let state = server_state(&self, &tasks, committed, registry, desk);
+                let state = server_state(&self, views.clone(), committed, registry, desk);
                 Some(serve(options, state)?)
             }
             None => None,
@@ -125,6 +156,10 @@ impl Assembly<'_> {
         let encoders = Arc::new(output_encoders(schemas.as_ref(), attendant)?);
         let heartbeats = self.heartbeats(cluster, until, &connected.source, &kafka_metrics)?;
         let parts = self.machine_parts(tasks, &encoders, &mut connected.source, attendant)?;
+        let releases = match cluster {
+            Cluster::Real => self.live_releases(&encoders, &kafka_metrics, views)?,
+            Cluster::Mock => None,
+        };
         let machine = Machine::new(MachineParts {
             owner: connected.sink.owner().to_owned(),
             ..parts
@@ -151,6 +186,11 @@ impl Assembly<'_> {
         .with_skips(self.loaded.skips.clone());
         let engine = match heartbeats {
             Some(heartbeats) => engine.with_standby(config.standby, Box::new(heartbeats)),
+            None => engine,
+        };
+        let follows = matches!(self.origin, VersionOrigin::Release(_));
+        let engine = match releases {
+            Some(releases) => engine.with_releases(Box::new(releases), follows),
             None => engine,
         };
         let engine = std::thread::Builder::new()
@@ -212,7 +252,8 @@ impl Assembly<'_> {
             clock: Arc::new(SystemClock),
             store: None,
         };
-        Ok(Engine::new(
+        let releases = self.release_loader(&encoders);
+        let engine = Engine::new(
             config.engine.clone(),
             ports,
             machine,
@@ -221,7 +262,49 @@ impl Assembly<'_> {
             metrics,
             stop,
         )
-        .with_topics(self.loaded.topics(&self.project.catalog)?))
+        .with_topics(self.loaded.topics(&self.project.catalog)?);
+        Ok(match releases {
+            Some(loader) => {
+                engine.with_releases(Box::new(LiveReleases::without_control(loader)), true)
+            }
+            None => engine,
+        })
+    }
+
+    /// The loader of releases; `None` without a registry.
+    fn release_loader(&self, encoders: &Arc<OutputEncoders>) -> Option<ReleaseLoader> {
+        let registry = self.registry.clone()?;
+        Some(ReleaseLoader {
+            registry,
+            loaded: self.loaded.clone(),
+            catalog: self.project.catalog.clone(),
+            encoders: encoders.clone(),
+        })
+    }
+
+    /// The port to releases. After a start that names its version, records that were there before it
+    /// do not count.
+    fn live_releases(
+        &self,
+        encoders: &Arc<OutputEncoders>,
+        metrics: &Arc<KafkaMetrics>,
+        views: TaskViews,
+    ) -> Result<Option<LiveReleases>, DeployError> {
+        let Some(loader) = self.release_loader(encoders) else {
+            return Ok(None);
+        };
+        let options = &self.loaded.config.kafka;
+        if let VersionOrigin::Anew(release) = &self.origin {
+            let record = ControlRecord {
+                release: release.clone(),
+                by: "run --anew".to_owned(),
+                at_ms: SystemClock.wall_ms(),
+            };
+            ask(options, &record)?;
+        }
+        let counts_older = matches!(self.origin, VersionOrigin::Release(_));
+        let reader = ControlReader::new(options, metrics, counts_older);
+        Ok(Some(LiveReleases::start(loader, reader, views)?))
     }
 
     /// Creates the output topics that do not exist.
@@ -237,6 +320,9 @@ impl Assembly<'_> {
         let mut topics = output_topics(options);
         let of_people = self.loaded.inputs_of_people(&self.project.catalog)?;
         topics.extend(input_topics(&of_people, 1));
+        if self.registry.is_some() {
+            topics.push(control_topic(options));
+        }
         create_missing(options, &topics, attendant)
     }
 
@@ -300,26 +386,47 @@ impl Assembly<'_> {
         source: &mut KafkaSource,
         attendant: &dyn Attendant,
     ) -> Result<MachineParts, DeployError> {
-        let config = &self.loaded.config;
+        let graph = self.project.graph(Tracking::On);
+        let catalog = &self.project.catalog;
+        let scorer = self.scorer.clone();
         Ok(MachineParts {
-            worker: config.kafka.transactional_id.clone(),
-            fingerprint: self.project.catalog.fingerprint(),
-            graph: self.project.graph(Tracking::On),
             tasks,
-            scorer: self.scorer.clone(),
-            encoders: encoders.clone(),
             partitions: source.partitions().to_vec(),
             start: retry(&SystemClock, attendant, || source.starts())?,
-            owner: String::new(),
-            soft_budget: config.engine.soft_budget,
-            tick_ms: config.engine.tick_ms as i64,
-            explain_budget: config.engine.explain_budget,
-            explain_top: config.engine.explain_top,
-            current_scores: config.kafka.outputs.writes(Output::CurrentScores),
-            caps: config.alerts.caps.checked()?,
-            work_lists: config.work_lists()?,
+            release: self.origin.release().map(Into::into),
+            ..given_parts(self.loaded, catalog, graph, scorer, encoders)?
         })
     }
+}
+
+/// Parts of a machine that a configuration gives: without tasks, partitions and owner.
+pub(crate) fn given_parts(
+    loaded: &Loaded,
+    catalog: &Catalog,
+    graph: Graph,
+    scorer: Arc<dyn Scorer>,
+    encoders: &Arc<OutputEncoders>,
+) -> Result<MachineParts, DeployError> {
+    let config = &loaded.config;
+    Ok(MachineParts {
+        worker: config.kafka.transactional_id.clone(),
+        fingerprint: catalog.fingerprint(),
+        graph,
+        tasks: Vec::new(),
+        scorer,
+        encoders: encoders.clone(),
+        partitions: Vec::new(),
+        start: Vec::new(),
+        owner: String::new(),
+        soft_budget: config.engine.soft_budget,
+        tick_ms: config.engine.tick_ms as i64,
+        explain_budget: config.engine.explain_budget,
+        explain_top: config.engine.explain_top,
+        current_scores: config.kafka.outputs.writes(Output::CurrentScores),
+        caps: config.alerts.caps.checked()?,
+        work_lists: config.work_lists()?,
+        release: None,
+    })
 }
 
 /// The tasks of a project that the bundle predicts, with the policies of a configuration. Logs the

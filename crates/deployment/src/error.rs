@@ -12,6 +12,7 @@ use leadpulse_schema::{EncodeError, FileError, RegistryError};
 use leadpulse_server::ServerError;
 
 use crate::config_error::ConfigError;
+use crate::models::ModelsError;
 
 /// A deployment that cannot start, or that ended with an error.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,18 @@ pub enum DeployError {
         path: PathBuf,
         /// Name of the task.
         task: String,
+    },
+    /// The registry of models refuses something.
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    /// A release was made for another worker's schemas or graph options.
+    #[error(
+        "it was made for other {what} than this worker's; stop the worker and start it with --anew: it applies every row \
+         again under the new version"
+    )]
+    ReleaseOfOthers {
+        /// `schemas` or `graph options`.
+        what: &'static str,
     },
     /// A port cannot be opened.
     #[error(transparent)]

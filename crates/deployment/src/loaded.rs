@@ -76,6 +76,7 @@ fn typed(table: &toml::Table) -> Result<Config, toml::de::Error> {
 fn template() -> toml::Value {
     let mut config = Config::default();
     config.currency.base = Some(String::new());
+    config.models.dir = Some(PathBuf::new());
     let security = &mut config.kafka.security;
     security.username = Some(String::new());
     security.oauth = Some(TokenOptions {

@@ -55,25 +55,18 @@ impl Loaded {
     /// # Errors
     /// A fault of the schemas folder, or a graph option or query that does not fit it.
     pub fn project(&self) -> Result<Project, ConfigError> {
-        let catalog = self.catalog()?;
-        self.config.graph.fits(&catalog)?;
-        let tasks: Vec<TaskSource> = self
-            .config
-            .tasks
-            .iter()
-            .map(|t| TaskSource {
-                name: t.name.clone(),
-                query: t.query.trim().to_owned(),
-                anchors: t.anchors,
-                lateness_ms: t.lateness.map(Span::ms),
-            })
-            .collect();
-        Ok(Project::new(
-            catalog,
-            self.config.graph.clone(),
-            &tasks,
-            &self.config.targets,
-        )?)
+        self.project_on(self.catalog()?)
+    }
+
+    /// The tasks as the project plans them.
+    pub(crate) fn task_sources(&self) -> Vec<TaskSource> {
+        let tasks = self.config.tasks.iter().map(|t| TaskSource {
+            name: t.name.clone(),
+            query: t.query.trim().to_owned(),
+            anchors: t.anchors,
+            lateness_ms: t.lateness.map(Span::ms),
+        });
+        tasks.collect()
     }
 
     /// The files of a data folder, by the sources' patterns. Logs the sources that match no file.

@@ -111,6 +111,7 @@ impl Rehearsal<'_> {
             current_scores: false,
             caps: self.caps.clone(),
             work_lists: WorkLists::none(),
+            release: None,
         })?)
     }
 }

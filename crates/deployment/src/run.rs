@@ -6,15 +6,74 @@ use std::sync::Arc;
 use leadpulse_engine::{ClockMode, Skip, Until};
 use leadpulse_server::SimulatorDesk;
 
-use crate::deployment::{Assembly, Cluster, Deployment, load_bundle};
+use leadpulse_model::Bundle;
+use leadpulse_project::Project;
+
+use crate::deployment::{Assembly, Cluster, Deployment, VersionOrigin, load_bundle};
 use crate::error::DeployError;
 use crate::loaded::Loaded;
+use crate::models::ModelRegistry;
+use crate::release::Release;
 use crate::signals::stop_on_signal;
+
+/// The bundle that a worker starts with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// The bundle in a folder: it decides, whatever the last epoch was decided under.
+    Folder(PathBuf),
+    /// The release of the last epoch, or else the configuration with the champion of the registry.
+    Registry,
+    /// The configuration with the champion, whatever the last epoch was decided under.
+    RegistryAnew,
+}
+
+/// A bundle with its origin.
+pub struct ChosenModel {
+    /// The bundle.
+    pub bundle: Bundle,
+    /// The registry of models, if the configuration names one.
+    pub registry: Option<ModelRegistry>,
+    /// The origin of the version that it makes with the configuration.
+    pub origin: VersionOrigin,
+    /// The release that it makes with the configuration; `None` for a bundle in a folder.
+    pub release: Option<Release>,
+}
+
+impl ModelChoice {
+    /// Loads the bundle.
+    ///
+    /// # Errors
+    /// No registry or champion where one is needed; a bundle that cannot be used.
+    pub fn load(&self, loaded: &Loaded, project: &Project) -> Result<ChosenModel, DeployError> {
+        if let Self::Folder(dir) = self {
+            return Ok(ChosenModel {
+                bundle: load_bundle(project, dir)?,
+                registry: loaded.models().ok(),
+                origin: VersionOrigin::Given,
+                release: None,
+            });
+        }
+        let registry = loaded.models()?;
+        let id = registry.champion()?.manifest.bundle_id;
+        let bundle = load_bundle(project, &registry.bundle_dir(&id))?;
+        let release = Release::of(loaded, &project.catalog, &id);
+        let origin = match self {
+            Self::RegistryAnew => VersionOrigin::Anew(release.digest()),
+            _ => VersionOrigin::Release(release.digest()),
+        };
+        Ok(ChosenModel {
+            bundle,
+            registry: Some(registry),
+            origin,
+            release: Some(release),
+        })
+    }
+}
 
 /// Settings of one run, beside the configuration.
 pub struct RunSettings {
-    /// Folder of the bundle.
-    pub model: PathBuf,
+    /// The bundle to decide with.
+    pub model: ModelChoice,
     /// `End` scores what the topics hold now; `Stopped` goes on until Ctrl-C.
     pub until: Until,
     /// Damaged places of input partitions to leave out.
@@ -36,13 +95,19 @@ pub fn run(mut loaded: Loaded, settings: RunSettings) -> Result<Deployment, Depl
     }
     loaded.skips = settings.skips;
     let project = loaded.project()?;
-    let bundle = Arc::new(load_bundle(&project, &settings.model)?);
+    let chosen = settings.model.load(&loaded, &project)?;
+    if let (Some(registry), Some(release)) = (&chosen.registry, &chosen.release) {
+        // A restart needs it, once an epoch names it.
+        registry.store(release)?;
+    }
     let http = settings.http.then_some(&loaded.config.server);
     let assembly = Assembly {
         loaded: &loaded,
         project: &project,
-        scorer: bundle,
+        scorer: Arc::new(chosen.bundle),
         simulator: settings.simulator,
+        registry: chosen.registry,
+        origin: chosen.origin,
     };
     assembly.start(Cluster::Real, settings.until, http, stop_on_signal()?)
 }

@@ -8,16 +8,17 @@ use leadpulse_engine::Task;
 use leadpulse_engine::explain::ExplainDesk;
 use leadpulse_engine::ports::SchemaStore;
 use leadpulse_engine::read_model::ReadModel;
-use leadpulse_features::Group;
+use leadpulse_features::{Group, Scorer};
+use leadpulse_project::Project;
 use leadpulse_schema::Role;
-use leadpulse_server::{BandView, GroupView, ServerState, TaskView, WriterSchemas};
+use leadpulse_server::{BandView, GroupView, ServerState, TaskView, TaskViews, WriterSchemas};
 
 use crate::deployment::Assembly;
 
 /// State of the server: tasks and tables by name, beside the committed state.
 pub(crate) fn server_state(
     assembly: &Assembly<'_>,
-    tasks: &[Task],
+    views: TaskViews,
     (read_model, schemas): (&Arc<ReadModel>, &Arc<dyn SchemaStore>),
     registry: Registry,
     desk: ExplainDesk,
@@ -30,7 +31,7 @@ pub(crate) fn server_state(
     ServerState {
         read_model: read_model.clone(),
         registry,
-        tasks: tasks.iter().map(|task| task_view(assembly, task)).collect(),
+        tasks: views,
         tables: scored_tables.map(|table| table.name.clone()).collect(),
         catalog: Some(catalog.clone()),
         explanations: Some(desk),
@@ -40,9 +41,14 @@ pub(crate) fn server_state(
     }
 }
 
-fn task_view(assembly: &Assembly<'_>, task: &Task) -> TaskView {
-    let scored = assembly
-        .scorer
+/// The tasks of a version, as the API shows them.
+pub(crate) fn task_views(project: &Project, scorer: &dyn Scorer, tasks: &[Task]) -> Vec<TaskView> {
+    let view = |task| task_view(project, scorer, task);
+    tasks.iter().map(view).collect()
+}
+
+fn task_view(project: &Project, scorer: &dyn Scorer, task: &Task) -> TaskView {
+    let scored = scorer
         .tasks()
         .iter()
         .find(|scored| scored.name == *task.name);
@@ -51,10 +57,10 @@ fn task_view(assembly: &Assembly<'_>, task: &Task) -> TaskView {
         enter: band.enter,
         exit: band.exit,
     });
-    let groups = assembly.scorer.plan().layout().groups.iter();
+    let groups = scorer.plan().layout().groups.iter();
     TaskView {
         name: task.name.to_string(),
-        entity: assembly.project.catalog.table_at(task.entity).name.clone(),
+        entity: project.catalog.table_at(task.entity).name.clone(),
         query: task.query.clone(),
         horizon_ms: scored.map_or(0, |scored| scored.horizon_ms),
         bands: bands.collect(),

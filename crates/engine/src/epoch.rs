@@ -14,10 +14,12 @@ use crate::ports::{InputPartition, NextOffset, Nonce};
 
 mod fate;
 mod outcomes;
+mod version;
 
 pub use fate::{Committed, Epoch, EpochTally, EpochViews, Sealed};
 pub(crate) use outcomes::sum;
 pub use outcomes::{Notice, OutcomeCounts};
+pub use version::{RescoringNote, VERSION_SECTION, VersionNote};
 
 /// The format of epoch records that this program writes.
 pub const EPOCH_RECORD_VERSION: i32 = 4;

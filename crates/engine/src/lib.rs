@@ -31,7 +31,8 @@ pub use encoders::OutputEncoders;
 pub use epoch::{
     ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord, EpochTally,
     EpochViews, LAYOUT_SECTION, LayoutPartition, Notice, OutcomeCounts, PartitionInterval,
-    PartitionLayout, RESUMED_SECTION, ReasonCount, ScriptRecord, Sealed, TickClosing,
+    PartitionLayout, RESUMED_SECTION, ReasonCount, RescoringNote, ScriptRecord, Sealed,
+    TickClosing, VERSION_SECTION, VersionNote,
 };
 pub use leadpulse_graph::{PieceError, Pieces};
 pub use leadpulse_records::{

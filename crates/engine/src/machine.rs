@@ -23,6 +23,7 @@ mod exposures;
 mod fold;
 mod notices;
 mod reasons;
+mod rescoring;
 mod restore;
 mod said;
 mod score;
@@ -148,11 +149,11 @@ impl Machine {
     }
 
     /// True if an epoch without records would do something at this clock reading: a timer or a
-    /// board is due, or cells or explanations wait.
+    /// board is due, or cells or explanations wait, or lists of a task that is gone stand.
     pub fn wants_tick(&self, clock_ms: Option<i64>) -> bool {
         let graph = &self.state.graph;
         let waits = graph.deferred() > 0 && self.given.soft_budget > 0;
-        if waits || !self.state.unexplained.is_empty() {
+        if waits || !self.state.unexplained.is_empty() || self.has_retired_list() {
             return true;
         }
         let (Some(now_ms), Some(as_of)) = (clock_ms, self.as_of()) else {
@@ -201,6 +202,7 @@ impl Machine {
         let scored = assessed.iter().filter(|one| one.logit.is_ok()).count();
         tally.notices = self.notices(records, &admitted);
         let changes = self.said_since(before, admitted.said);
+        self.retire_lists(&mut decided);
         let (sealed, record) = self.seal(records, cut, admitted, scored as i64, decided.outputs);
         decided.views.dead_letters = kept_letters(&sealed.outputs);
         decided.views.said = self.said_view_of(changes);

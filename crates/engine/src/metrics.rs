@@ -66,6 +66,8 @@ pub struct Metrics {
     role: IntGaugeVec,
     follower_lag: IntGauge,
     takeovers: IntCounter,
+    swaps: IntCounterVec,
+    rescoring: IntGauge,
 }
 
 fn seconds_buckets() -> Vec<f64> {
@@ -337,6 +339,15 @@ impl Metrics {
                 "leadpulse_takeovers_total",
                 "Times that this process took over after it followed.",
             )?,
+            swaps: counters(
+                "leadpulse_swaps_total",
+                "Releases that were asked for: in force, or refused.",
+                &["outcome"],
+            )?,
+            rescoring: gauge(
+                "leadpulse_rescoring_entities",
+                "Entities without a score of the newest model; 0 once a change is complete.",
+            )?,
         };
         metrics.said(&SaidKind::all().map(|kind| (kind, 0)));
         Ok(metrics)
@@ -519,6 +530,13 @@ impl Metrics {
         self.requests
             .with_label_values(&[if answered { "answered" } else { "refused" }])
             .inc();
+    }
+    pub(crate) fn swapped(&self, is_in_force: bool) {
+        let outcome = if is_in_force { "in_force" } else { "refused" };
+        self.swaps.with_label_values(&[outcome]).inc();
+    }
+    pub(crate) fn rescoring(&self, waiting: u64) {
+        self.rescoring.set(waiting as i64);
     }
     pub(crate) fn replayed(&self, records: u64) {
         self.replayed.inc_by(records);

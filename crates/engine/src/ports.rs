@@ -14,11 +14,13 @@ use leadpulse_schema::{SchemaRef, TableId, WriterSchema};
 
 mod failure;
 mod heartbeat;
+mod releases;
 mod store;
 
 pub use failure::{PortCause, PortError, PortFailure, ScriptFault};
 pub use heartbeat::{CommitMark, Heartbeats, OwnerSight, SignOfLife};
 pub use leadpulse_records::{Output, OutputRecord};
+pub use releases::{OfferedRelease, ReleaseRefusal, Releases};
 pub use store::{
     EachPiece, OutputPositions, StateStore, StoreError, StoreHead, StoreStatus, StoredChange,
 };

@@ -20,7 +20,10 @@ use leadpulse_records::{KeptLetter, ShownAlert, ShownScore, WorkList};
 
 mod letters;
 mod lists;
+mod ranking;
 mod said;
+
+use crate::epoch::RescoringNote;
 
 pub use letters::{LETTERS_KEPT, LETTERS_KEPT_OF_A_KIND, LetterKind, LettersPage};
 
@@ -28,6 +31,7 @@ pub use said::{FeedbackCount, RulingsView, SaidView, ShownRuling, ShownVerdict, 
 
 use letters::Letters;
 use lists::KeptLists;
+use ranking::{RankKey, TaskRanking, rank_key};
 use said::SaidShown;
 
 /// Alerts that the read model keeps; older ones are in their topic.
@@ -50,6 +54,30 @@ pub struct EngineStatus {
     pub lag_records: u64,
     /// Cause of not being ready, or another remark for operators.
     pub reason: Option<String>,
+    /// The version that decides.
+    pub deployed: DeployedStatus,
+}
+
+/// The deployed version of a worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DeployedStatus {
+    /// Digest of the release in force; `None` for a version that was put together at a start.
+    pub release: Option<String>,
+    /// Id of the bundle that scores; `None` before the start.
+    pub bundle_id: Option<String>,
+    /// The change of model under way: ranks are those of the scores before it.
+    pub rescoring: Option<RescoringNote>,
+    /// The release that was asked for last, if it was refused.
+    pub refused: Option<RefusedRelease>,
+}
+
+/// A release that was asked for and refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RefusedRelease {
+    /// Digest of the release.
+    pub release: String,
+    /// The fault, and the remedy.
+    pub reason: String,
 }
 
 /// Phase of the engine's life.
@@ -123,20 +151,6 @@ pub struct Page {
     pub next: Option<PageCursor>,
 }
 
-/// The entities of one task and table, by probability.
-#[derive(Default)]
-struct TaskRanking {
-    version: u64,
-    by_score: BTreeMap<RankKey, Arc<ShownScore>>,
-}
-
-/// Key of a ranking: its ascending order is the descending order of the sorted value.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct RankKey {
-    sort_key: u64,
-    entity_id: Arc<str>,
-}
-
 /// Table and key of an entity.
 type EntityKey = (Arc<str>, Arc<str>);
 /// Names of a task and its table.
@@ -198,6 +212,7 @@ impl ReadModel {
             records: 0,
             lag_records: 0,
             reason: None,
+            deployed: DeployedStatus::default(),
         };
         Self {
             entities: DashMap::new(),
@@ -214,6 +229,11 @@ impl ReadModel {
 
     /// Makes a committed epoch visible: its scores, its alerts (oldest first), then the status.
     pub fn publish(&self, scores: Vec<ShownScore>, alerts: Vec<ShownAlert>, status: EngineStatus) {
+        let rescoring = status.deployed.rescoring;
+        let changes_to = rescoring.and(status.deployed.bundle_id.as_deref());
+        for mut ranking in self.rankings.iter_mut() {
+            ranking.follow(changes_to);
+        }
         let mut by_ranking: BTreeMap<RankingKey, Vec<Arc<ShownScore>>> = BTreeMap::new();
         for mut score in scores {
             let before = self.standing(&score);
@@ -232,18 +252,10 @@ impl ReadModel {
             // The entry stays locked for the whole epoch, so that no page is read from half of one.
             let mut ranking = self.rankings.entry(key).or_default();
             ranking.version += 1;
+            ranking.follow(changes_to);
             for score in scores {
-                if let Some(previous) = self
-                    .replace(&score)
-                    .filter(|previous| previous.record.is_scored())
-                {
-                    ranking.by_score.remove(&rank_key(Sort::Score, &previous));
-                }
-                if score.record.is_scored() {
-                    ranking
-                        .by_score
-                        .insert(rank_key(Sort::Score, &score), score);
-                }
+                let previous = self.replace(&score);
+                ranking.put(previous.as_ref(), score);
             }
         }
         if !alerts.is_empty() {
@@ -254,6 +266,29 @@ impl ReadModel {
             kept.newest_last.drain(..surplus);
         }
         self.set_status(status);
+    }
+
+    /// Ranks entities by the scores that they had before a change of model which is under way:
+    /// scores with the logits they are ranked by. Before anything is published.
+    pub fn publish_older_ranks(&self, scores: Vec<(ShownScore, f64)>, changes_to: &str) {
+        for (score, logit) in scores {
+            let key = (score.record.task.clone(), score.record.entity_type.clone());
+            let mut ranking = self.rankings.entry(key).or_default();
+            ranking.follow(Some(changes_to));
+            ranking.put_older(&Arc::new(score), logit);
+        }
+    }
+
+    /// Drops scores, rankings and work lists of all tasks but these.
+    pub fn keep_tasks(&self, names: &[Arc<str>]) {
+        let is_kept = |task: &Arc<str>| names.contains(task);
+        self.rankings.retain(|(task, _), _| is_kept(task));
+        self.entities.retain(|_, scores| {
+            scores.retain(|score| is_kept(&score.record.task));
+            !scores.is_empty()
+        });
+        let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
+        lists.keep_tasks(names);
     }
 
     /// Makes work lists visible, each in the place of the one before.
@@ -425,16 +460,15 @@ impl ReadModel {
         });
         let said = self.said.load();
         let is_listed = |score: &&Arc<ShownScore>| !said.rulings.excludes(score);
-        let mut scores: Vec<Arc<ShownScore>> = match sort {
+        let mut keyed: Vec<(RankKey, Arc<ShownScore>)> = match sort {
             Sort::Score => {
                 let start = after.map_or(Bound::Unbounded, Bound::Excluded);
                 ranking
                     .by_score
                     .range((start, Bound::Unbounded))
-                    .map(|(_, score)| score)
-                    .filter(is_listed)
+                    .filter(|(_, score)| is_listed(score))
                     .take(limit.saturating_add(1))
-                    .cloned()
+                    .map(|(key, score)| (key.clone(), score.clone()))
                     .collect()
             }
             _ => first_of_order(
@@ -444,19 +478,14 @@ impl ReadModel {
                 limit.saturating_add(1),
             ),
         };
-        let more = scores.len() > limit;
-        scores.truncate(limit);
-        let next = scores.last().filter(|_| more).map(|last| {
-            let RankKey {
-                sort_key,
-                entity_id,
-            } = rank_key(sort, last);
-            PageCursor {
-                rank: first_rank + scores.len() as u64 - 1,
-                sort_key,
-                entity_id,
-            }
+        let more = keyed.len() > limit;
+        keyed.truncate(limit);
+        let next = keyed.last().filter(|_| more).map(|(last, _)| PageCursor {
+            rank: first_rank + keyed.len() as u64 - 1,
+            sort_key: last.sort_key,
+            entity_id: last.entity_id.clone(),
         });
+        let scores = keyed.into_iter().map(|(_, score)| score).collect();
         Page {
             version: ranking.version,
             total: match said.rulings.has_excluded() {
@@ -492,7 +521,7 @@ fn first_of_order<'a>(
     sort: Sort,
     after: Option<RankKey>,
     limit: usize,
-) -> Vec<Arc<ShownScore>> {
+) -> Vec<(RankKey, Arc<ShownScore>)> {
     let keyed = scores.map(|score| (rank_key(sort, score), score));
     let mut keyed: Vec<_> = keyed
         .filter(|(key, _)| after.as_ref().is_none_or(|after| key > after))
@@ -502,39 +531,8 @@ fn first_of_order<'a>(
         keyed.truncate(limit);
     }
     keyed.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    keyed.into_iter().map(|(_, score)| score.clone()).collect()
-}
-
-fn rank_key(sort: Sort, score: &ShownScore) -> RankKey {
-    let score = &score.record;
-    let value = match sort {
-        Sort::Score => score.probability,
-        Sort::Velocity => score.velocity_per_day,
-        Sort::Change => score
-            .probability
-            .zip(score.previous_probability)
-            .map(|(now, before)| now - before),
-        // Exact: milliseconds are far below 2^53.
-        Sort::AsOf => Some(score.as_of as f64),
-    };
-    RankKey {
-        sort_key: descending(value.unwrap_or(f64::NEG_INFINITY)),
-        entity_id: score.entity_id.clone(),
-    }
-}
-
-/// Maps values to numbers in descending order: −0 and 0 alike, NaN last.
-fn descending(value: f64) -> u64 {
-    if value.is_nan() {
-        return u64::MAX;
-    }
-    let bits = (value + 0.0).to_bits();
-    let ascending = if bits >> 63 == 1 {
-        !bits
-    } else {
-        bits | 1 << 63
-    };
-    !ascending
+    let cloned = keyed.into_iter();
+    cloned.map(|(key, score)| (key, score.clone())).collect()
 }
 
 impl fmt::Display for PageCursor {

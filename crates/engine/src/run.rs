@@ -40,6 +40,7 @@ mod readable;
 mod restore;
 mod silence;
 mod stored;
+mod swaps;
 mod ticks;
 
 /// Wait of a poll while nothing arrives. The loop beats at least this often.
@@ -201,6 +202,7 @@ pub struct Engine {
     /// Ranges that were left out since the last epoch.
     skipped: Vec<DecidedRange>,
     ticks: Ticks,
+    swaps: swaps::Swaps,
     /// Number and `as_of` of the newest committed epoch.
     committed: (u64, Option<AsOf>),
     /// Records taken since the first epoch, replayed ones included.
@@ -262,6 +264,7 @@ impl Engine {
             skips: Vec::new(),
             audited: audit::AuditFindings::default(),
             skipped: Vec::new(),
+            swaps: swaps::Swaps::default(),
             committed: (0, None),
             taken: 0,
             gauges: gauge::Gauges::default(),
@@ -349,6 +352,7 @@ impl Engine {
             return Ok(());
         }
         self.metrics.role(true);
+        self.tell_releases();
         self.forget_held();
         if let Some(at_ms) = last
             .as_ref()
@@ -397,6 +401,7 @@ impl Engine {
             }
             self.ports.sink.check()?;
             self.answer_requests(true);
+            self.swap_if_asked();
             if ends.is_none() {
                 self.grow()?;
             }

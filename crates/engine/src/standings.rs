@@ -18,6 +18,7 @@ const GRID: usize = 2 * HALF_GRID as usize + 1;
 const CHUNK: usize = 4096;
 
 /// Counts at places, with sums over all lower places.
+#[derive(Clone)]
 struct Fenwick {
     /// Element `i` (from 1) counts the places `i − (i & −i) .. i`, from 0.
     tree: Box<[u32]>,
@@ -47,6 +48,7 @@ impl Fenwick {
 }
 
 /// Counts of one task's eligible entities by logit.
+#[derive(Clone)]
 pub(crate) struct Standings {
     /// Counts at the grid points of each chunk; `None` for a chunk that never had a score.
     chunks: Vec<Option<Fenwick>>,

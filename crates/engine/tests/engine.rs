@@ -17,12 +17,14 @@ mod engine {
     mod market;
     mod memory_store;
     mod moves;
+    mod releases;
     mod restart;
     mod rig;
     mod scorer;
     mod standby;
     mod stops;
     mod stored;
+    mod swaps;
     mod ticks;
     mod worklists;
 }

@@ -275,6 +275,15 @@ impl<K: PieceKey, V> KeptMap<K, V> {
         self.noted.extend(self.map.keys().copied());
         self.map.clear();
     }
+    /// Gives entries other keys; those without one are dropped.
+    pub fn rekey(&mut self, key_of: impl Fn(K) -> Option<K>) {
+        self.noted.extend(self.map.keys().copied());
+        let entries = std::mem::take(&mut self.map).into_iter();
+        self.map = entries
+            .filter_map(|(key, value)| Some((key_of(key)?, value)))
+            .collect();
+        self.noted.extend(self.map.keys().copied());
+    }
     /// The entry of a key, about to change; a new one if there is none.
     pub fn entry_or(&mut self, key: K, value: impl FnOnce() -> V) -> &mut V {
         self.noted.add(key);
@@ -498,6 +507,14 @@ impl<K: Clone + Ord + Hash + Serialize, V> KeptTree<K, V> {
         let (key, value) = self.map.pop_first()?;
         self.noted.add(key.clone());
         Some((key, value))
+    }
+    /// As in a map.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let removed = self.map.remove(key);
+        if removed.is_some() {
+            self.noted.add(key.clone());
+        }
+        removed
     }
     /// Takes all entries out.
     pub fn clear(&mut self) {

@@ -69,10 +69,7 @@ impl OutputTopics {
     /// in the name, or is appended where there is none: `scoring.epochs.v1` → `scoring.alerts.v1`;
     /// `pulse` → `pulse-alerts`.
     pub fn beside(epochs: &str) -> Self {
-        let name = |word: &str| match epochs.rfind("epochs") {
-            Some(at) => format!("{}{word}{}", &epochs[..at], &epochs[at + "epochs".len()..]),
-            None => format!("{epochs}-{word}"),
-        };
+        let name = |word: &str| Self::named_beside(epochs, word);
         Self {
             scores: name("score-changes"),
             current_scores: name("scores"),
@@ -83,6 +80,19 @@ impl OutputTopics {
             worklist: name("worklist"),
             exposures: name("exposures"),
         }
+    }
+
+    fn named_beside(epochs: &str, word: &str) -> String {
+        match epochs.rfind("epochs") {
+            Some(at) => format!("{}{word}{}", &epochs[..at], &epochs[at + "epochs".len()..]),
+            None => format!("{epochs}-{word}"),
+        }
+    }
+
+    /// The topic of control records, which this program reads and tools write. Its name follows from
+    /// that of the epochs topic.
+    pub fn control(&self) -> String {
+        Self::named_beside(&self.epochs, "control")
     }
 
     /// The topic of an output; empty for current scores that are switched off.
@@ -179,6 +189,7 @@ mod tests {
             .validate()
             .unwrap();
         }
+        assert_eq!(read("{}").control(), "scoring.control.v1");
         assert_eq!(read("{}"), OutputTopics::default());
         // A configuration that is printed and read again names the same topics.
         let written = read(r#"{"epochs": "x.epochs", "current_scores": ""}"#);

@@ -145,10 +145,14 @@ impl Policy {
         let emitted = state.emitted;
         let level_before = self.comparable_level(state);
 
-        state.eligibility = Eligibility::Ineligible;
-        state.absence = Some(why);
-        state.thresholds = self.thresholds.fingerprint;
-        state.level = 0;
+        // Memory that is not recorded must not move: an entity that stays away keeps the thresholds
+        // of its last record, whatever policy looks at it.
+        if state_changed {
+            state.eligibility = Eligibility::Ineligible;
+            state.absence = Some(why);
+            state.thresholds = self.thresholds.fingerprint;
+            state.level = 0;
+        }
         if is_news {
             state.emissions += 1;
         }

@@ -116,11 +116,33 @@ impl Project {
                 lateness_ms: task.lateness_ms,
             });
         }
-        Ok(Self {
+        let mut project = Self {
             catalog,
             graph_options,
             tasks: planned,
-        })
+        };
+        project.order_counters();
+        Ok(project)
+    }
+
+    /// Puts the day counters in one order, whatever the order of the tasks: a graph fits every list of
+    /// tasks that needs the same counters.
+    fn order_counters(&mut self) {
+        let counters = std::mem::take(&mut self.graph_options.day_counters);
+        let mut order: Vec<usize> = (0..counters.len()).collect();
+        // The Debug form names all that tells two counters apart.
+        order.sort_by_cached_key(|index| format!("{:?}", counters[*index]));
+        let mut place = vec![0; counters.len()];
+        for (at, index) in order.iter().enumerate() {
+            place[*index] = at;
+        }
+        for task in &mut self.tasks {
+            for window in &mut task.population.windows {
+                window.counter = place[window.counter];
+            }
+        }
+        let ordered = order.into_iter().map(|index| counters[index].clone());
+        self.graph_options.day_counters = ordered.collect();
     }
 
     /// The task of this name.

@@ -21,6 +21,13 @@ pub struct PolicyStateRecord {
     /// Logit that work lists rank the entity by; `None` without a score.
     #[serde(default)]
     pub listed: Option<f64>,
+    /// True while the entity has no score of the newest model; `None` without a change of model.
+    #[serde(default)]
+    pub awaits_score: Option<bool>,
+    /// Logit that the entity is ranked by while a change of model is under way: that of its score
+    /// before. `None` without one.
+    #[serde(default)]
+    pub ranked_by: Option<f64>,
 }
 
 /// Table of the record that holds the days under way of all owners' caps.
@@ -38,6 +45,8 @@ impl PolicyStateRecord {
             state,
             alerts: None,
             listed: None,
+            awaits_score: None,
+            ranked_by: None,
         }
     }
 

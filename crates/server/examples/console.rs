@@ -282,7 +282,7 @@ fn state(read_model: &Arc<ReadModel>) -> ServerState {
     ServerState {
         read_model: read_model.clone(),
         registry: prometheus::Registry::new(),
-        tasks: vec![task],
+        tasks: vec![task].into(),
         tables: vec!["accounts".into(), "contacts".into(), "leads".into()],
         catalog: None,
         explanations: None,
@@ -300,6 +300,7 @@ fn status(phase: Phase, epoch: u64, as_of_ms: i64, lag_records: u64) -> EngineSt
         records: 0,
         lag_records,
         reason: None,
+        deployed: Default::default(),
     }
 }
 

@@ -44,4 +44,4 @@ mod state;
 pub use options::{ServerError, ServerOptions};
 pub use service::{Handle, serve};
 pub use simulate::{AlertSimulator, SimulationError, SimulationRequest, SimulatorDesk};
-pub use state::{BandView, GroupView, ServerState, TaskView, WriterSchemas};
+pub use state::{BandView, GroupView, ServerState, TaskView, TaskViews, WriterSchemas};

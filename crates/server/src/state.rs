@@ -1,7 +1,7 @@
 //! The server's sources: read model, metrics, tasks.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use leadpulse_engine::explain::ExplainDesk;
 use leadpulse_engine::ports::SchemaStore;
@@ -20,7 +20,7 @@ pub struct ServerState {
     /// Metrics of the whole process; the server adds its own.
     pub registry: Registry,
     /// Tasks in the order of the configuration; the console opens with the first.
-    pub tasks: Vec<TaskView>,
+    pub tasks: TaskViews,
     /// Names of the entity tables, for `/api/v1/{table}/{id}`.
     pub tables: Vec<String>,
     /// The tables, whose keys are looked for in their one spelling; without them, as written.
@@ -44,6 +44,31 @@ impl ServerState {
             return key;
         };
         catalog.normalised_key(table.id, &key).into_owned()
+    }
+}
+
+/// The tasks that are scored now. A swap replaces them; clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct TaskViews(Arc<RwLock<Arc<Vec<TaskView>>>>);
+
+impl TaskViews {
+    /// The tasks, in the order of the configuration.
+    pub fn now(&self) -> Arc<Vec<TaskView>> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Shows other tasks from now on.
+    pub fn replace(&self, tasks: Vec<TaskView>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tasks);
+    }
+}
+
+impl From<Vec<TaskView>> for TaskViews {
+    fn from(tasks: Vec<TaskView>) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(tasks))))
     }
 }
 

@@ -188,7 +188,7 @@ impl BacktestArguments {
 }
 
 /// Start of the bundle's test period, milliseconds; `None` for bundles without a training report.
-fn test_from_ms(bundle: &Bundle) -> Option<i64> {
+pub fn test_from_ms(bundle: &Bundle) -> Option<i64> {
     bundle
         .manifest()
         .tasks

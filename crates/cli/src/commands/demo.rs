@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use leadpulse_deployment::{Assembly, DemoCluster, Deployment, Feeder, Loaded, stop_on_signal};
+use leadpulse_deployment::{
+    Assembly, DemoCluster, Deployment, Feeder, Loaded, VersionOrigin, stop_on_signal,
+};
 use leadpulse_engine::Alert;
 use leadpulse_engine::read_model::{ReadModel, Sort};
 use leadpulse_engine::{ClockMode, Until};
@@ -95,6 +97,8 @@ impl DemoArguments {
             project: &project,
             scorer: Arc::new(bundle),
             simulator: None,
+            registry: None,
+            origin: VersionOrigin::Given,
         };
         let http = Some(&loaded.config.server);
         let deployment = assembly.start(cluster.kind, Until::Stopped, http, stop.clone())?;

@@ -1,11 +1,11 @@
 //! `leadpulse run`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
 
-use leadpulse_deployment::RunSettings;
+use leadpulse_deployment::{Loaded, ModelChoice, RunSettings};
 use leadpulse_engine::{RunSummary, Skip, Until};
 use leadpulse_server::SimulatorDesk;
 
@@ -17,9 +17,13 @@ use crate::simulator::FileSimulator;
 pub struct RunArguments {
     #[command(flatten)]
     cluster: ClusterArguments,
-    /// Folder of the bundle.
+    /// Folder of the bundle. By default the release of the last epoch, or else the champion of the
+    /// registry of models.
     #[arg(long)]
-    model: PathBuf,
+    model: Option<PathBuf>,
+    /// The configuration as it is now with the champion, whatever the last epoch was decided under.
+    #[arg(long, conflicts_with = "model")]
+    anew: bool,
     /// Process what the topics hold now, close with one tick at the next board, and end: batch
     /// scoring.
     #[arg(long)]
@@ -55,14 +59,19 @@ fn parse_skip(text: &str) -> Result<Skip, String> {
 
 impl RunArguments {
     pub fn run(self) -> Result<()> {
-        let simulator = |data| {
-            let config = self.cluster.path().to_owned();
-            let simulator = FileSimulator::new(config, data, self.model.clone());
-            SimulatorDesk::new(Arc::new(simulator))
+        let loaded = self.cluster.load()?;
+        let model = match (self.model, self.anew) {
+            (Some(dir), _) => ModelChoice::Folder(dir),
+            (None, true) => ModelChoice::RegistryAnew,
+            (None, false) => ModelChoice::Registry,
+        };
+        let simulator = match self.history {
+            Some(data) => Some(simulator(self.cluster.path(), data, &model, &loaded)?),
+            None => None,
         };
         let settings = RunSettings {
-            simulator: self.history.map(simulator),
-            model: self.model,
+            simulator,
+            model,
             until: if self.until_end {
                 Until::End
             } else {
@@ -71,13 +80,31 @@ impl RunArguments {
             skips: self.skip,
             http: !self.no_http,
         };
-        let deployment = leadpulse_deployment::run(self.cluster.load()?, settings)?;
+        let deployment = leadpulse_deployment::run(loaded, settings)?;
         if let Some(address) = deployment.address() {
             tracing::info!("http://{address}");
         }
         show(&deployment.join()?);
         Ok(())
     }
+}
+
+/// Simulates alerts with the bundle that the run starts with.
+fn simulator(
+    config: &Path,
+    data: PathBuf,
+    model: &ModelChoice,
+    loaded: &Loaded,
+) -> Result<SimulatorDesk> {
+    let dir = match model {
+        ModelChoice::Folder(dir) => dir.clone(),
+        ModelChoice::Registry | ModelChoice::RegistryAnew => {
+            let registry = loaded.models()?;
+            registry.bundle_dir(&registry.champion()?.manifest.bundle_id)
+        }
+    };
+    let simulator = FileSimulator::new(config.to_owned(), data, dir);
+    Ok(SimulatorDesk::new(Arc::new(simulator)))
 }
 
 /// Prints the counts of a run.

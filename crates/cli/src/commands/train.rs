@@ -74,6 +74,9 @@ pub struct TrainArguments {
     /// Write the bundle although a task of it is worse than chance.
     #[arg(long)]
     force: bool,
+    /// Put the bundle into the registry of models, as challenger.
+    #[arg(long)]
+    register: bool,
     /// Folder of the bundle.
     #[arg(long)]
     out: PathBuf,
@@ -82,6 +85,11 @@ pub struct TrainArguments {
 impl TrainArguments {
     pub fn run(self) -> Result<()> {
         let loaded = self.config.load(&[])?;
+        // Before the training: a registry that is not there is told at once.
+        let registry = match self.register {
+            true => Some(loaded.models()?),
+            false => None,
+        };
         let project = loaded.project()?;
         let mut chosen = Vec::new();
         for plan in tasks(&project, &self.task)? {
@@ -132,6 +140,12 @@ impl TrainArguments {
             bundle.manifest().bundle_id,
             self.out.display()
         );
+        if let Some(registry) = registry {
+            let id = &bundle.manifest().bundle_id;
+            registry.add(bundle.manifest(), &self.out)?;
+            registry.challenge(id)?;
+            say!("challenger  {id} in {}", registry.dir().display());
+        }
         say!("{}", data_report(&project.catalog, &report.data).trim_end());
         Ok(())
     }

@@ -8,27 +8,33 @@ use anyhow::{Result, bail};
 use leadpulse_engine::audit;
 
 use crate::commands::ClusterArguments;
-use leadpulse_deployment::{Assembly, load_bundle, stop_on_signal};
+use leadpulse_deployment::{Assembly, ModelChoice, stop_on_signal};
 
 /// Arguments of `verify`.
 #[derive(clap::Args)]
 pub struct VerifyArguments {
     #[command(flatten)]
     cluster: ClusterArguments,
-    /// Folder of the bundle.
+    /// Folder of the bundle. By default the champion of the registry of models.
     #[arg(long)]
-    model: PathBuf,
+    model: Option<PathBuf>,
 }
 
 impl VerifyArguments {
     pub fn run(self) -> Result<()> {
         let loaded = self.cluster.load()?;
         let project = loaded.project()?;
+        let choice = self
+            .model
+            .map_or(ModelChoice::Registry, ModelChoice::Folder);
+        let chosen = choice.load(&loaded, &project)?;
         let assembly = Assembly {
             loaded: &loaded,
             project: &project,
-            scorer: Arc::new(load_bundle(&project, &self.model)?),
+            scorer: Arc::new(chosen.bundle),
             simulator: None,
+            registry: chosen.registry,
+            origin: chosen.origin,
         };
         let found = audit(assembly.auditor(stop_on_signal()?)?)?;
         say!("epochs       {}", found.epochs);
@@ -40,7 +46,7 @@ impl VerifyArguments {
         }
         if let Some(epoch) = found.other_version_from {
             say!(
-                "from epoch {epoch} on another deployed version scored: outputs are not computed again from there, rows are applied and counted"
+                "from epoch {epoch} on a version scored that is not at hand, neither given nor in the registry of models: outputs are not computed again from there, rows are applied and counted"
             );
         }
         if found.outputs_differ + found.rows_differ > 0 {

@@ -24,7 +24,7 @@ impl Machine {
             explained: Some(&explained),
             standing: tracked
                 .and_then(Tracked::ranked_by)
-                .map(|logit| self.state.standings[subject.task].of(logit)),
+                .and_then(|logit| self.standing(subject.task, subject.entity, logit)),
             ..self.emission(subject, Ok(logit), &decision, &lineage)
         };
         Ok(score.shown(ON_REQUEST))

@@ -15,6 +15,7 @@ use leadpulse_records::{
 };
 use leadpulse_schema::{Absence, units};
 
+use super::rescoring::Rescoring;
 use super::score::{Assessed, Subject, TickScores};
 use super::state::Tracked;
 use super::{Machine, Task};
@@ -113,6 +114,9 @@ impl Machine {
             let key = (item.task, item.entity);
             let tracked = self.state.tracked.entry_or(key, Tracked::default);
             let ranked_before = tracked.ranked_by();
+            let rescoring = &mut self.state.rescoring;
+            let awaits = |one: &Rescoring| one.awaits(item.task, item.entity);
+            let awaits_score = rescoring.as_ref().is_some_and(awaits);
             let decision = match item.logit {
                 Ok(logit) => {
                     let margin = margin(policy, logit);
@@ -122,15 +126,22 @@ impl Machine {
                         probability: probability(logit),
                         logit,
                         as_of_ms,
-                        forced: asked.closing || asked.wanted.contains(&(item.task, item.entity)),
+                        // A record of each entity names the new model, however little moved.
+                        forced: asked.closing
+                            || awaits_score
+                            || asked.wanted.contains(&(item.task, item.entity)),
                     };
                     policy.observe(&mut tracked.policy, observation)
                 }
                 Err(why) => policy.observe_ineligible(&mut tracked.policy, why),
             };
+            if awaits_score && let Some(rescoring) = rescoring {
+                rescoring.settle(item.task, item.entity);
+            }
             self.state.standings[item.task].replace(ranked_before, tracked.ranked_by());
             decisions.push(decision);
         }
+        self.end_rescoring();
         for (at, _) in dirty {
             self.state
                 .graph
@@ -252,7 +263,7 @@ impl Machine {
         let standing = item.logit.ok();
         let emission = Emission {
             reasons: item.reasons,
-            standing: standing.map(|logit| self.state.standings[item.task].of(logit)),
+            standing: standing.and_then(|logit| self.standing(item.task, item.entity, logit)),
             explained,
             ..self.emission(item.subject(), item.logit, decision, lineage)
         };
@@ -322,6 +333,8 @@ impl Machine {
             alerts,
             listed,
         } = &self.state.tracked[&(task, entity)];
+        let rescoring = self.state.rescoring.as_ref();
+        let key = (task, entity);
         let task = &self.given.tasks[task];
         let band = task.policy.band_of(policy);
         let record = PolicyStateRecord {
@@ -333,6 +346,8 @@ impl Machine {
             state: serde_json::to_string(policy).expect("a policy state is JSON"),
             alerts: Some(serde_json::to_string(alerts).expect("an alert state is JSON")),
             listed: *listed,
+            awaits_score: rescoring.map(|one| one.awaits(key.0, entity)),
+            ranked_by: rescoring.and_then(|one| one.ranked_by(key.0, entity)),
         };
         self.state_output(&record)
     }

@@ -59,6 +59,8 @@ pub struct Deployed {
     pub(super) work_lists: WorkLists,
     /// Digests of the tasks' policies with the caps, hexadecimal.
     pub(super) policy_digests: Vec<Arc<str>>,
+    /// Digest of the release that the version comes from.
+    release: Option<Arc<str>>,
     digest: String,
     shape: StateShape,
 }
@@ -137,6 +139,9 @@ pub struct MachineParts {
     pub caps: Caps,
     /// The lists of what each person should work on next.
     pub work_lists: WorkLists,
+    /// Digest of the release that the version comes from; `None` for one that was put together at a
+    /// start.
+    pub release: Option<Arc<str>>,
 }
 
 impl MachineParts {
@@ -169,6 +174,7 @@ impl MachineParts {
             current_scores: self.current_scores,
             caps: self.caps,
             work_lists: self.work_lists,
+            release: self.release,
             digest: String::new(),
             shape: StateShape::default(),
         };
@@ -229,6 +235,15 @@ impl Deployed {
     /// The parts that a worker's state is made for.
     pub fn shape(&self) -> StateShape {
         self.shape
+    }
+    /// Digest of the release that the version comes from; `None` for one that was put together at a
+    /// start.
+    pub fn release(&self) -> Option<&str> {
+        self.release.as_deref()
+    }
+    /// Names of the tasks, in the order of records.
+    pub fn task_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.tasks.iter().map(|task| &task.name)
     }
     /// Id of the bundle that scores.
     pub fn bundle_id(&self) -> &str {

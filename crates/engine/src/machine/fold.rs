@@ -221,10 +221,12 @@ impl Machine {
         let lineage = self.lineage();
         let explained = one.logit.is_ok().then(|| self.explain_now(one.subject).1);
         let decision = told_by(&lead.draft);
-        let standings = &self.state.standings[one.subject.task];
         let emission = Emission {
             reasons: one.reasons,
-            standing: one.logit.ok().map(|logit| standings.of(logit)),
+            standing: one
+                .logit
+                .ok()
+                .and_then(|logit| self.standing(one.subject.task, one.subject.entity, logit)),
             explained: explained.as_ref(),
             ..self.emission(one.subject, one.logit, &decision, &lineage)
         };

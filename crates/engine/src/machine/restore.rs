@@ -149,6 +149,7 @@ impl Machine {
             return Ok(());
         }
         let (task, entity, _) = self.named(&record.task, &record.entity_type, &record.entity_id)?;
+        self.is_of_task(task, record.epoch)?;
         let state = serde_json::from_str(&record.state).map_err(|_| Unmatched)?;
         let alerts = record
             .alerts
@@ -163,6 +164,7 @@ impl Machine {
         tracked.alerts = alerts.unwrap_or_default();
         tracked.listed = record.listed;
         self.state.standings[task].replace(None, tracked.ranked_by());
+        self.restore_older((task, entity), record);
         Ok(())
     }
 
@@ -173,6 +175,7 @@ impl Machine {
     pub fn restore_score(&mut self, record: &Score) -> Result<ShownScore, Unmatched> {
         let (task, entity, table) =
             self.named(&record.task, &record.entity_type, &record.entity_id)?;
+        self.is_of_task(task, record.epoch)?;
         // Contributions of another bundle explain nothing of this one's scores.
         if record.bundle_id.as_deref() == Some(self.given.scorer.bundle_id()) && record.is_scored()
         {
@@ -233,7 +236,7 @@ impl Machine {
     /// machine that scored all along and
     /// restarts too goes on with the same epochs, byte for byte on one type of processor.
     /// `swapped`: the standing scores were made by another
-    /// deployed version, whose crossings fire no alerts.
+    /// bundle, so ranks stay those of them until every entity has a new one.
     pub fn restart(&mut self, swapped: bool) {
         if self.state.layout.layout == 0 {
             // Records of format 1 name partitions themselves; those that follow refer to a layout.
@@ -245,6 +248,13 @@ impl Machine {
             self.state.deployed = self.given.digest().to_owned();
         }
         self.state.is_restarted = true;
+        if swapped {
+            self.state.begin_rescoring();
+        }
+        if let Some(rescoring) = &mut self.state.rescoring {
+            rescoring.count();
+        }
+        let is_rescored = self.state.rescoring.is_some();
         let state = &mut self.state;
         let mut margins: FxHashMap<CellRef, f32> = FxHashMap::default();
         state.list_revisits(&self.given);
@@ -260,7 +270,7 @@ impl Machine {
         }
         self.state.graph.restart(
             |at, _| margins.get(&at).copied().unwrap_or(f32::MAX),
-            swapped,
+            swapped || is_rescored,
         );
     }
 

@@ -16,7 +16,7 @@ use super::{Cut, Machine};
 use crate::decode::dead_letter;
 use crate::epoch::{
     ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, PartitionInterval,
-    RESUMED_SECTION, ReasonCount, ranges,
+    RESUMED_SECTION, ReasonCount, VERSION_SECTION, ranges,
 };
 use crate::invariants;
 use crate::ports::{Nonce, Output, OutputRecord, RecordBatch, SealedEpoch};
@@ -119,8 +119,8 @@ impl Machine {
         }
     }
 
-    /// Sections of the epoch record: the layout, in the first epoch that refers to it; and that the
-    /// process went on from the stored state, in its first epoch.
+    /// Sections of the epoch record: the deployed version; the layout, in the first epoch that refers
+    /// to it; and that the process went on from the stored state, in its first epoch.
     fn sections(&mut self) -> BTreeMap<String, Vec<u8>> {
         let mut sections = BTreeMap::new();
         if std::mem::take(&mut self.state.layout_is_new) {
@@ -129,6 +129,9 @@ impl Machine {
         }
         if std::mem::take(&mut self.state.is_resumed) {
             sections.insert(RESUMED_SECTION.to_owned(), Vec::new());
+        }
+        if let Some(note) = self.version_note().section() {
+            sections.insert(VERSION_SECTION.to_owned(), note);
         }
         sections
     }

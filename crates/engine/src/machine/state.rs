@@ -13,6 +13,7 @@ use leadpulse_records::{Explained, WorkList};
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape, WorkerStart};
+use super::rescoring::Rescoring;
 use super::said::Said;
 use super::stored::StoredHashes;
 use super::ticks::TickState;
@@ -49,6 +50,10 @@ pub struct WorkerState {
     pub(super) graph: Graph,
     /// Ranks of the eligible entities, by task.
     pub(super) standings: Vec<Standings>,
+    /// The change of model under way.
+    pub(super) rescoring: Option<Rescoring>,
+    /// The first epoch that scored each task; 0 for tasks that no swap added.
+    pub(super) tasks_since: Vec<u64>,
     /// By task index and entity.
     pub(super) tracked: KeptMap<(usize, EntityId), Tracked>,
     /// The last explanation of an entity under a task, where there is one.
@@ -116,6 +121,8 @@ impl WorkerState {
         Self {
             graph,
             standings: given.tasks.iter().map(|_| Standings::default()).collect(),
+            rescoring: None,
+            tasks_since: vec![0; given.tasks.len()],
             tracked: KeptMap::default(),
             explained: KeptMap::default(),
             revisits: BTreeSet::new(),

@@ -29,6 +29,7 @@ use leadpulse_schema::DayWindow;
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape};
+use super::rescoring::Rescoring;
 use super::state::WorkerState;
 use super::swap::SwapError;
 use super::ticks::TickState;
@@ -37,7 +38,7 @@ use crate::ports::{InputPartition, NextOffset};
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
 /// postcard writes fields in their order, without names.
-pub const STATE_FORMAT: u32 = 11;
+pub const STATE_FORMAT: u32 = 12;
 
 const MAGIC: [u8; 8] = *b"LPSTATE\n";
 /// Magic, format and three hashes.
@@ -49,6 +50,8 @@ const FRAME: u8 = GRAPH_AREAS;
 const LAYOUT: u8 = GRAPH_AREAS + 1;
 /// Area of what owners were told today.
 const CAPS: u8 = GRAPH_AREAS + 2;
+/// Area of the change of model under way.
+const RESCORING: u8 = GRAPH_AREAS + 9;
 
 /// Reasons why bytes are not read as a worker's state. The state can always be built anew, by
 /// following the script of epoch records.
@@ -99,6 +102,7 @@ struct StoredFrame {
     newest_event_ms: Option<i64>,
     ticks: TickState,
     positions: Vec<NextOffset>,
+    tasks_since: Vec<u64>,
     listed_board: Option<i64>,
     layout_is_new: bool,
     is_restarted: bool,
@@ -116,6 +120,7 @@ struct StoredLayout {
 pub(super) struct StoredHashes {
     layout: u64,
     caps: u64,
+    rescoring: u64,
 }
 
 /// The keyed parts of a state besides the graph, by the number of their area.
@@ -152,7 +157,11 @@ impl WorkerState {
         let hashes = StoredHashes {
             layout: hash_of(&self.stored_layout()),
             caps: hash_of(&self.caps),
+            rescoring: hash_of(&self.rescoring),
         };
+        if hashes.rescoring != self.stored.rescoring {
+            pieces.put(RESCORING, |_| {}, &self.rescoring);
+        }
         if hashes.layout != self.stored.layout {
             pieces.put(LAYOUT, |_| {}, &self.stored_layout());
         }
@@ -180,6 +189,7 @@ impl WorkerState {
         pieces.put(FRAME, |_| {}, &self.frame());
         pieces.put(LAYOUT, |_| {}, &self.stored_layout());
         pieces.put(CAPS, |_| {}, &self.caps);
+        pieces.put(RESCORING, |_| {}, &self.rescoring);
         each(pieces)?;
         for (area, part) in parts!(self) {
             let mut pieces = Pieces::default();
@@ -242,6 +252,7 @@ impl WorkerState {
             newest_event_ms: self.newest_event_ms,
             ticks: self.ticks,
             positions: self.positions.clone(),
+            tasks_since: self.tasks_since.clone(),
             listed_board: self.listed_board,
             layout_is_new: self.layout_is_new,
             is_restarted: self.is_restarted,
@@ -336,6 +347,7 @@ impl StateReader {
                 state.listed_board = frame.listed_board;
                 state.layout_is_new = frame.layout_is_new;
                 state.is_restarted = frame.is_restarted;
+                state.tasks_since = frame.tasks_since;
             }
             LAYOUT => {
                 let layout: StoredLayout = read_value(LAYOUT, value)?;
@@ -343,6 +355,7 @@ impl StateReader {
                 state.partitions = layout.partitions;
                 state.layout = layout.layout;
             }
+            RESCORING => state.rescoring = read_value::<Option<Rescoring>>(RESCORING, value)?,
             CAPS => state.caps = read_value::<CapState>(CAPS, value)?,
             0..GRAPH_AREAS => state.graph.read_piece(key, value)?,
             other => {
@@ -380,6 +393,17 @@ impl StateReader {
         for ((task, _), memory) in state.tracked.iter() {
             state.standings[*task].replace(None, memory.ranked_by());
         }
+        if let Some(rescoring) = &mut state.rescoring {
+            rescoring.count();
+        }
+        let tasks = given.tasks.len();
+        let of_tasks = state
+            .rescoring
+            .as_ref()
+            .is_none_or(|one| one.tasks() == tasks);
+        if state.tasks_since.len() != tasks || !of_tasks {
+            return Err(StateError::OutOfRange("task"));
+        }
         state.list_revisits(given);
         if !state.said.rulings.index(given.catalog.tables.len()) {
             return Err(StateError::OutOfRange("table"));
@@ -387,6 +411,7 @@ impl StateReader {
         state.stored = StoredHashes {
             layout: hash_of(&state.stored_layout()),
             caps: hash_of(&state.caps),
+            rescoring: hash_of(&state.rescoring),
         };
         Ok(state)
     }

@@ -144,6 +144,34 @@ impl Machine {
         self.state.lists.values().cloned().collect()
     }
 
+    /// The first list of a task that is not configured any more.
+    fn retired_list(&self) -> Option<ListKey> {
+        let lists = &self.state.lists;
+        let mut next = lists.keys().next();
+        while let Some((task, _)) = next {
+            if !self.given.task_names().any(|name| name == task) {
+                return next.cloned();
+            }
+            let behind: ListKey = (format!("{task}\0").into(), "".into());
+            next = lists.range(behind..).map(|(key, _)| key).next();
+        }
+        None
+    }
+
+    pub(super) fn has_retired_list(&self) -> bool {
+        self.retired_list().is_some()
+    }
+
+    /// Takes back the lists of tasks that a swap removed, by records without a value.
+    pub(super) fn retire_lists(&mut self, decided: &mut Decided) {
+        while let Some(key) = self.retired_list() {
+            if let Some(list) = self.state.lists.remove(&key) {
+                let record = self.output(Output::WorkLists, list.key(), None);
+                decided.outputs.push(record);
+            }
+        }
+    }
+
     /// The people who have a list of a task.
     fn owners_before(&self, task: &Arc<str>) -> Vec<Arc<str>> {
         let of_task = self.state.lists.keys().filter(|(of, _)| of == task);

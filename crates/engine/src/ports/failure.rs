@@ -37,6 +37,8 @@ pub enum PortCause {
     ScriptBroken(ScriptFault),
     /// A committed output record cannot be read back.
     Unreadable,
+    /// Committed epochs were decided under a release that cannot be loaded.
+    ReleaseMissing,
     /// Committed epochs were read from a topic that the configuration does not name.
     NotConfigured,
     /// A thread or client of this process cannot be started, or has ended.

@@ -22,6 +22,12 @@ impl KeptLists {
         }
     }
 
+    /// Drops the lists of all tasks but these.
+    pub fn keep_tasks(&mut self, names: &[Arc<str>]) {
+        self.version += 1;
+        self.newest.retain(|(task, _), _| names.contains(task));
+    }
+
     /// The lists of a task, of one person or of all, with the number of changes so far.
     pub fn of(&self, task: &str, owner: Option<&str>) -> (u64, Vec<Arc<WorkList>>) {
         let mut found = Vec::new();

@@ -5,6 +5,7 @@ use std::thread;
 use leadpulse_records::{Alert, HISTORY_POINTS, INELIGIBLE, SCORED, Score};
 use proptest::prelude::*;
 
+use super::ranking::descending;
 use super::*;
 
 fn score(id: &str, probability: f64) -> ShownScore {
@@ -69,6 +70,7 @@ fn live(epoch: u64) -> EngineStatus {
         records: 0,
         lag_records: 0,
         reason: None,
+        deployed: Default::default(),
     }
 }
 
@@ -336,4 +338,104 @@ proptest! {
         }
         prop_assert_eq!(found.iter().map(|score| &**score).collect::<Vec<_>>(), expected);
     }
+}
+
+/// The score of a bundle.
+fn of_bundle(id: &str, probability: f64, bundle: &str) -> ShownScore {
+    with(score(id, probability), |score| {
+        score.bundle_id = Some(bundle.into())
+    })
+}
+
+fn changing(epoch: u64, waiting: u64) -> EngineStatus {
+    EngineStatus {
+        deployed: DeployedStatus {
+            bundle_id: Some("new".into()),
+            rescoring: Some(RescoringNote {
+                ranked_since: 2,
+                since: 2,
+                waiting,
+            }),
+            ..DeployedStatus::default()
+        },
+        ..live(epoch)
+    }
+}
+
+#[test]
+fn a_ranking_is_of_one_model_until_the_change_is_complete() {
+    let model = ReadModel::new();
+    let page = || model.scores("buys", "accounts", Sort::Score, 10, None);
+    let shown = |page: &Page| -> Vec<String> {
+        let scores = page.scores.iter();
+        scores
+            .map(|score| {
+                format!(
+                    "{} {}",
+                    score.record.entity_id,
+                    score.record.probability.unwrap()
+                )
+            })
+            .collect()
+    };
+    let old = [("A", 0.9), ("B", 0.5), ("C", 0.1)];
+    let old = old.map(|(id, p)| of_bundle(id, p, "old")).to_vec();
+    model.publish(old, vec![], live(1));
+    model.publish(vec![of_bundle("C", 0.95, "new")], vec![], changing(2, 2));
+    assert_eq!(shown(&page()), ["A 0.9", "B 0.5", "C 0.1"]);
+    assert_eq!(model.get("accounts", "C")[0].record.probability, Some(0.95));
+    // New scores move among themselves, one entity leaves, one is new.
+    let gone = with(of_bundle("A", 0.0, "new"), |score| {
+        score.status = INELIGIBLE;
+        score.probability = None;
+    });
+    let moved = vec![of_bundle("C", 0.2, "new"), gone, of_bundle("D", 0.7, "new")];
+    model.publish(moved, vec![], changing(3, 1));
+    assert_eq!(shown(&page()), ["B 0.5", "C 0.1"]);
+    model.publish(vec![of_bundle("B", 0.3, "new")], vec![], live(4));
+    assert_eq!(shown(&page()), ["D 0.7", "B 0.3", "C 0.2"]);
+}
+
+#[test]
+fn a_change_that_a_restart_goes_on_with_shows_the_older_ranks() {
+    let model = ReadModel::new();
+    let scores = [("A", 0.1, "new"), ("B", 0.5, "old"), ("C", 0.95, "new")];
+    let scores = scores
+        .map(|(id, p, bundle)| of_bundle(id, p, bundle))
+        .to_vec();
+    let logits = [2.0, 0.0, -2.0];
+    let ranked = scores.iter().cloned().zip(logits).collect();
+    model.publish_older_ranks(ranked, "new");
+    model.publish(scores, vec![], changing(9, 1));
+    let page = |limit, cursor: Option<&PageCursor>| {
+        model.scores("buys", "accounts", Sort::Score, limit, cursor)
+    };
+    assert_eq!(ids(&page(9, None)), ["A", "B", "C"]);
+    let first = page(1, None);
+    assert_eq!(
+        ids(&page(9, first.next.as_ref())),
+        ["B", "C"],
+        "pages go on"
+    );
+    model.publish(vec![of_bundle("B", 0.4, "new")], vec![], live(10));
+    assert_eq!(ids(&page(9, None)), ["C", "B", "A"]);
+}
+
+#[test]
+fn tasks_that_were_removed_are_shown_nowhere() {
+    let model = ReadModel::new();
+    let other = with(score("A", 0.3), |score| score.task = "churns".into());
+    model.publish(vec![score("A", 0.2), other], vec![], live(1));
+    model.keep_tasks(&["churns".into()]);
+    assert_eq!(
+        model.scores("buys", "accounts", Sort::Score, 9, None).total,
+        0
+    );
+    assert_eq!(
+        model
+            .scores("churns", "accounts", Sort::Score, 9, None)
+            .total,
+        1
+    );
+    assert_eq!(model.get("accounts", "A").len(), 1);
 }

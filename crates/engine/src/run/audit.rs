@@ -22,8 +22,9 @@ pub struct AuditFindings {
     pub rows_differ: u64,
     /// The first epoch that differs.
     pub first_difference: Option<i64>,
-    /// The first epoch that another deployed version scored. This version cannot compute that one's
-    /// memory, so only rows are compared from there on.
+    /// The first epoch of a deployed version that is not there: neither the one at hand, nor a release
+    /// that can be loaded. Nothing else can compute its memory, so only rows are compared from there
+    /// on.
     pub other_version_from: Option<i64>,
     /// Owner of the epoch before.
     owner: Option<String>,
@@ -51,8 +52,12 @@ pub fn audit(mut engine: Engine) -> Result<AuditFindings, RunError> {
 impl Engine {
     pub(super) fn compare(&mut self, batch: &RecordBatch, decoded: Decoded, record: &EpochRecord) {
         self.audited.epochs += 1;
-        let is_ours = record.deployed == self.machine.deployed().digest()
-            && self.audited.other_version_from.is_none();
+        let is_alone = self.audited.other_version_from.is_some();
+        if !is_alone {
+            self.follow_owner(record);
+            self.repeat_swap(record);
+        }
+        let is_ours = record.deployed == self.machine.deployed().digest() && !is_alone;
         if !is_ours {
             if self.audited.other_version_from.is_none() {
                 self.audited.other_version_from = Some(record.epoch);
@@ -64,18 +69,6 @@ impl Engine {
             }
             return;
         }
-        // The process that decided this epoch had been started after the one before: its cells
-        // waited again, unless it went on from the stored state.
-        if self
-            .audited
-            .owner
-            .as_ref()
-            .is_some_and(|owner| *owner != record.owner)
-            && !record.sections.contains_key(RESUMED_SECTION)
-        {
-            self.machine.restart(false);
-        }
-        self.audited.owner = Some(record.owner.clone());
         let found = self.machine.repeat(batch, decoded, record).record;
         self.audited.recomputed += 1;
         let counts = |r: &EpochRecord| r.outcomes().in_format(record.version);
@@ -91,6 +84,18 @@ impl Engine {
                 program = record.program,
                 "the outputs of this epoch come out otherwise"
             );
+        }
+    }
+}
+
+impl Engine {
+    /// Lets every cell wait again where another process went on: it was started after the epoch
+    /// before. One that went on from the stored state of that epoch let nothing wait.
+    fn follow_owner(&mut self, record: &EpochRecord) {
+        let owner = self.audited.owner.replace(record.owner.clone());
+        let is_resumed = record.sections.contains_key(RESUMED_SECTION);
+        if owner.is_some_and(|owner| owner != record.owner) && !is_resumed {
+            self.machine.restart(false);
         }
     }
 }

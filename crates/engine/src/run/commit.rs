@@ -35,6 +35,9 @@ impl Engine {
             self.seconds_since(started),
             pipeline,
         );
+        let rescoring = self.machine.rescoring();
+        self.metrics
+            .rescoring(rescoring.map_or(0, |note| note.waiting));
         self.summary.count(&epoch);
         self.taken += epoch.record.records();
         self.committed = (self.machine.number(), self.machine.as_of());
@@ -49,6 +52,7 @@ impl Engine {
             dead_letters,
             said,
         } = epoch.into_views();
+        self.forget_removed_tasks();
         self.read_model.publish_work_lists(work_lists);
         self.read_model.publish_dead_letters(dead_letters);
         // Before the scores and alerts, which show it.
@@ -127,6 +131,7 @@ impl Engine {
             records: self.taken,
             lag_records: self.gauges.lag_records,
             reason,
+            deployed: self.deployed_status(),
         }
     }
 }

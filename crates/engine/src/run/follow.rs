@@ -230,8 +230,16 @@ impl Engine {
         if !self.read_all_outputs(&mut following.outputs)? {
             return Ok(None);
         }
-        self.log_unmatched(&following.outputs);
         let last = following.script.chain.last().cloned();
+        if let Some(last) = &last {
+            self.resume_version(last)?;
+            let unmatched = &mut following.outputs.unmatched;
+            // What waits for a score of a new model stands in all policy states.
+            if self.machine.rescoring().is_some() && !self.read_policies_back(unmatched)? {
+                return Ok(None);
+            }
+        }
+        self.log_unmatched(&following.outputs);
         if let Some(last) = &last {
             self.resume(last, following.base.as_ref(), false)?;
         }

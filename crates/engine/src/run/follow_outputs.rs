@@ -41,7 +41,7 @@ pub(super) struct FollowedOutputs {
     /// The last epoch that was applied then.
     read_after: u64,
     /// Records of tasks or entities that are not there.
-    unmatched: u64,
+    pub unmatched: u64,
 }
 
 /// Records of an output by key, the newest of each.

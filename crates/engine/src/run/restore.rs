@@ -91,10 +91,13 @@ impl Engine {
         let Some(last) = self.replay(goal, base.as_ref())? else {
             return Ok(None);
         };
-        self.committed = (self.machine.number(), self.machine.as_of());
         let is_last = base
             .as_ref()
             .is_some_and(|base| base.epoch == committed.number);
+        if !is_last {
+            self.resume_version(&last)?;
+        }
+        self.committed = (self.machine.number(), self.machine.as_of());
         if !self.read_state_back(is_last)? {
             return Ok(None);
         }
@@ -161,7 +164,7 @@ impl Engine {
             self.attendant.retry(|| self.ports.outputs.rewind(0))?;
             return Ok(Some(ScriptReading::default()));
         };
-        let Some(chain) = self.find_in_script(base)? else {
+        let Some(chain) = self.script_after_stored() else {
             return Ok(None);
         };
         Ok(Some(ScriptReading {
@@ -444,6 +447,7 @@ impl Engine {
         }
         match goal {
             Goal::Committed { .. } | Goal::Following => {
+                self.follow_release(record)?;
                 if !self.machine.replay(decoded, record) {
                     replay.diverged += 1;
                     self.metrics.diverged();
@@ -665,6 +669,7 @@ impl Engine {
             );
         }
         let status = phase(self, None);
+        self.publish_older_ranks(&scores);
         self.read_model.publish_dead_letters(letters);
         self.read_model
             .publish_work_lists(self.machine.work_lists());
@@ -674,7 +679,7 @@ impl Engine {
     }
 
     /// Policy states are needed: one that cannot be read is an error. `false` at the stop signal.
-    fn read_policies_back(&mut self, unmatched: &mut u64) -> Result<bool, RunError> {
+    pub(super) fn read_policies_back(&mut self, unmatched: &mut u64) -> Result<bool, RunError> {
         let states = self.latest(Output::PolicyState)?;
         for value in states.into_values().flatten() {
             let record = self.readable_policy(&value)?;

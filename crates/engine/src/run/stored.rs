@@ -43,6 +43,8 @@ pub(super) struct Stored {
     store: Option<Box<dyn StateStore>>,
     /// Where outputs of the epochs to come begin.
     outputs: OutputPositions,
+    /// The record of the epoch of the adopted state, until the script is followed from there.
+    record: Option<Box<EpochRecord>>,
     /// True once the store is at the last committed epoch and follows.
     follows: bool,
     /// Stored score records by the hash of their key, while a start reads them.
@@ -88,6 +90,12 @@ impl Stored {
         }
     }
 
+    /// Lets outputs be read from their beginning, whatever state was stored.
+    pub fn read_all_outputs(&mut self) {
+        self.outputs = OutputPositions::default();
+        self.scores = Vec::new();
+    }
+
     /// Where outputs of the epochs after the stored state begin; their beginning without one.
     pub fn outputs(&self) -> &OutputPositions {
         &self.outputs
@@ -114,8 +122,7 @@ impl Engine {
         };
         let adopted = self.adopt_from(store.as_mut());
         self.stored.store = Some(store);
-        self.stored.outputs = OutputPositions::default();
-        self.stored.scores = Vec::new();
+        self.stored.read_all_outputs();
         adopted
     }
 
@@ -158,6 +165,11 @@ impl Engine {
         if head.epoch == 0 {
             return Ok(None);
         }
+        let Some(record) = self.record_of(&place, &head)? else {
+            return Ok(None);
+        };
+        // The state is of the version that its epoch was decided under.
+        self.follow_release(&record)?;
         let started = self.elapsed();
         let given = self.machine.deployed().clone();
         let shape = StateShape::of_hashes(head.shape);
@@ -207,6 +219,7 @@ impl Engine {
             return Ok(passed_over(&error));
         }
         self.machine.note_changes();
+        self.stored.record = Some(record);
         self.stored.outputs = head.outputs.clone();
         self.taken = head.taken;
         let seconds = self.seconds_since(started);
@@ -214,9 +227,21 @@ impl Engine {
         Ok(Some(head))
     }
 
-    /// Reads the epochs topic on to the epoch of a stored state, which the log must have with the
-    /// same nonce. Returns the script from there, `None` at the stop signal.
-    pub(super) fn find_in_script(&mut self, head: &StoreHead) -> Result<Option<Chain>, RunError> {
+    /// The script from the epoch of the adopted state on. The epochs topic is read to that epoch.
+    pub(super) fn script_after_stored(&mut self) -> Option<Chain> {
+        let record = self.stored.record.take()?;
+        let closed_ms = self.machine.ticks().closed_ms;
+        let layout = self.machine.layout().clone();
+        Some(Chain::after(layout, record, closed_ms))
+    }
+
+    /// Reads the epochs topic to the epoch of a stored state, which the log must have with the
+    /// same nonce. Returns its record, `None` at the stop signal.
+    fn record_of(
+        &mut self,
+        place: &str,
+        head: &StoreHead,
+    ) -> Result<Option<Box<EpochRecord>>, RunError> {
         // Each epoch has a record and a marker there, so this is a lower bound.
         let from = head.outputs.next(Output::Epochs as u8, 0).saturating_sub(2);
         self.attendant.retry(|| self.ports.outputs.rewind(from))?;
@@ -237,11 +262,9 @@ impl Engine {
                 }
                 if number == head.epoch {
                     if record.nonce() != Some(head.nonce()) {
-                        return Err(another(self.store_place(), head, record.nonce()).into());
+                        return Err(another(place, head, record.nonce()).into());
                     }
-                    let closed_ms = self.machine.ticks().closed_ms;
-                    let layout = self.machine.layout().clone();
-                    return Ok(Some(Chain::after(layout, record, closed_ms)));
+                    return Ok(Some(record));
                 }
             }
         }

@@ -36,6 +36,7 @@ use super::broker::{
     MemorySource, Message, OnLook, Reading, Schemas, WaitedClock, Watcher,
 };
 use super::memory_store::MemoryStore;
+use super::releases::ReleaseDesk;
 use super::scorer::{Linear, Weigh};
 
 /// A value of a row to send.
@@ -108,6 +109,10 @@ pub struct Rig {
     pub cap: Option<u32>,
     /// The stored state of the workers, where they have one.
     pub store: Option<MemoryStore>,
+    /// Digest of the release that the version stands for.
+    pub release: Option<String>,
+    /// The releases that processes may go on under.
+    pub desk: Option<ReleaseDesk>,
 }
 
 /// Key and value of a record.
@@ -176,6 +181,8 @@ impl Rig {
             },
             cap: None,
             store: None,
+            release: None,
+            desk: None,
         }
     }
 
@@ -201,6 +208,7 @@ impl Rig {
         Self {
             broker,
             store: None,
+            desk: self.desk.as_ref().map(ReleaseDesk::elsewhere),
             ..self.clone()
         }
     }
@@ -439,6 +447,7 @@ impl Rig {
             .checked()
             .unwrap(),
             work_lists: self.work_lists.checked(self.options.tick_ms, 0).unwrap(),
+            release: self.release.as_deref().map(Into::into),
         })
     }
 
@@ -493,14 +502,17 @@ impl Rig {
             metrics,
             life.stop,
         );
-        let engine = engine.with_skips(life.skips);
-        let engine = match life.on_look {
+        let mut engine = engine.with_skips(life.skips);
+        engine = match life.on_look {
             Some(on_look) => {
                 let heartbeats = MemoryHeartbeats::new(&self.broker, on_look);
                 engine.with_standby(StandbyOptions::default(), Box::new(heartbeats))
             }
             None => engine,
         };
+        if let Some(desk) = &self.desk {
+            engine = engine.with_releases(Box::new(desk.clone()), true);
+        }
         match life.requests {
             Some(requests) => engine.with_requests(requests),
             None => engine,
@@ -526,7 +538,7 @@ impl Rig {
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
         let (read_model, stop) = (Arc::default(), Arc::default());
-        audit(Engine::new(
+        let engine = Engine::new(
             self.options.clone(),
             ports,
             self.machine(),
@@ -534,8 +546,12 @@ impl Rig {
             read_model,
             metrics,
             stop,
-        ))
-        .unwrap()
+        );
+        let engine = match &self.desk {
+            Some(desk) => engine.with_releases(Box::new(desk.elsewhere()), true),
+            None => engine,
+        };
+        audit(engine).unwrap()
     }
 
     /// Runs to the end, no faults.
@@ -647,6 +663,16 @@ impl Rig {
             "refusals are recorded"
         );
         machine.repeat(&batch, decoded, record)
+    }
+
+    /// Puts the release of an epoch in force.
+    fn swap_as_recorded(&self, machine: &mut Machine, record: &EpochRecord) {
+        let release = record.version_note().unwrap().release;
+        if release.as_deref() != machine.deployed().release() {
+            let desk = self.desk.as_ref().unwrap();
+            let rig = desk.rig(release.as_deref().unwrap()).unwrap();
+            machine.replace(rig.machine().into_parts().0).unwrap();
+        }
     }
 
     /// Records by partition.
@@ -881,6 +907,7 @@ impl Rig {
                 }
             }
             owner = Some(&record.owner);
+            self.swap_as_recorded(&mut reference, record);
             if record.partitions.len() > at.len() {
                 let starts = vec![NextOffset(0); record.partitions.len() - at.len()];
                 reference.add_partitions(&partitions[at.len()..record.partitions.len()], &starts);

@@ -30,7 +30,7 @@ use super::scorer::{Linear, by_name};
 const PATIENT: &str = r#"{"bands":[{"name":"warm","enter":0.25},{"name":"hot","enter":0.45}],"threshold_up":"warm","threshold_down":"warm",
     "hysteresis_ratio":0.1,"min_dwell":"3h","fall_dwell":"5h","cooldown":"2d","emit_step":{"logit":0.01},
     "confirm":{"min_active_members":1,"min_kinds":1,"recency":"4d","within":"2d"},"suppress":{"customers":false,"deals_of_others":false}}"#;
-const PROMPT: &str = r#"{"bands":[{"name":"hot","enter":0.4}],"threshold_up":"hot","threshold_down":"hot","hysteresis_ratio":0.05,
+pub const PROMPT: &str = r#"{"bands":[{"name":"hot","enter":0.4}],"threshold_up":"hot","threshold_down":"hot","hysteresis_ratio":0.05,
     "fall_dwell":"0s","cooldown":"1h","emit_step":{"logit":0.01},
     "confirm":{"min_active_members":0,"min_kinds":0,"recency":"40d"},"suppress":{"customers":false,"deals_of_others":false}}"#;
 
@@ -51,7 +51,7 @@ pub fn tasks() -> Vec<TaskSpec> {
 /// The parts of alerts that the data decide: id, severity, tick.
 pub type Told = BTreeSet<(String, String, i64)>;
 
-fn assert_told(found: &Told, expected: &Told, seed: u64) {
+pub fn assert_told(found: &Told, expected: &Told, seed: u64) {
     let missing: Vec<_> = expected.difference(found).collect();
     let more: Vec<_> = found.difference(expected).collect();
     assert!(
@@ -60,7 +60,7 @@ fn assert_told(found: &Told, expected: &Told, seed: u64) {
     );
 }
 
-fn committed(rig: &Rig) -> Told {
+pub fn committed(rig: &Rig) -> Told {
     let alerts = rig.committed(Output::Alerts);
     let told: Told = alerts
         .iter()
@@ -87,15 +87,26 @@ fn sentences(rig: &Rig) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The alerts that follow from the input and the closings.
+/// A closed tick; or a swap amid a tick, before which rows up to some positions came.
+struct ScriptStep {
+    /// The moment that its rows belong to, milliseconds.
+    opened_ms: i64,
+    at: TickClosing,
+    swaps_to: Option<Rig>,
+}
+
+/// The alerts that follow from the input, the closings and the versions in force.
 struct Oracle<'r> {
     rig: &'r Rig,
+    /// The tasks of the version in force.
+    tasks: Vec<TaskSpec>,
     graph: Graph,
     scorer: Linear,
     populations: Vec<Population>,
     policies: Vec<Policy>,
     facts: Vec<AlertFactPlan>,
-    memory: BTreeMap<(usize, EntityId), AlertState>,
+    /// By name of the task.
+    memory: BTreeMap<(&'static str, EntityId), AlertState>,
     live_from_ms: i64,
     known: Option<u32>,
     told: Told,
@@ -127,6 +138,7 @@ impl<'r> Oracle<'r> {
             scorer: rig.scorer(),
             populations: rig.populations().1,
             rig,
+            tasks: rig.tasks.clone(),
             graph,
             policies,
             memory: BTreeMap::new(),
@@ -190,42 +202,68 @@ impl<'r> Oracle<'r> {
         all.into_iter().filter_map(name).collect()
     }
 
-    /// Everything up to the last closing. Each comes with the moment that its rows belong to.
-    fn follow(mut self, closings: &[(i64, TickClosing)]) -> Told {
-        let mut from = vec![NextOffset(0); closings[0].1.positions.len()];
+    /// Everything up to the last closing. Each step comes with the moment that its rows belong to.
+    fn follow(mut self, steps: &[ScriptStep]) -> Told {
+        let mut from = Vec::new();
         let mut before_ms = None;
-        for (opened_ms, closing) in closings {
-            from.resize(closing.positions.len(), NextOffset(0));
-            let to: Vec<NextOffset> = closing.positions.iter().map(|at| NextOffset(*at)).collect();
-            if let Some(before_ms) = before_ms {
-                self.wait(before_ms, *opened_ms);
+        let mut is_news = false;
+        for step in steps {
+            from.resize(step.at.positions.len(), NextOffset(0));
+            let to: Vec<NextOffset> = step.at.positions.iter().map(|at| NextOffset(*at)).collect();
+            let (opened_ms, tick_ms) = (step.opened_ms, step.at.tick);
+            // A swap between two ticks comes before the next one is looked at.
+            let is_open = tick_ms > 0;
+            if let Some(before_ms) = before_ms.filter(|_| is_open) {
+                self.wait(before_ms, opened_ms);
             }
-            let was_live = before_ms.is_some() && *opened_ms > self.live_from_ms;
-            if was_live && self.known.is_none() {
+            let was_live = before_ms.is_some() && opened_ms > self.live_from_ms;
+            if is_open && was_live && self.known.is_none() {
                 self.known = Some(self.graph.directory().len() as u32);
             }
-            let rows = self.rows(&from, &to);
-            let is_news = !rows.is_empty();
-            self.graph.apply(&rows, None);
-            let decisions: Vec<DecisionRow> = rows
-                .iter()
-                .filter_map(|row| self.decision_of(row))
-                .collect();
-            for decision in decisions {
-                for subject in self.decisions.take(decision) {
-                    self.decided.insert(subject);
-                }
-            }
-            if *opened_ms < closing.tick {
-                self.wait(*opened_ms, closing.tick);
-            }
-            if is_news || before_ms.is_some() {
-                self.look(closing.tick);
-                before_ms = Some(closing.tick);
-            }
+            is_news |= self.take(&from, &to);
             from = to;
+            if let Some(version) = &step.swaps_to {
+                self.swap(version);
+            } else if is_news || before_ms.is_some() {
+                if opened_ms < tick_ms {
+                    self.wait(opened_ms, tick_ms);
+                }
+                self.look(tick_ms);
+                before_ms = Some(tick_ms);
+                is_news = false;
+            }
         }
         self.told
+    }
+
+    /// Applies rows. Returns whether there were any.
+    fn take(&mut self, from: &[NextOffset], to: &[NextOffset]) -> bool {
+        let rows = self.rows(from, to);
+        self.graph.apply(&rows, None);
+        let decisions: Vec<DecisionRow> = rows
+            .iter()
+            .filter_map(|row| self.decision_of(row))
+            .collect();
+        for decision in decisions {
+            for subject in self.decisions.take(decision) {
+                self.decided.insert(subject);
+            }
+        }
+        !rows.is_empty()
+    }
+
+    /// Goes on under another version: every cell is due, and its levels are placed.
+    fn swap(&mut self, version: &Rig) {
+        let next = Oracle::new(version, self.live_from_ms);
+        self.tasks = next.tasks;
+        self.scorer = next.scorer;
+        self.populations = next.populations;
+        self.policies = next.policies;
+        self.facts = next.facts;
+        let tasks = &self.tasks;
+        self.memory
+            .retain(|(name, _), _| tasks.iter().any(|task| task.name == *name));
+        self.graph.mark_all_due(Reasons::BUNDLE);
     }
 
     fn rows(&self, from: &[NextOffset], to: &[NextOffset]) -> leadpulse_schema::RowBatch {
@@ -246,12 +284,25 @@ impl<'r> Oracle<'r> {
             let revisit = revisit.map(|at_ms| self.tick_of(at_ms));
             let revisit = revisit.filter(|at_ms| *at_ms > self.graph.as_of_ms()).min();
             let next_ms = self.graph.next_due_ms().min(revisit.unwrap_or(i64::MAX));
+            let next_ms = next_ms.min(self.next_lists_ms(from_ms));
             if next_ms >= to_ms.min(from_ms + 366 * DAY_MS) {
                 break;
             }
             self.look(next_ms);
         }
         self.graph.fire_before(to_ms);
+    }
+
+    /// The next moment of work lists: cells that a swap made due are looked at by then.
+    fn next_lists_ms(&self, from_ms: i64) -> i64 {
+        let step_ms = self.rig.options.tick_ms;
+        let lists = self.rig.work_lists.checked(step_ms, 0).unwrap();
+        let looked_ms = from_ms.max(self.graph.as_of_ms());
+        match (lists.are_made(), looked_ms >= self.live_from_ms) {
+            (false, _) => i64::MAX,
+            (true, false) => self.live_from_ms,
+            (true, true) => lists.next_ms(looked_ms),
+        }
     }
 
     /// The first tick at or after a moment.
@@ -285,8 +336,8 @@ impl<'r> Oracle<'r> {
             }
         }
         let drafts = due
-            .into_keys()
-            .flat_map(|at| self.fold(tick_ms, at))
+            .into_iter()
+            .flat_map(|(at, reasons)| self.fold(tick_ms, at, reasons))
             .collect();
         for alert in combine(drafts) {
             let severity = alert.lead.draft.severity.name().to_owned();
@@ -294,18 +345,18 @@ impl<'r> Oracle<'r> {
         }
     }
 
-    fn fold(&mut self, tick_ms: i64, at: CellRef) -> Vec<EntityDraft> {
+    fn fold(&mut self, tick_ms: i64, at: CellRef, reasons: Reasons) -> Vec<EntityDraft> {
         let as_of = AsOf::from_ms(tick_ms);
         let (scorer, populations) = (&self.scorer, &self.populations);
         let cell = self.graph.cell(at);
         let mut drafts = Vec::new();
-        for (task, spec) in self.rig.tasks.iter().enumerate() {
+        for (task, spec) in self.tasks.iter().enumerate() {
             let asked = [self.rig.entity(spec)];
             let batch = scorer.plan().encode(&self.graph, &[at], as_of, &asked);
             let logits = scorer.logits(&batch, task);
             for node in cell.nodes.iter().filter(|node| node.table == asked[0]) {
                 let absence = self.graph.absence(cell, node, as_of, &populations[task]);
-                let key = (task, node.entity);
+                let key = (spec.name, node.entity);
                 if absence.is_some() && !self.memory.contains_key(&key) {
                     continue;
                 }
@@ -330,7 +381,7 @@ impl<'r> Oracle<'r> {
                         },
                         Err,
                     ),
-                    stage: if tick_ms <= self.live_from_ms {
+                    stage: if tick_ms <= self.live_from_ms || reasons.contains(Reasons::BUNDLE) {
                         Stage::Placing
                     } else {
                         Stage::Live
@@ -370,20 +421,40 @@ fn silenced(rig: &Rig) -> usize {
 pub fn expected(rig: &Rig) -> Told {
     let script = rig.script();
     let live_from_ms = script.iter().find_map(|record| record.live_from).unwrap();
-    let mut closings = Vec::new();
-    let mut open_ms = None;
+    let mut steps = Vec::new();
+    let mut in_force = rig.release.clone();
+    let mut open_tick = None;
     for record in script {
-        for closing in record.ticks {
-            // The closing tick ends a tick that is open without looking at it.
-            let opened_ms = open_ms.filter(|_| record.closing).unwrap_or(closing.tick);
-            closings.push((opened_ms, closing));
+        let release = record.version_note().unwrap().release;
+        if release != in_force {
+            let desk = rig.desk.as_ref().unwrap();
+            let starts = record.partitions.iter().map(|interval| interval.start);
+            let tick_ms = open_tick.unwrap_or_default();
+            steps.push(ScriptStep {
+                opened_ms: tick_ms,
+                at: TickClosing {
+                    tick: tick_ms,
+                    positions: starts.collect(),
+                },
+                swaps_to: desk.rig(release.as_deref().unwrap()),
+            });
+            in_force = release;
         }
-        open_ms = record.open_tick;
+        for at in record.ticks {
+            // The closing tick ends a tick that is open without looking at it.
+            let opened_ms = open_tick.filter(|_| record.closing).unwrap_or(at.tick);
+            steps.push(ScriptStep {
+                opened_ms,
+                at,
+                swaps_to: None,
+            });
+        }
+        open_tick = record.open_tick;
     }
-    Oracle::new(rig, live_from_ms).follow(&closings)
+    Oracle::new(rig, live_from_ms).follow(&steps)
 }
 
-fn random_reading(generator: &mut ChaCha8Rng) -> Reading {
+pub fn random_reading(generator: &mut ChaCha8Rng) -> Reading {
     Reading {
         seed: generator.random(),
         empty_ratio: [0.0, 0.3][generator.random_range(0..2)],
@@ -396,7 +467,7 @@ fn random_reading(generator: &mut ChaCha8Rng) -> Reading {
 }
 
 /// A market whose alerts begin after a third of its records.
-fn market(seed: u64, records: u64) -> Rig {
+pub fn market(seed: u64, records: u64) -> Rig {
     let mut rig = Rig::new(&tasks(), by_name);
     Market::with_people(seed).send(&rig, records);
     let mut stamps: Vec<i64> = {

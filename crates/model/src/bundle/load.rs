@@ -25,6 +25,17 @@ use crate::network::Network;
 use crate::trees::TreeMember;
 
 impl Bundle {
+    /// The manifest of the bundle in folder `dir`, after every file that it lists was checked. Loads
+    /// no network.
+    ///
+    /// # Errors
+    /// A file that is absent or was changed.
+    pub fn manifest_of(dir: &Path) -> Result<Manifest, BundleError> {
+        let manifest = read_manifest(dir)?;
+        listed_files(dir, &manifest)?;
+        Ok(manifest)
+    }
+
     /// Loads the bundle in folder `dir`. `plan` rebuilds the feature plan; `table` finds a table by
     /// name.
     ///

@@ -256,3 +256,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_entity_that_stays_away_moves_under_no_policy() {
+    let other = policy(r#"{"bands":[{"name":"hot","enter":0.4}],"threshold_up":"hot"}"#);
+    let before = warm_hot("");
+    let mut state = EntityState::default();
+    before.observe(&mut state, seen(0.6, 0));
+    before.observe_ineligible(&mut state, Absence::Outside);
+    let recorded = state.clone();
+    let decision = other.observe_ineligible(&mut state, Absence::Outside);
+    // A restart reads back what was recorded.
+    assert!(!decision.state_changed && state == recorded);
+}

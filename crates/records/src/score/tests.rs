@@ -353,6 +353,8 @@ fn every_record_reads_back_as_it_was_written() {
         state: r#"{"level":1}"#.into(),
         alerts: Some(r#"{"level":2}"#.into()),
         listed: Some(-1.25),
+        awaits_score: Some(true),
+        ranked_by: Some(0.75),
     };
     check(POLICY_STATE_SCHEMA, &state, true);
     let none = PolicyStateRecord {
@@ -421,11 +423,13 @@ fn records_are_the_bytes_of_their_fixtures() {
         state: r#"{"level":1}"#.into(),
         alerts: Some(r#"{"level":2}"#.into()),
         listed: Some(-1.25),
+        awaits_score: Some(true),
+        ranked_by: Some(0.75),
     };
     let written = [
         ("score-4", codec(SCORE_SCHEMA).encode(&score())),
         ("alert-3", codec(ALERT_SCHEMA).encode(&alert())),
-        ("policy-state-3", codec(POLICY_STATE_SCHEMA).encode(&state)),
+        ("policy-state-4", codec(POLICY_STATE_SCHEMA).encode(&state)),
     ];
     for (name, bytes) in written {
         let line = format!("{name} {}", leadpulse_schema::hex(&bytes));
@@ -486,4 +490,8 @@ fn records_of_the_schemas_before_are_read() {
         read_older::<Score>(SCORE_SCHEMA, before, "score-3"),
         expected
     );
+    let before = include_str!("../../../../schemas/outputs/versions/policy_state-3.avsc");
+    let read: PolicyStateRecord = read_older(POLICY_STATE_SCHEMA, before, "policy-state-3");
+    assert_eq!(read.listed, Some(-1.25));
+    assert_eq!((read.awaits_score, read.ranked_by), (None, None));
 }

@@ -42,7 +42,8 @@ pub(crate) async fn explanation(
     let Query(query) = query.map_err(|rejection| {
         ApiError::bad_request(rejection.body_text(), "the only parameter is task (a name)")
     })?;
-    let task = task_of(&app.state.tasks, query.task.as_deref(), Some(&table))?;
+    let tasks = app.state.tasks.now();
+    let task = task_of(&tasks, query.task.as_deref(), Some(&table))?;
     let Some(desk) = &app.state.explanations else {
         return Err(ApiError::unavailable(
             "this process explains nothing on request",

@@ -27,7 +27,7 @@ pub(crate) async fn status(State(app): State<App>) -> Response {
     Json(StatusAnswer {
         engine: &engine,
         version: &app.state.version,
-        tasks: &app.state.tasks,
+        tasks: &app.state.tasks.now(),
     })
     .into_response()
 }

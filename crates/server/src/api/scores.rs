@@ -77,11 +77,8 @@ pub(crate) async fn scores(
     let cursor = cursor.map_err(|error: PageCursorError| {
         ApiError::bad_request(error.to_string(), "leave cursor out for the first page")
     })?;
-    let task = task_of(
-        &app.state.tasks,
-        query.task.as_deref(),
-        query.entity.as_deref(),
-    )?;
+    let tasks = app.state.tasks.now();
+    let task = task_of(&tasks, query.task.as_deref(), query.entity.as_deref())?;
 
     let read_model = &app.state.read_model;
     // Both numbers only grow, so the sum changes with each of them.

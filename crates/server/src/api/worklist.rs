@@ -39,7 +39,8 @@ pub(crate) async fn worklist(
              empty for what nobody is assigned to, all lists without it)",
         )
     })?;
-    let task = task_of(&app.state.tasks, query.task.as_deref(), None)?;
+    let tasks = app.state.tasks.now();
+    let task = task_of(&tasks, query.task.as_deref(), None)?;
     let read_model = &app.state.read_model;
     let (version, lists) = read_model.work_lists(&task.name, query.owner.as_deref());
     let tag = EntityTag::new(app.process, version);

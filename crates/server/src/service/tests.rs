@@ -78,7 +78,7 @@ impl Server {
         let state = ServerState {
             read_model: read_model.clone(),
             registry: prometheus::Registry::new(),
-            tasks: vec![task("buys", "accounts"), task("converts", "leads")],
+            tasks: vec![task("buys", "accounts"), task("converts", "leads")].into(),
             tables: vec!["accounts".into(), "contacts".into(), "leads".into()],
             catalog: None,
             explanations,
@@ -187,6 +187,7 @@ impl Server {
             records: 0,
             lag_records: 0,
             reason: None,
+            deployed: Default::default(),
         };
         self.read_model.publish(
             scores.iter().map(score).collect(),
@@ -726,6 +727,7 @@ fn readiness_follows_the_engine_and_health_does_not() {
             records: 0,
             lag_records: 7,
             reason: reason.map(str::to_owned),
+            deployed: Default::default(),
         };
         server.read_model.set_status(status);
         let answer = server.get("/readyz");
@@ -801,7 +803,7 @@ fn health_fails_when_the_loop_stands_still() {
     let state = ServerState {
         read_model: read_model.clone(),
         registry: prometheus::Registry::new(),
-        tasks: vec![],
+        tasks: vec![].into(),
         tables: vec![],
         catalog: None,
         explanations: None,
@@ -915,7 +917,7 @@ fn an_address_in_use_is_named() {
     let state = ServerState {
         read_model: server.read_model.clone(),
         registry: prometheus::Registry::new(),
-        tasks: vec![],
+        tasks: vec![].into(),
         tables: vec![],
         catalog: None,
         explanations: None,
