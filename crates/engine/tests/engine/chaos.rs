@@ -119,6 +119,7 @@ fn body(flaw: Option<Flaw>) -> Body {
     Arc::new(move |world, me, stop| {
         let kept = KeptProducer::default();
         loop {
+            let known = world.rig.broker.lock().partitions.len();
             match live(world, me, &stop, &kept, flaw) {
                 Ok(()) => return "stopped".to_owned(),
                 Err(PortError::Retriable(_)) if flaw == Some(Flaw::RewindsWhileOwning) => {}
@@ -129,6 +130,14 @@ fn body(flaw: Option<Flaw>) -> Body {
                         && world.is_owned_by_another(me) =>
                 {
                     return "outrun".to_owned();
+                }
+                // A partition was added, and committed by another process, after this one had listed
+                // them; docs/gaps.md.
+                Err(error)
+                    if error.cause() == PortCause::TopicReplaced
+                        && world.rig.broker.lock().partitions.len() > known =>
+                {
+                    return "outgrown".to_owned();
                 }
                 Err(error) => return error.to_string(),
             }
@@ -150,7 +159,7 @@ fn history(plan: Plan, flaw: Option<Flaw>) -> Result<HistoryFacts, Broken> {
         late_copies: (state.coordinator.acted, state.coordinator.fenced),
         aborted: state.coordinator.aborted,
     };
-    let allowed = ["stopped", "fenced", "killed", "outrun"];
+    let allowed = ["stopped", "fenced", "killed", "outrun", "outgrown"];
     if let Some(end) = state
         .ends
         .keys()
