@@ -322,6 +322,9 @@ proptest! {
             expected.extend(scores.clone());
             model.publish(scores.into_values().collect(), vec![], live(index as u64));
         }
+        let records = |scores: &[&ShownScore]| -> Vec<Score> {
+            scores.iter().map(|score| score.record.clone()).collect()
+        };
         let mut expected: Vec<&ShownScore> = expected.values().filter(|score| score.record.is_scored()).collect();
         expected.sort_by_key(|score| rank_key(sort, score));
 
@@ -336,7 +339,8 @@ proptest! {
                 None => break,
             }
         }
-        prop_assert_eq!(found.iter().map(|score| &**score).collect::<Vec<_>>(), expected);
+        let found: Vec<&ShownScore> = found.iter().map(|score| &**score).collect();
+        prop_assert_eq!(records(&found), records(&expected));
     }
 }
 

@@ -34,7 +34,10 @@ use crate::script::Chain;
 const SCORES: u8 = GRAPH_AREAS + 32;
 /// Area of the past of scores.
 const HISTORY: u8 = GRAPH_AREAS + 33;
-/// Pause before a full queue is tried again.
+/// Longest wait of a follower for an epoch record that its stored state has and it cannot read yet:
+/// the marker of its transaction may be on its way.
+const UNREADABLE_FOR: Duration = Duration::from_secs(10);
+/// Pause before a full queue, or a log that ends too early, is tried again.
 const FULL_WAIT: Duration = Duration::from_millis(20);
 
 /// The loop's part of the stored state.
@@ -120,7 +123,7 @@ impl Engine {
         let Some(mut store) = self.stored.store.take() else {
             return Ok(None);
         };
-        let adopted = self.adopt_from(store.as_mut());
+        let adopted = self.adopt_from(store.as_mut(), UNREADABLE_FOR);
         self.stored.store = Some(store);
         self.stored.read_all_outputs();
         adopted
@@ -139,12 +142,16 @@ impl Engine {
         };
         let adopted = check_of_log(store.as_mut(), committed)
             .map_err(RunError::from)
-            .and_then(|()| self.adopt_from(store.as_mut()));
+            .and_then(|()| self.adopt_from(store.as_mut(), Duration::ZERO));
         self.stored.store = Some(store);
         adopted
     }
 
-    fn adopt_from(&mut self, store: &mut dyn StateStore) -> Result<Option<StoreHead>, RunError> {
+    fn adopt_from(
+        &mut self,
+        store: &mut dyn StateStore,
+        patience: Duration,
+    ) -> Result<Option<StoreHead>, RunError> {
         let place = store.place().to_owned();
         let head = match store.head() {
             Ok(head) => head,
@@ -165,7 +172,7 @@ impl Engine {
         if head.epoch == 0 {
             return Ok(None);
         }
-        let Some(record) = self.record_of(&place, &head)? else {
+        let Some(record) = self.record_of(&place, &head, patience)? else {
             return Ok(None);
         };
         // The state is of the version that its epoch was decided under.
@@ -236,12 +243,15 @@ impl Engine {
     }
 
     /// Reads the epochs topic to the epoch of a stored state, which the log must have with the
-    /// same nonce. Returns its record, `None` at the stop signal.
+    /// same nonce. Waits `patience` for a record that is committed and cannot be read yet. Returns
+    /// it, `None` at the stop signal.
     fn record_of(
         &mut self,
         place: &str,
         head: &StoreHead,
+        patience: Duration,
     ) -> Result<Option<Box<EpochRecord>>, RunError> {
+        let started = self.elapsed();
         // Each epoch has a record and a marker there, so this is a lower bound.
         let from = head.outputs.next(Output::Epochs as u8, 0).saturating_sub(2);
         self.attendant.retry(|| self.ports.outputs.rewind(from))?;
@@ -250,7 +260,12 @@ impl Engine {
                 return Ok(None);
             };
             let Some(value) = value else {
-                return Err(gone(head).into());
+                if self.elapsed().saturating_sub(started) >= patience {
+                    return Err(gone(head).into());
+                }
+                self.attendant.wait(FULL_WAIT);
+                self.attendant.retry(|| self.ports.outputs.go_on())?;
+                continue;
             };
             for entry in self.encoders.read_script(&value)? {
                 let ScriptRecord::Epoch(record) = entry else {
