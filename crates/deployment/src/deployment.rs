@@ -219,7 +219,7 @@ impl Assembly<'_> {
         let mut store = FolderStore::new(&dir, options.queue_bytes, metrics);
         if let Some(place) = self.loaded.snapshots()? {
             let every = Duration::from_millis(options.snapshots.every_ms);
-            store = store.with_snapshots(place, every);
+            store = store.with_snapshots(place, every, Arc::new(SystemClock));
         }
         Ok(Some(Box::new(store)))
     }

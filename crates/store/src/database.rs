@@ -147,6 +147,9 @@ impl StateDatabase {
     }
 }
 
+/// Callback for a piece of a view.
+type EachStored<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
+
 /// A state as of one moment.
 pub(crate) struct StateView {
     view: fjall::Snapshot,
@@ -164,10 +167,7 @@ impl StateView {
     }
 
     /// Calls `each` with every piece, in the order of keys.
-    pub fn read(
-        &self,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    pub fn read(&self, each: &mut EachStored<'_>) -> Result<(), StoreError> {
         for guard in self.view.iter(&self.pieces) {
             let (key, value) = guard
                 .into_inner()

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use leadpulse_engine::Pieces;
 use leadpulse_engine::ports::{
-    EachPiece, StateStore, StoreError, StoreHead, StoreStatus, StoredChange,
+    Clock, EachPiece, StateStore, StoreError, StoreHead, StoreStatus, StoredChange,
 };
 use leadpulse_schema::units::as_span;
 
@@ -103,10 +103,16 @@ impl FolderStore {
 
     /// Makes snapshots every so often, and starts from the newest where the folder has no state.
     #[must_use]
-    pub fn with_snapshots(mut self, place: SnapshotPlace, every: Duration) -> Self {
+    pub fn with_snapshots(
+        mut self,
+        place: SnapshotPlace,
+        every: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         self.snapshots = Some(Snapshots {
             place: Arc::new(place),
             every,
+            clock,
         });
         self
     }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use leadpulse_engine::ports::{StoreError, StoreStatus, StoredChange};
+use leadpulse_engine::ports::{Clock, StoreError, StoreStatus, StoredChange};
 
 use crate::database::StateDatabase;
 use crate::metrics::StoreMetrics;
@@ -44,6 +44,7 @@ impl Shared {
 pub(crate) struct Snapshots {
     pub place: Arc<SnapshotPlace>,
     pub every: Duration,
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Writes what it receives.
@@ -168,23 +169,26 @@ impl Writer {
 
     /// Begins a snapshot when it is time. It reads a view, on a thread of its own.
     fn begin_snapshot(&mut self) {
-        let (Some(Snapshots { place, every }), Some(database)) = (&self.snapshots, &self.database)
-        else {
+        let (Some(snapshots), Some(database)) = (&self.snapshots, &self.database) else {
             return;
         };
+        let Snapshots {
+            place,
+            every,
+            clock,
+        } = snapshots;
         let is_taking = self.taking.as_ref().is_some_and(|t| !t.is_finished());
         if is_taking || self.last_snapshot.elapsed() < *every {
             return;
         }
         self.last_snapshot = Instant::now();
         let (view, place, metrics) = (database.view(), place.clone(), self.metrics.clone());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.unwrap_or_default();
-        let take = move || match place.take(&view, now.as_millis() as i64) {
+        let now_ms = clock.wall_ms();
+        let take = move || match place.take(&view, now_ms) {
             Ok(None) => {}
             Ok(Some(outcome)) => {
                 metrics.snapshot_epoch.set(outcome.epoch as i64);
-                metrics.snapshot_at.set(now.as_secs() as i64);
+                metrics.snapshot_at.set(now_ms / 1_000);
                 metrics.snapshot_bytes.inc_by(outcome.bytes);
                 let SnapshotOutcome {
                     epoch,

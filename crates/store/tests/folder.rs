@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use leadpulse_engine::Pieces;
-use leadpulse_engine::ports::{OutputPositions, StateStore, StoreError, StoreHead, StoredChange};
+use leadpulse_engine::ports::{
+    Clock, OutputPositions, StateStore, StoreError, StoreHead, StoredChange,
+};
 use leadpulse_store::{FolderStore, SnapshotPlace, StoreMetrics};
 
 fn store(dir: &Path) -> FolderStore {
@@ -202,6 +204,19 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The moment of all snapshots.
+struct Noon;
+
+impl Clock for Noon {
+    fn wall_ms(&self) -> i64 {
+        1_700_000_000_000
+    }
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+    fn wait(&self, _: Duration) {}
+}
+
 fn snapshots(dir: &Path) -> SnapshotPlace {
     SnapshotPlace::in_folder(dir, 2).unwrap()
 }
@@ -247,8 +262,11 @@ fn another_machine_starts_from_the_newest_whole_snapshot() {
         tempfile::tempdir().unwrap(),
         tempfile::tempdir().unwrap(),
     );
-    let mut first =
-        store(here.path()).with_snapshots(snapshots(place.path()), Duration::from_millis(50));
+    let mut first = store(here.path()).with_snapshots(
+        snapshots(place.path()),
+        Duration::from_millis(50),
+        Arc::new(Noon),
+    );
     first.replace().unwrap();
     // Many chunks that never change, and one piece that does.
     let mut all = Pieces::default();
@@ -273,8 +291,11 @@ fn another_machine_starts_from_the_newest_whole_snapshot() {
     assert!(last >= made[1].head.epoch);
 
     let restored = |dir: &Path| {
-        let mut second =
-            store(dir).with_snapshots(snapshots(place.path()), Duration::from_secs(600));
+        let mut second = store(dir).with_snapshots(
+            snapshots(place.path()),
+            Duration::from_secs(600),
+            Arc::new(Noon),
+        );
         let head = second.head().unwrap();
         (head, content(&mut second))
     };
