@@ -232,7 +232,7 @@ impl Engine {
         }
         let last = following.script.chain.last().cloned();
         if let Some(last) = &last {
-            self.resume_version(last)?;
+            self.resume_version(last, false)?;
             let unmatched = &mut following.outputs.unmatched;
             // What waits for a score of a new model stands in all policy states.
             if self.machine.rescoring().is_some() && !self.read_policies_back(unmatched)? {

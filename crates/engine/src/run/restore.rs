@@ -94,9 +94,7 @@ impl Engine {
         let is_last = base
             .as_ref()
             .is_some_and(|base| base.epoch == committed.number);
-        if !is_last {
-            self.resume_version(&last)?;
-        }
+        self.resume_version(&last, is_last)?;
         self.committed = (self.machine.number(), self.machine.as_of());
         if !self.read_state_back(is_last)? {
             return Ok(None);

@@ -253,7 +253,11 @@ impl Engine {
     ) -> Result<Option<Box<EpochRecord>>, RunError> {
         let started = self.elapsed();
         // Each epoch has a record and a marker there, so this is a lower bound.
-        let from = head.outputs.next(Output::Epochs as u8, 0).saturating_sub(2);
+        let from = head
+            .outputs
+            .next(Output::Epochs as u8, 0)
+            .saturating_sub(2)
+            .max(0);
         self.attendant.retry(|| self.ports.outputs.rewind(from))?;
         loop {
             let Some(value) = self.next_of_script(0)? else {

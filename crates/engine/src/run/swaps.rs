@@ -157,9 +157,14 @@ impl Engine {
         Some(releases.load(release))
     }
 
-    /// Takes back what the last epoch notes about its version. Refuses to go on under another
-    /// version than that of the last epoch, where it should be followed and is missing.
-    pub(super) fn resume_version(&mut self, last: &EpochRecord) -> Result<(), RunError> {
+    /// Takes back what the last epoch notes about its version, which the stored state of that epoch
+    /// (`is_stored`) has already. Refuses to go on under another version than that of the last epoch,
+    /// where it should be followed and is missing.
+    pub(super) fn resume_version(
+        &mut self,
+        last: &EpochRecord,
+        is_stored: bool,
+    ) -> Result<(), RunError> {
         if let Some(missing) = &self.swaps.missing {
             return Err(PortError::fatal(
                 PortCause::ReleaseMissing,
@@ -178,6 +183,9 @@ impl Engine {
             let followed = self.machine.follow(given);
             followed
                 .map_err(|error| PortError::fatal(PortCause::ReleaseMissing, error.to_string()))?;
+        }
+        if is_stored {
+            return Ok(());
         }
         if note.rescoring.is_some() {
             // Policy states fill it, of whatever epoch they are.

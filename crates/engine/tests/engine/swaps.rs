@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::broker::Fault;
 use super::market::Market;
+use super::memory_store::MemoryStore;
 use super::moves::{built, rig as small};
 use super::releases::ReleaseDesk;
 use super::rig::{Filter, Life, Rig, TaskSpec};
@@ -82,6 +83,7 @@ fn alerts_of_swaps_follow_from_rows_ticks_and_recorded_versions() {
             let mut rig = rig.elsewhere();
             rig.options.max_records = max_records;
             rig.options.soft_budget = soft_budget;
+            rig.store = (seed % 2 == 1).then(MemoryStore::default);
             // Releases share the budgets of the process, which are part of a version.
             let budgets = |one: &Rig| Rig {
                 options: rig.options.clone(),
@@ -91,16 +93,20 @@ fn alerts_of_swaps_follow_from_rows_ticks_and_recorded_versions() {
                 &releases.each_ref().map(budgets),
                 &schedule,
             ));
-            for life in 0.. {
+            for life_number in 0.. {
                 let fault = [Fault::Before, Fault::After][generator.random_range(0..2)];
-                let fault = (life < kills).then(|| (generator.random_range(0..30), fault));
+                let fault = (life_number < kills).then(|| (generator.random_range(0..30), fault));
+                if let Some(store) = &rig.store {
+                    store.die([0, 0, 2][generator.random_range(0..3)]);
+                }
                 let life = Life {
                     reading: random_reading(&mut generator),
                     fault,
                     ..Life::default()
                 };
-                if rig.run(Until::End, life).is_ok() {
-                    break;
+                match rig.run(Until::End, life) {
+                    Ok(_) => break,
+                    Err(error) => assert!(life_number < kills, "seed {seed}: {error}"),
                 }
             }
             rig.check_committed();
@@ -292,20 +298,23 @@ fn a_release_that_does_not_fit_is_told_and_changes_nothing() {
 
 #[test]
 fn a_restart_without_the_last_release_is_refused_with_what_to_do() {
-    let mut rig = market(51, 200);
-    rig.options.max_records = 10;
-    rig.release = Some("first".to_owned());
-    let [first, second, ..] = releases(&rig);
-    let desk = ReleaseDesk::new(&[first, second], &[(4, "second")]);
-    rig.desk = Some(desk.clone());
-    rig.run_killed_before(12);
-    let epochs = rig.script().len();
-    desk.remove("second");
-    let RunError::Port(error) = rig.run(Until::End, Life::default()).unwrap_err();
-    assert_eq!(error.cause(), PortCause::ReleaseMissing);
-    let text = error.to_string();
-    assert!(text.contains("second") && text.contains("--anew"), "{text}");
-    assert_eq!(rig.script().len(), epochs, "nothing was committed");
+    for store in [None, Some(MemoryStore::default())] {
+        let mut rig = market(51, 200);
+        rig.store = store;
+        rig.options.max_records = 10;
+        rig.release = Some("first".to_owned());
+        let [first, second, ..] = releases(&rig);
+        let desk = ReleaseDesk::new(&[first, second], &[(4, "second")]);
+        rig.desk = Some(desk.clone());
+        rig.run_killed_before(12);
+        let epochs = rig.script().len();
+        desk.remove("second");
+        let RunError::Port(error) = rig.run(Until::End, Life::default()).unwrap_err();
+        assert_eq!(error.cause(), PortCause::ReleaseMissing);
+        let text = error.to_string();
+        assert!(text.contains("second") && text.contains("--anew"), "{text}");
+        assert_eq!(rig.script().len(), epochs, "nothing was committed");
+    }
 }
 
 #[test]
