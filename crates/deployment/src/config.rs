@@ -143,7 +143,7 @@ pub struct Config {
     pub kafka: KafkaOptions,
     /// A schema registry; `None` takes writer schemas from the schemas folder.
     pub registry: Option<RegistryOptions>,
-    /// Where the worker's state is kept between two starts.
+    /// The place of the worker's state between two starts.
     pub store: StoreOptions,
     /// Listener and limits of the HTTP API.
     pub server: ServerOptions,

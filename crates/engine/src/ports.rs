@@ -351,7 +351,8 @@ pub trait Sink: Send {
     /// fenced, or the
     /// committed epoch is neither this one nor the one before.
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError>;
-    /// Where the outputs of epochs after the last committed one begin, as far as is known.
+    /// Positions at which the outputs of epochs after the last committed one begin, as far as is
+    /// known.
     fn written(&self) -> OutputPositions {
         OutputPositions::default()
     }

@@ -108,13 +108,6 @@ struct StoredFrame {
     is_restarted: bool,
 }
 
-/// The partitions that positions refer to.
-#[derive(Serialize, Deserialize)]
-struct StoredLayout {
-    partitions: Vec<InputPartition>,
-    layout: PartitionLayout,
-}
-
 /// Hashes of small parts as they were last written: an equal part is not written again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StoredHashes {
@@ -154,11 +147,7 @@ impl WorkerState {
         self.graph.write_pieces(Which::Changed, &mut pieces);
         self.graph.forget_changes();
         pieces.put(FRAME, |_| {}, &self.frame());
-        let hashes = StoredHashes {
-            layout: hash_of(&self.stored_layout()),
-            caps: hash_of(&self.caps),
-            rescoring: hash_of(&self.rescoring),
-        };
+        let hashes = self.hashes();
         if hashes.rescoring != self.stored.rescoring {
             pieces.put(RESCORING, |_| {}, &self.rescoring);
         }
@@ -259,10 +248,16 @@ impl WorkerState {
         }
     }
 
-    fn stored_layout(&self) -> StoredLayout {
-        StoredLayout {
-            partitions: self.partitions.clone(),
-            layout: self.layout.clone(),
+    /// The partitions that positions refer to.
+    fn stored_layout(&self) -> (&[InputPartition], &PartitionLayout) {
+        (&self.partitions, &self.layout)
+    }
+
+    fn hashes(&self) -> StoredHashes {
+        StoredHashes {
+            layout: hash_of(&self.stored_layout()),
+            caps: hash_of(&self.caps),
+            rescoring: hash_of(&self.rescoring),
         }
     }
 }
@@ -350,10 +345,8 @@ impl StateReader {
                 state.tasks_since = frame.tasks_since;
             }
             LAYOUT => {
-                let layout: StoredLayout = read_value(LAYOUT, value)?;
+                (state.partitions, state.layout) = read_value(LAYOUT, value)?;
                 self.has_layout = true;
-                state.partitions = layout.partitions;
-                state.layout = layout.layout;
             }
             RESCORING => state.rescoring = read_value::<Option<Rescoring>>(RESCORING, value)?,
             CAPS => state.caps = read_value::<CapState>(CAPS, value)?,
@@ -408,11 +401,7 @@ impl StateReader {
         if !state.said.rulings.index(given.catalog.tables.len()) {
             return Err(StateError::OutOfRange("table"));
         }
-        state.stored = StoredHashes {
-            layout: hash_of(&state.stored_layout()),
-            caps: hash_of(&state.caps),
-            rescoring: hash_of(&state.rescoring),
-        };
+        state.stored = state.hashes();
         Ok(state)
     }
 }

@@ -21,7 +21,7 @@ pub struct StoreHead {
     pub format: u32,
     /// [Shape](crate::StateShape) that the state is of, as hashes.
     pub shape: [u64; 3],
-    /// Where the outputs of later epochs begin.
+    /// Positions at which the outputs of later epochs begin.
     pub outputs: OutputPositions,
     /// By input partition, the newest Kafka timestamp that was taken, milliseconds.
     pub newest_ms: Vec<i64>,
@@ -92,15 +92,15 @@ pub enum StoreError {
     Io {
         /// The folder.
         place: String,
-        /// What the system says.
+        /// The system's words.
         fault: String,
     },
-    /// What is there was damaged, or written by another program.
+    /// The content was damaged, or written by another program.
     #[error("the state in {place} is damaged: {fault}")]
     Damaged {
         /// The folder.
         place: String,
-        /// What is wrong.
+        /// The damage.
         fault: String,
     },
     /// The pieces are whole, but no state of this version.
@@ -108,7 +108,7 @@ pub enum StoreError {
     State {
         /// The folder.
         place: String,
-        /// Why the pieces make no state.
+        /// The reason why the pieces make no state.
         fault: StateError,
     },
 }

@@ -123,7 +123,9 @@ impl Engine {
         let Some(mut store) = self.stored.store.take() else {
             return Ok(None);
         };
-        let adopted = self.adopt_from(store.as_mut(), UNREADABLE_FOR);
+        let adopted = stored_head(store.as_mut())
+            .map_err(RunError::from)
+            .and_then(|head| self.adopt_from(store.as_mut(), head, UNREADABLE_FOR));
         self.stored.store = Some(store);
         self.stored.read_all_outputs();
         adopted
@@ -140,9 +142,14 @@ impl Engine {
         let Some(mut store) = self.stored.store.take() else {
             return Ok(None);
         };
-        let adopted = check_of_log(store.as_mut(), committed)
+        let head = stored_head(store.as_mut());
+        let adopted = head
+            .and_then(|head| {
+                check_of_log(store.place(), head.as_ref(), committed)?;
+                Ok(head)
+            })
             .map_err(RunError::from)
-            .and_then(|()| self.adopt_from(store.as_mut(), Duration::ZERO));
+            .and_then(|head| self.adopt_from(store.as_mut(), head, Duration::ZERO));
         self.stored.store = Some(store);
         adopted
     }
@@ -150,16 +157,10 @@ impl Engine {
     fn adopt_from(
         &mut self,
         store: &mut dyn StateStore,
+        head: Option<StoreHead>,
         patience: Duration,
     ) -> Result<Option<StoreHead>, RunError> {
         let place = store.place().to_owned();
-        let head = match store.head() {
-            Ok(head) => head,
-            Err(error @ StoreError::InUse { .. }) => {
-                return Err(PortError::fatal(PortCause::Local, error.to_string()).into());
-            }
-            Err(error) => return Ok(passed_over(&error)),
-        };
         let Some(head) = head else { return Ok(None) };
         if head.format != STATE_FORMAT {
             tracing::warn!(
@@ -466,16 +467,26 @@ fn passed_over(error: &StoreError) -> Option<StoreHead> {
     None
 }
 
+/// The epoch of a stored state; `None` where there is none that can be read.
+fn stored_head(store: &mut dyn StateStore) -> Result<Option<StoreHead>, PortError> {
+    match store.head() {
+        Ok(head) => Ok(head),
+        Err(error @ StoreError::InUse { .. }) => {
+            Err(PortError::fatal(PortCause::Local, error.to_string()))
+        }
+        Err(error) => Ok(passed_over(&error)),
+    }
+}
+
 /// The log must have the epoch of the stored state.
 fn check_of_log(
-    store: &mut dyn StateStore,
+    place: &str,
+    head: Option<&StoreHead>,
     committed: Option<&CommittedEpoch>,
 ) -> Result<(), PortError> {
-    // What cannot be read is told when it is to be read.
-    let Ok(Some(head)) = store.head() else {
+    let Some(head) = head else {
         return Ok(());
     };
-    let place = store.place();
     let last = committed.map_or(0, |committed| committed.number);
     if head.epoch > last {
         return Err(PortError::fatal(
@@ -489,7 +500,7 @@ fn check_of_log(
     }
     let nonce = committed.filter(|committed| committed.number == head.epoch);
     match nonce.and_then(|committed| committed.nonce) {
-        Some(nonce) if nonce != head.nonce() => Err(another(place, &head, Some(nonce))),
+        Some(nonce) if nonce != head.nonce() => Err(another(place, head, Some(nonce))),
         _ => Ok(()),
     }
 }
