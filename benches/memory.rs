@@ -111,6 +111,7 @@ impl Driver {
             current_scores: true,
             caps: ground.loaded.config.alerts.caps.checked()?,
             work_lists: ground.loaded.config.work_lists()?,
+            erasure_key: ground.loaded.config.erasure_key()?,
             release: None,
         })?;
         Ok(Self {

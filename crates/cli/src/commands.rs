@@ -5,6 +5,7 @@ pub mod backtest;
 pub mod config;
 pub mod demo;
 pub mod dlq;
+pub mod erase;
 pub mod explain;
 mod given;
 pub mod init;

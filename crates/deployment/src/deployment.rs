@@ -346,9 +346,12 @@ impl Assembly<'_> {
         })?;
         let partitions = source.partitions();
         let sink: Box<dyn Sink> = match cluster {
-            Cluster::Real => Box::new(
-                KafkaSink::new(options, partitions, metrics)?.with_attendant(supervisor.clone()),
-            ),
+            Cluster::Real => {
+                let sink = KafkaSink::new(options, partitions, metrics)?;
+                let sink = sink.with_attendant(supervisor.clone());
+                let holdings = watch.as_ref().map(TopicWatch::holdings);
+                Box::new(sink.with_holdings(holdings.unwrap_or_default()))
+            }
             Cluster::Mock => Box::new(MockSink::new(options, partitions, metrics)?),
         };
         Ok(Connected {
@@ -425,6 +428,7 @@ pub(crate) fn given_parts(
         current_scores: config.kafka.outputs.writes(Output::CurrentScores),
         caps: config.alerts.caps.checked()?,
         work_lists: config.work_lists()?,
+        erasure_key: config.erasure_key()?,
         release: None,
     })
 }

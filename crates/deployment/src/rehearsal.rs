@@ -15,8 +15,8 @@ use leadpulse_engine::ports::{
     CommittedEpoch, InputPartition, NextOffset, PortError, RecordBatch, SealedEpoch, Sink,
 };
 use leadpulse_engine::{
-    Alert, AsOfRule, Cut, CutTicks, Decoded, Machine, MachineParts, OutputEncoders, Readings,
-    TickClosing,
+    Alert, AsOfRule, Cut, CutTicks, Decoded, ErasureKey, Machine, MachineParts, OutputEncoders,
+    Readings, TickClosing,
 };
 use leadpulse_features::{Scorer, assignee};
 use leadpulse_graph::{Graph, Tracking};
@@ -111,6 +111,7 @@ impl Rehearsal<'_> {
             current_scores: false,
             caps: self.caps.clone(),
             work_lists: WorkLists::none(),
+            erasure_key: ErasureKey::default(),
             release: None,
         })?)
     }

@@ -33,6 +33,10 @@ pub const LAYOUT_SECTION: &str = "layout";
 /// nothing waits that did not wait then.
 pub const RESUMED_SECTION: &str = "resumed";
 
+/// Section of an epoch that took requests to erase: JSON of the places that held copies of records
+/// then, as [`Holding`](crate::ports::Holding)s.
+pub const HOLDINGS_SECTION: &str = "holdings";
+
 /// The offsets an epoch took from one partition: `start..end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionInterval {

@@ -19,6 +19,7 @@ mod admit;
 mod answer;
 mod decide;
 mod deployed;
+mod erased;
 mod exposures;
 mod fold;
 mod notices;
@@ -42,6 +43,7 @@ use ticks::Folding;
 
 pub use admit::outcome_in_words;
 pub use deployed::{Deployed, MachineError, MachineParts, StateShape, Task};
+pub use erased::{ErasedNames, ErasureKey, ErasureKeyError, SubjectHash};
 pub use restore::Unmatched;
 pub(crate) use said::SaidKind;
 pub use state::WorkerState;
@@ -189,7 +191,9 @@ impl Machine {
         laps.end("graph", &mut tally);
         let mut dirty = self.track(&cut, &mut tally);
         self.list_unexplained(cut.closing);
-        let wanted = self.take_unexplained(cut.closing, &mut dirty);
+        let mut wanted = self.take_unexplained(cut.closing, &mut dirty);
+        self.want_unnamed(&admitted, &mut dirty, &mut wanted);
+        decided.caps_changed |= admitted.erasing.is_in_caps;
         laps.end("track", &mut tally);
         let assessed = self.score_further(&dirty, decided.tick_scores.take());
         laps.end("infer", &mut tally);
@@ -203,6 +207,8 @@ impl Machine {
         tally.notices = self.notices(records, &admitted);
         let changes = self.said_since(before, admitted.said);
         self.retire_lists(&mut decided);
+        self.write_erasures(&admitted.erasing, cut.clock, &mut decided);
+        tally.erased = admitted.erasing.done.len() as u64;
         let (sealed, record) = self.seal(records, cut, admitted, scored as i64, decided.outputs);
         decided.views.dead_letters = kept_letters(&sealed.outputs);
         decided.views.said = self.said_view_of(changes);

@@ -68,6 +68,8 @@ pub struct Metrics {
     takeovers: IntCounter,
     swaps: IntCounterVec,
     rescoring: IntGauge,
+    erasures: IntCounter,
+    erased_hashes: IntGauge,
 }
 
 fn seconds_buckets() -> Vec<f64> {
@@ -344,6 +346,14 @@ impl Metrics {
                 "Releases that were asked for: in force, or refused.",
                 &["outcome"],
             )?,
+            erasures: counter(
+                "leadpulse_erasures_total",
+                "Requests to erase a person, or to lift an erasure, that took effect.",
+            )?,
+            erased_hashes: gauge(
+                "leadpulse_erased_hashes",
+                "Keyed hashes by which rows of erased persons are refused.",
+            )?,
             rescoring: gauge(
                 "leadpulse_rescoring_entities",
                 "Entities without a score of the newest model; 0 once a change is complete.",
@@ -381,6 +391,7 @@ impl Metrics {
             }
         }
         let tally = &epoch.tally;
+        self.erasures.inc_by(tally.erased);
         for ((task, cause), n) in &tally.emitted {
             self.scores
                 .with_label_values(&[task.as_str(), cause])
@@ -535,6 +546,10 @@ impl Metrics {
         let outcome = if is_in_force { "in_force" } else { "refused" };
         self.swaps.with_label_values(&[outcome]).inc();
     }
+    pub(crate) fn erased_hashes(&self, hashes: usize) {
+        self.erased_hashes.set(hashes as i64);
+    }
+
     pub(crate) fn rescoring(&self, waiting: u64) {
         self.rescoring.set(waiting as i64);
     }

@@ -24,6 +24,7 @@ mod ranking;
 mod said;
 
 use crate::epoch::RescoringNote;
+use crate::machine::ErasedNames;
 
 pub use letters::{LETTERS_KEPT, LETTERS_KEPT_OF_A_KIND, LetterKind, LettersPage};
 
@@ -289,6 +290,32 @@ impl ReadModel {
         });
         let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
         lists.keep_tasks(names);
+    }
+
+    /// Forgets a person: scores, places in rankings, dead letters with one of the names, and what
+    /// alerts say of the person.
+    pub fn forget(&self, names: &ErasedNames) {
+        for (entity_type, entity_id) in &names.entities {
+            let key = (entity_type.clone(), entity_id.clone());
+            self.entities.remove(&key);
+            for mut ranking in self.rankings.iter_mut() {
+                if ranking.key().1 == *entity_type {
+                    ranking.forget(entity_id);
+                }
+            }
+        }
+        let is_gone = |table: Option<&str>, key: &str| names.has(table, key);
+        let mut kept = self.alerts.write().unwrap_or_else(PoisonError::into_inner);
+        kept.version += 1;
+        let less = |alert: &Arc<ShownAlert>| {
+            let record = alert.record.without(&is_gone)?;
+            let name = alert.name.clone();
+            Some(Arc::new(ShownAlert { record, name }))
+        };
+        kept.newest_last = kept.newest_last.iter().filter_map(less).collect();
+        drop(kept);
+        let mut letters = self.letters.write().unwrap_or_else(PoisonError::into_inner);
+        letters.forget(names);
     }
 
     /// Makes work lists visible, each in the place of the one before.

@@ -451,6 +451,7 @@ impl Engine {
             }
             closed = closed && decoded.is_empty();
             let (batch, cut) = self.cut(gathered, &decoded, ends.as_deref())?;
+            self.note_holdings();
             let clock = &self.ports.clock;
             let elapsed = || clock.elapsed();
             let sealed = self.machine.step_timed(&batch, decoded, cut, &elapsed);

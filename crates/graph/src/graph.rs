@@ -13,6 +13,7 @@ use leadpulse_schema::{Catalog, DayWindow, Role, RowBatch, TableId};
 
 use crate::apply::Writer;
 use crate::apply::bursts::Bursts;
+use crate::apply::erase::ErasedRows;
 use crate::apply::gate::Gate;
 use crate::apply::newest::NewestVersions;
 use crate::apply::outcome::RowOutcome;
@@ -162,16 +163,31 @@ impl Graph {
     pub fn apply(&mut self, batch: &RowBatch, clock_ms: Option<i64>) -> Vec<RowOutcome> {
         let (outcomes, effects) = self.write(batch, clock_ms);
         self.is_behind_board |= !batch.is_empty();
+        self.mark(&effects);
+        outcomes
+    }
+
+    /// Marks the cells that rows affected.
+    fn mark(&mut self, effects: &Effects) {
         let (directory, cells) = (&self.entities.directory, &self.cells);
         // The low bits of the same hash choose the shard.
         let place = |at: CellRef| {
             let key = directory.key(cells.get(at).anchor);
             (xxh3_64(key.as_bytes()) >> 32) as u32
         };
-        self.tracker.mark_effects(&effects, self.fired_ms, place);
-        self.due.mark_effects(&effects, self.fired_ms, place);
-        debug_assert_eq!(self.check_touched(&effects), Ok(()));
-        outcomes
+        self.tracker.mark_effects(effects, self.fired_ms, place);
+        self.due.mark_effects(effects, self.fired_ms, place);
+        debug_assert_eq!(self.check_touched(effects), Ok(()));
+    }
+
+    /// Erases the entities of some keys and all that are the same person's, `address` naming further
+    /// rows of the person. Nothing happens to a key that no row named. Later rows are not refused:
+    /// that is the caller's.
+    pub fn erase(&mut self, named: &[(TableId, &str)], address: Option<&str>) -> ErasedRows {
+        let (erased, effects) = self.writer().erase(named, address);
+        self.is_behind_board |= !erased.entities.is_empty();
+        self.mark(&effects);
+        erased
     }
 
     /// Keeps the changes of homes and identities from now on, for [`Self::take_changes`].

@@ -91,6 +91,7 @@ mod state;
 mod stored;
 mod who;
 
+pub use apply::erase::ErasedRows;
 pub use apply::outcome::RowOutcome;
 pub use change::Tracking;
 pub use change::reasons::Reasons;
@@ -118,6 +119,7 @@ pub use state::revisable::{Accumulated, OpenEvent, Revisable};
 pub use state::sources::SourceTimes;
 pub use state::tally::{DecayedTally, Mention, Touch};
 pub use stored::GRAPH_AREAS;
+pub use who::addresses::person_address;
 pub use who::directory::{Directory, Namespace, NodePlace};
 pub use who::domains::{Domains, registrable_domain};
 pub use who::edges::{Edge, Edges};

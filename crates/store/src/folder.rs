@@ -156,6 +156,7 @@ impl FolderStore {
                 since: None,
                 snapshots: self.snapshots.clone(),
                 last_snapshot: Instant::now(),
+                has_erased: false,
                 taking: None,
             };
             let spawned = std::thread::Builder::new()
@@ -194,13 +195,12 @@ impl StateStore for FolderStore {
     }
 
     fn replace(&mut self) -> Result<(), StoreError> {
-        if let Ok(database) = self.database()
-            && database.clear().is_ok()
-        {
-            return Ok(());
+        if let Err(error @ StoreError::InUse { .. }) = self.database() {
+            return Err(error);
         }
-        // A damaged database cannot even be emptied: its files are removed. Of the folder only
-        // they are, because a wrong path may lead anywhere.
+        // A database that is emptied keeps old values in its journal for a while, and a damaged one
+        // cannot be emptied: its files are removed. Of the folder only they are, because a wrong
+        // path may lead anywhere.
         self.database = None;
         StateDatabase::remove_files(&self.dir)?;
         self.database().map(|_| ())
@@ -240,6 +240,13 @@ impl StateStore for FolderStore {
 
     fn status(&self) -> StoreStatus {
         self.shared.get()
+    }
+
+    fn snapshots(&self) -> Option<(String, i64)> {
+        let snapshots = self.snapshots.as_ref()?;
+        let every_ms = i64::try_from(snapshots.every.as_millis()).ok()?;
+        let kept = i64::try_from(snapshots.place.kept()).ok()?;
+        Some((snapshots.place.name(), every_ms.saturating_mul(kept)))
     }
 
     fn close(&mut self) -> StoreStatus {

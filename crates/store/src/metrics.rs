@@ -17,6 +17,10 @@ pub struct StoreMetrics {
     pub(crate) disk: IntGauge,
     /// Failed writes and syncs.
     pub(crate) failures: IntCounter,
+    /// 1 while the folder contains bytes of something that was erased.
+    pub(crate) erasing: IntGauge,
+    /// Times that the folder was written anew after an erasure.
+    pub(crate) rewrites: IntCounter,
     /// The epoch of the last snapshot.
     pub(crate) snapshot_epoch: IntGauge,
     /// When it was begun, seconds since 1970 UTC.
@@ -60,6 +64,14 @@ impl StoreMetrics {
             failures: counter(
                 "leadpulse_store_failures_total",
                 "Writes and syncs of the stored state that failed.",
+            )?,
+            erasing: gauge(
+                "leadpulse_store_erasing",
+                "1 while the state's folder contains bytes of something that was erased.",
+            )?,
+            rewrites: counter(
+                "leadpulse_store_rewrites_total",
+                "Times that the state's folder was written anew after an erasure.",
             )?,
             snapshot_epoch: gauge(
                 "leadpulse_snapshot_epoch",

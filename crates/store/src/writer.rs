@@ -11,6 +11,7 @@ use leadpulse_engine::ports::{Clock, StoreError, StoreStatus, StoredChange};
 
 use crate::database::StateDatabase;
 use crate::metrics::StoreMetrics;
+use crate::rewrite::rewrite;
 use crate::snapshot::{SnapshotOutcome, SnapshotPlace};
 
 /// Written changes are synced at least this often.
@@ -62,6 +63,8 @@ pub(crate) struct Writer {
     pub snapshots: Option<Snapshots>,
     /// The time at which the last snapshot was begun.
     pub last_snapshot: Instant,
+    /// True while the database contains bytes of something that was erased.
+    pub has_erased: bool,
     /// The thread of a snapshot that is being made.
     pub taking: Option<JoinHandle<()>>,
 }
@@ -115,7 +118,10 @@ impl Writer {
 
     /// Writes what waits, and syncs it when it is time or `now`. Returns whether that went well.
     fn attempt(&mut self, now: bool) -> bool {
-        let outcome = self.write().and_then(|()| self.sync(now));
+        let outcome = self
+            .write()
+            .and_then(|()| self.sync(now || self.has_erased))
+            .and_then(|()| self.rewrite());
         let is_well = outcome.is_ok();
         if is_well && !now {
             self.begin_snapshot();
@@ -146,10 +152,16 @@ impl Writer {
                 let stored = database.head()?.map_or(0, |head| head.epoch);
                 self.check_no_gap(stored)?;
                 self.written = self.position_after(stored);
+                self.has_erased = database.has_erased()?;
                 self.database.insert(database)
             }
         };
         while let Some(change) = self.unsynced.get(self.written) {
+            if change.is_erasure {
+                // Before the change: a process that ends between the two rewrites for nothing.
+                database.note_erasure()?;
+                self.has_erased = true;
+            }
             database.write(&change.pieces, Some(&change.head))?;
             self.written += 1;
             self.since.get_or_insert_with(Instant::now);
@@ -164,6 +176,32 @@ impl Writer {
         self.metrics
             .queued
             .set(self.shared.get().queued_bytes as i64);
+        Ok(())
+    }
+
+    /// Writes the database anew after something was erased. What was written is synced.
+    fn rewrite(&mut self) -> Result<(), StoreError> {
+        self.metrics.erasing.set(i64::from(self.has_erased));
+        if !self.has_erased || self.written > 0 {
+            return Ok(());
+        }
+        if let Some(taking) = self.taking.take() {
+            // Its view holds the files that go.
+            let _ = taking.join();
+        }
+        let Some(database) = self.database.take() else {
+            return Ok(());
+        };
+        let started = Instant::now();
+        self.database = Some(rewrite(&self.dir, database)?);
+        self.has_erased = false;
+        self.metrics.erasing.set(0);
+        self.metrics.rewrites.inc();
+        let seconds = started.elapsed().as_secs_f64();
+        tracing::info!(
+            seconds,
+            "the stored state is written anew without what was erased"
+        );
         Ok(())
     }
 

@@ -35,6 +35,8 @@ pub struct EpochTally {
     pub retracted: u64,
     /// Accepted rows that report a gap in the changes of an entity.
     pub gaps: u64,
+    /// Requests to erase, or to lift an erasure, that took effect.
+    pub erased: u64,
     /// Records that no source wants, by topic.
     pub filtered: BTreeMap<String, u64>,
     /// Records that concern no row, by topic.

@@ -5,6 +5,7 @@ use leadpulse_records::Reason;
 use leadpulse_schema::{Operation, RowBatch};
 
 use super::Machine;
+use super::erased::Erasing;
 use super::said::SaidChanges;
 use crate::decode::Decoded;
 use crate::epoch::{EpochTally, OutcomeCounts};
@@ -31,6 +32,8 @@ pub(super) struct AdmittedRows {
     pub dead: Vec<(u32, Reason, String)>,
     /// The parts of what people said that rows changed.
     pub said: SaidChanges,
+    /// The effects of requests to erase.
+    pub erasing: Erasing,
 }
 
 impl AdmittedRows {
@@ -44,6 +47,7 @@ impl AdmittedRows {
             noticed: Vec::new(),
             dead: decoded.dead,
             said: SaidChanges::default(),
+            erasing: Erasing::default(),
         };
         (admitted, decoded.rows, decoded.records)
     }
@@ -68,15 +72,20 @@ impl Machine {
         admitted: &mut AdmittedRows,
         tally: &mut EpochTally,
     ) {
-        let mut outcomes = self.state.graph.apply(rows, bound_ms);
-        self.admit_said(rows, bound_ms, &mut outcomes, admitted);
+        let screened = self.screen(rows, admitted);
+        let seen = screened.as_ref().map_or(rows, |screened| &screened.rows);
+        let mut outcomes = self.state.graph.apply(seen, bound_ms);
+        self.admit_said(seen, bound_ms, &mut outcomes, admitted);
         for (index, outcome) in outcomes.iter().enumerate() {
-            let row = rows.row(index);
+            let row = seen.row(index);
             if outcome.is_accepted() {
                 self.note_event_time(row.event_ms().min(row.known_ms()));
                 tally.retracted += u64::from(row.operation() == Operation::Retract);
                 tally.gaps += u64::from(row.operation() == Operation::Gap);
             }
+        }
+        if let Some(screened) = screened {
+            outcomes = screened.all(outcomes);
         }
         for (record, outcome) in by_record(record_of, &outcomes) {
             admitted.counts[outcome as usize] += 1;
@@ -127,11 +136,12 @@ fn by_record(record_of: &[u32], outcomes: &[RowOutcome]) -> Vec<(u32, RowOutcome
         RowOutcome::Duplicate => 0,
         RowOutcome::StaleVersion => 1,
         RowOutcome::NothingToDelete => 2,
-        RowOutcome::Accepted => 3,
-        RowOutcome::SteppedBack => 4,
-        RowOutcome::InPart => 5,
-        RowOutcome::Late => 6,
-        RowOutcome::Future => 7,
+        RowOutcome::Erased => 3,
+        RowOutcome::Accepted => 4,
+        RowOutcome::SteppedBack => 5,
+        RowOutcome::InPart => 6,
+        RowOutcome::Late => 7,
+        RowOutcome::Future => 8,
     };
     let mut found: Vec<(u32, RowOutcome)> = Vec::with_capacity(record_of.len());
     for (record, outcome) in record_of.iter().zip(outcomes) {
@@ -153,7 +163,9 @@ fn refusal(outcome: RowOutcome) -> Option<(Reason, &'static str)> {
         | RowOutcome::InPart
         | RowOutcome::Duplicate
         | RowOutcome::NothingToDelete
-        | RowOutcome::StaleVersion => None,
+        | RowOutcome::StaleVersion
+        // A dead letter would keep the row's bytes.
+        | RowOutcome::Erased => None,
         RowOutcome::Late => Some((Reason::LateBeyondHorizon, LATE)),
         RowOutcome::Future => Some((Reason::FutureTimestamp, FUTURE)),
     }
@@ -178,6 +190,10 @@ pub(super) fn remark(outcome: RowOutcome) -> Option<&'static str> {
         RowOutcome::InPart => Some(
             "it carries some fields of a key that no row has described, so the others are null; \
              load whole rows first, such as a connector's snapshot",
+        ),
+        RowOutcome::Erased => Some(
+            "a row of an entity or address that was erased, so nothing of it was kept; \
+             remove it at its source too",
         ),
         RowOutcome::Accepted | RowOutcome::Duplicate | RowOutcome::Late | RowOutcome::Future => {
             None

@@ -69,8 +69,11 @@ impl Machine {
             }
         }
         let changed = std::mem::take(&mut decided.changed);
+        // An entity that was erased since its tick has no memory to record.
+        let known = |key: &(usize, EntityId)| self.state.tracked.contains_key(key);
         let states = changed
             .into_iter()
+            .filter(known)
             .map(|(task, entity)| self.policy_state(task, entity));
         decided.outputs.extend(states);
         if std::mem::take(&mut decided.caps_changed) {
@@ -133,7 +136,10 @@ impl Machine {
                     };
                     policy.observe(&mut tracked.policy, observation)
                 }
-                Err(why) => policy.observe_ineligible(&mut tracked.policy, why),
+                Err(why) => {
+                    let is_asked = asked.wanted.contains(&key);
+                    policy.observe_ineligible(&mut tracked.policy, why, is_asked)
+                }
             };
             if awaits_score && let Some(rescoring) = rescoring {
                 rescoring.settle(item.task, item.entity);

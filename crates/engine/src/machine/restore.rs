@@ -16,7 +16,7 @@ use super::state::{Tracked, expect};
 use super::ticks::{CutTicks, Folding};
 use super::{AsOfRule, Cut, Machine, Readings};
 use crate::decode::Decoded;
-use crate::epoch::{Epoch, EpochRecord, EpochTally, PartitionLayout, Sealed};
+use crate::epoch::{Epoch, EpochRecord, EpochTally, HOLDINGS_SECTION, PartitionLayout, Sealed};
 use crate::ports::{InputPartition, NextOffset, RecordBatch};
 
 /// Refusal of a compacted record: its task is not configured, or no row names its entity.
@@ -119,6 +119,9 @@ impl Machine {
         record: &EpochRecord,
     ) -> Epoch<Sealed> {
         record.owner.clone_into(&mut self.state.owner);
+        if let Some(holdings) = record.sections.get(HOLDINGS_SECTION) {
+            self.state.holdings = serde_json::from_slice(holdings).unwrap_or_default();
+        }
         let cut = Cut {
             positions: record.positions(),
             read: record
@@ -210,8 +213,17 @@ impl Machine {
         }
     }
 
-    /// The view of an alert that an earlier process committed.
-    pub fn restore_alert(&self, record: &Alert) -> ShownAlert {
+    /// The view of an alert that an earlier process committed, without persons who were erased
+    /// since. `None` for an alert about one.
+    pub fn restore_alert(&self, record: &Alert) -> Option<ShownAlert> {
+        let is_gone = |table: Option<&str>, key: &str| self.is_erased(table, key);
+        match self.state.erasures.is_empty() {
+            true => Some(self.shown_alert(record)),
+            false => Some(self.shown_alert(&record.without(&is_gone)?)),
+        }
+    }
+
+    fn shown_alert(&self, record: &Alert) -> ShownAlert {
         let table = self
             .given
             .catalog

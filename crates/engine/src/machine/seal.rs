@@ -15,8 +15,8 @@ use super::deployed::PROGRAM;
 use super::{Cut, Machine};
 use crate::decode::dead_letter;
 use crate::epoch::{
-    ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, PartitionInterval,
-    RESUMED_SECTION, ReasonCount, VERSION_SECTION, ranges,
+    ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, HOLDINGS_SECTION, LAYOUT_SECTION,
+    PartitionInterval, RESUMED_SECTION, ReasonCount, VERSION_SECTION, ranges,
 };
 use crate::invariants;
 use crate::ports::{Nonce, Output, OutputRecord, RecordBatch, SealedEpoch};
@@ -71,7 +71,7 @@ impl Machine {
         scored: i64,
         outputs: &[OutputRecord],
     ) -> EpochRecord {
-        let sections = self.sections();
+        let sections = self.sections(admitted);
         self.state.is_restarted = false;
         let (given, state) = (&self.given, &self.state);
         let counts = admitted.outcomes();
@@ -120,12 +120,18 @@ impl Machine {
     }
 
     /// Sections of the epoch record: the deployed version; the layout, in the first epoch that refers
-    /// to it; and that the process went on from the stored state, in its first epoch.
-    fn sections(&mut self) -> BTreeMap<String, Vec<u8>> {
+    /// to it; the places that hold copies, in an epoch that erased; and that the process went on from
+    /// the stored state, in its first epoch.
+    fn sections(&mut self, admitted: &AdmittedRows) -> BTreeMap<String, Vec<u8>> {
         let mut sections = BTreeMap::new();
         if std::mem::take(&mut self.state.layout_is_new) {
             let layout = self.given.encoders.layout(&self.state.layout);
             sections.insert(LAYOUT_SECTION.to_owned(), layout);
+        }
+        if !admitted.erasing.done.is_empty() {
+            let holdings = serde_json::to_vec(&self.state.holdings);
+            let holdings = holdings.expect("names and numbers are JSON");
+            sections.insert(HOLDINGS_SECTION.to_owned(), holdings);
         }
         if std::mem::take(&mut self.state.is_resumed) {
             sections.insert(RESUMED_SECTION.to_owned(), Vec::new());

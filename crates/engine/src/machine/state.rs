@@ -13,13 +13,14 @@ use leadpulse_records::{Explained, WorkList};
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape, WorkerStart};
+use super::erased::{ErasedNames, ErasureList};
 use super::rescoring::Rescoring;
 use super::said::Said;
 use super::stored::StoredHashes;
 use super::ticks::TickState;
 use super::worklists::ListKey;
 use crate::epoch::PartitionLayout;
-use crate::ports::{InputPartition, NextOffset};
+use crate::ports::{Holding, InputPartition, NextOffset};
 use crate::standings::Standings;
 
 /// Memory of one entity under one task. All of it can be read back from the compacted outputs.
@@ -71,6 +72,12 @@ pub struct WorkerState {
     pub(super) lists: KeptTree<ListKey, Arc<WorkList>>,
     /// Decisions and answers of people.
     pub(super) said: Said,
+    /// Keyed hashes of everybody who was erased.
+    pub(super) erasures: ErasureList,
+    /// Names of persons that were erased since pages and the stored past of scores forgot any.
+    pub(super) erased: Vec<ErasedNames>,
+    /// The places that hold copies of records.
+    pub(super) holdings: Vec<Holding>,
     pub(super) partitions: Vec<InputPartition>,
     pub(super) layout: PartitionLayout,
     /// True until an epoch carries the layout's record to the epochs topic.
@@ -131,6 +138,9 @@ impl WorkerState {
             caps: CapState::default(),
             lists: KeptTree::default(),
             said: Said::default(),
+            erasures: ErasureList::default(),
+            erased: Vec::new(),
+            holdings: Vec::new(),
             layout: PartitionLayout::default(),
             layout_is_new: false,
             partitions: Vec::new(),

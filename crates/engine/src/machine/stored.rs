@@ -38,7 +38,7 @@ use crate::ports::{InputPartition, NextOffset};
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
 /// postcard writes fields in their order, without names.
-pub const STATE_FORMAT: u32 = 12;
+pub const STATE_FORMAT: u32 = 13;
 
 const MAGIC: [u8; 8] = *b"LPSTATE\n";
 /// Magic, format and three hashes.
@@ -84,6 +84,13 @@ pub enum StateError {
     /// The graph in the state is none.
     #[error(transparent)]
     Graph(#[from] StoredGraphError),
+    /// The list of erased subjects was made with another secret: no row of theirs would be
+    /// recognised.
+    #[error(
+        "the list of erased subjects in the stored state was made with another secret; \
+         configure the secret that it was made with, or delete the state and all rows are applied again"
+    )]
+    OtherErasureKey,
     /// The state names a task, an entity or a partition that it does not contain.
     #[error(
         "the stored state refers to a {0} that does not exist; \
@@ -120,13 +127,16 @@ pub(super) struct StoredHashes {
 macro_rules! parts {
     ($state:expr $(, $mutable:tt)?) => {{
         let said = &$($mutable)? $state.said;
-        let parts: [(u8, &$($mutable)? dyn Part); 6] = [
+        let erasures = &$($mutable)? $state.erasures;
+        let parts: [(u8, &$($mutable)? dyn Part); 8] = [
             (GRAPH_AREAS + 3, &$($mutable)? $state.tracked),
             (GRAPH_AREAS + 4, &$($mutable)? $state.explained),
             (GRAPH_AREAS + 5, &$($mutable)? $state.unexplained),
             (GRAPH_AREAS + 6, &$($mutable)? $state.lists),
             (GRAPH_AREAS + 7, &$($mutable)? said.rulings.words.rows),
             (GRAPH_AREAS + 8, &$($mutable)? said.verdicts.answers.rows),
+            (GRAPH_AREAS + 10, &$($mutable)? erasures.subjects),
+            (GRAPH_AREAS + 11, &$($mutable)? erasures.key),
         ];
         parts
     }};
@@ -396,6 +406,9 @@ impl StateReader {
             .is_none_or(|one| one.tasks() == tasks);
         if state.tasks_since.len() != tasks || !of_tasks {
             return Err(StateError::OutOfRange("task"));
+        }
+        if !state.erasures.is_of(&given.erasure_key) {
+            return Err(StateError::OtherErasureKey);
         }
         state.list_revisits(given);
         if !state.said.rulings.index(given.catalog.tables.len()) {

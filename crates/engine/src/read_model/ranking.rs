@@ -73,6 +73,18 @@ impl TaskRanking {
         self.by_score.insert(key, score.clone());
     }
 
+    /// Drops an entity.
+    // Its place follows from a score that is gone already, so all places are looked at.
+    pub fn forget(&mut self, entity_id: &str) {
+        let is_other = |key: &RankKey| &*key.entity_id != entity_id;
+        self.by_score.retain(|key, _| is_other(key));
+        if let Some(next) = &mut self.next {
+            next.by_score.retain(|key, _| is_other(key));
+            next.older.remove(entity_id);
+        }
+        self.version += 1;
+    }
+
     /// Puts an entity's newest score in the place of the one before.
     pub fn put(&mut self, previous: Option<&Arc<ShownScore>>, score: Arc<ShownScore>) {
         let previous = previous.filter(|previous| previous.record.is_scored());

@@ -2,6 +2,7 @@
 
 use leadpulse_schema::units::AsOf;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::stored::{ScoreName, name_of};
@@ -59,8 +60,32 @@ impl Engine {
         self.read_model.publish_said(said);
         let shown: Vec<ScoreName> = scores.iter().map(|score| name_of(&score.record)).collect();
         self.read_model.publish(scores, alerts, status);
+        // After all that the epoch showed: a tick of it may have told of the person.
+        self.forget_erased();
         self.store_epoch(&sealed, &shown);
         Ok(())
+    }
+
+    /// Lets pages forget persons whom the machine has erased, and notes them for the store.
+    pub(super) fn forget_erased(&mut self) {
+        for mut names in self.machine.take_erased() {
+            // A person whose erasure was lifted at once may be there again.
+            let machine = &self.machine;
+            let is_gone = |(table, key): &(Arc<str>, Arc<str>)| machine.is_erased(Some(table), key);
+            names.entities.retain(is_gone);
+            self.read_model.forget(&names);
+            self.stored.note_erased(names);
+        }
+        self.metrics.erased_hashes(self.machine.erased_hashes());
+    }
+
+    /// The places that hold copies of records now, where a request to erase may ask for them.
+    pub(super) fn note_holdings(&mut self) {
+        if self.machine.takes_erasures() {
+            let mut holdings = self.ports.sink.holdings();
+            holdings.extend(self.stored.snapshots());
+            self.machine.note_holdings(holdings);
+        }
     }
 
     /// One tick at the next board: the board is published, every cell scored, every score emitted.

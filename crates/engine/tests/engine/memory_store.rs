@@ -20,6 +20,8 @@ pub struct StoreContent {
     pub lag: usize,
     /// Fails to be read.
     pub is_damaged: bool,
+    /// Changes that removed something for good.
+    pub erasures: u32,
     /// States that were read whole.
     pub reads: u32,
 }
@@ -110,6 +112,7 @@ impl StateStore for MemoryStore {
         content.queue.push(change);
         while content.queue.len() > content.lag {
             let change = content.queue.remove(0);
+            content.erasures += u32::from(change.is_erasure);
             content.put(&change.pieces);
             content.head = Some(change.head);
         }

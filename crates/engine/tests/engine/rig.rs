@@ -14,9 +14,9 @@ use leadpulse_engine::ports::{
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
     AsOfRule, AuditFindings, Chain, ClockMode, Cut, CutTicks, Decoders, Engine, EngineOptions,
-    Epoch, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
-    MachineParts, Metrics, NoSink, OutputEncoders, Ports, RESUMED_SECTION, Readings, Reason,
-    RunError, RunSummary, SchemaVerdicts, ScriptRecord, Sealed, Skip, StandbyOptions, Task,
+    Epoch, EpochRecord, ErasureKey, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine,
+    MachineError, MachineParts, Metrics, NoSink, OutputEncoders, Ports, RESUMED_SECTION, Readings,
+    Reason, RunError, RunSummary, SchemaVerdicts, ScriptRecord, Sealed, Skip, StandbyOptions, Task,
     TickClosing, Until, audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
@@ -79,7 +79,7 @@ pub const POLICY: &str = r#"{"bands":[{"name":"warm","enter":0.2},{"name":"hot",
 static OUTPUT_SCHEMAS: Mutex<BTreeMap<u32, Arc<apache_avro::Schema>>> = Mutex::new(BTreeMap::new());
 
 /// Input partitions: (topic, number, table).
-const PARTITIONS: [(&str, i32, &str); 10] = [
+const PARTITIONS: [(&str, i32, &str); 11] = [
     ("crm.accounts", 0, "accounts"),
     ("crm.contacts", 0, "contacts"),
     ("crm.leads", 0, "leads"),
@@ -90,6 +90,7 @@ const PARTITIONS: [(&str, i32, &str); 10] = [
     ("crm.stages", 0, "opportunity_stage_changes"),
     ("scoring.overrides", 0, "overrides"),
     ("scoring.feedback", 0, "feedback"),
+    ("privacy.erasures", 0, "erasures"),
 ];
 
 /// A deployment.
@@ -447,6 +448,7 @@ impl Rig {
             .checked()
             .unwrap(),
             work_lists: self.work_lists.checked(self.options.tick_ms, 0).unwrap(),
+            erasure_key: ErasureKey::default(),
             release: self.release.as_deref().map(Into::into),
         })
     }
@@ -1043,6 +1045,8 @@ impl Rig {
     /// Compacting the topic of current scores leaves what folding the history does: the newest record of a key, nothing of the deleted.
     pub fn check_current_scores<'a>(&self, outputs: impl Iterator<Item = &'a OutputRecord>) {
         let (mut folded, mut current) = (BTreeMap::new(), BTreeMap::new());
+        // Tombstones without a score, which only an erasure writes: its proof comes behind them.
+        let mut erased = Vec::new();
         for record in outputs {
             match record.output {
                 Output::Scores => {
@@ -1053,8 +1057,15 @@ impl Rig {
                     );
                 }
                 Output::CurrentScores => {
+                    if record.value.is_none() {
+                        erased.push(record.key.clone());
+                    }
                     drop(current.insert(record.key.clone(), record.value.clone()))
                 }
+                Output::ErasureProofs => {
+                    folded.extend(erased.drain(..).map(|key| (key, None)));
+                }
+                Output::Epochs => erased.clear(),
                 _ => {}
             }
         }

@@ -25,6 +25,9 @@ pub struct NodePlace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Namespace(u16);
 
+/// The namespace of entries whose key was erased. Their numbers are not given out again.
+const NAMELESS: Namespace = Namespace(u16::MAX);
+
 /// One entity of the directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DirectoryEntry {
@@ -97,6 +100,9 @@ impl Directory {
         for at in 0..known {
             let id = EntityId(at as u32);
             let (namespace, key) = (self.entries[at].namespace, self.entries[at].key.clone());
+            if namespace == NAMELESS {
+                continue;
+            }
             self.maps
                 .get_mut(namespace.0 as usize)
                 .ok_or(StoredGraphError::OutOfRange("namespace"))?
@@ -156,7 +162,8 @@ impl Directory {
     }
     /// The hub that an entity is a value of.
     pub fn hub(&self, entity: EntityId) -> Option<HubId> {
-        self.hub_of[self.entry(entity).namespace.0 as usize]
+        let of_namespace = self.hub_of.get(self.entry(entity).namespace.0 as usize);
+        of_namespace.copied().flatten()
     }
     /// Whether an entity is a domain, by which members find their root.
     pub fn is_domain(&self, entity: EntityId) -> bool {
@@ -204,6 +211,31 @@ impl Directory {
             self.entries.at_mut(entity.0 as usize).company = Some(company);
         }
         is_news
+    }
+    /// Forgets the entity that events named beside this one.
+    pub(crate) fn forget_company(&mut self, entity: EntityId) {
+        self.entries.at_mut(entity.0 as usize).company = None;
+    }
+    /// Notes that an entity has no node any more.
+    pub(crate) fn clear_place(&mut self, entity: EntityId) {
+        self.entries.at_unstored(entity.0 as usize).place = None;
+    }
+    /// Forgets the key of an entity that nothing belongs to. Its number stays taken.
+    pub(crate) fn forget(&mut self, entity: EntityId) {
+        let entry = self.entries.at_mut(entity.0 as usize);
+        let map = self.maps.get_mut(entry.namespace.0 as usize);
+        if let Some(map) = map {
+            map.remove(&entry.key);
+        }
+        *entry = DirectoryEntry {
+            namespace: NAMELESS,
+            key: "".into(),
+            place: None,
+            parent: None,
+            owner: None,
+            company: None,
+            children: SmallVec::new(),
+        };
     }
     /// The entity and all entities below it. Contradicting versions may close a ring: it is walked
     /// once.

@@ -29,7 +29,7 @@ pub fn all(graph: &Graph) -> Stored {
     stored
 }
 
-fn put(pieces: &Pieces, stored: &mut Stored) {
+pub fn put(pieces: &Pieces, stored: &mut Stored) {
     for (key, value) in pieces.iter() {
         match value {
             Some(value) => stored.insert(key.to_vec(), value.to_vec()),
