@@ -216,7 +216,8 @@ impl Assembly<'_> {
         let Some(dir) = dir.filter(|_| cluster == Cluster::Real) else {
             return Ok(None);
         };
-        let mut store = FolderStore::new(&dir, options.queue_bytes, metrics);
+        let mut store =
+            FolderStore::new(&dir, options.queue_bytes, metrics).with_memory(options.memory_budget);
         if let Some(place) = self.loaded.snapshots()? {
             let every = Duration::from_millis(options.snapshots.every_ms);
             store = store.with_snapshots(place, every, Arc::new(SystemClock));

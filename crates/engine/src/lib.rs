@@ -34,7 +34,7 @@ pub use epoch::{
     PartitionLayout, RESUMED_SECTION, ReasonCount, RescoringNote, ScriptRecord, Sealed,
     TickClosing, VERSION_SECTION, VersionNote,
 };
-pub use leadpulse_graph::{PieceError, Pieces};
+pub use leadpulse_graph::{EachNode, NODE_AREA, PieceError, Pieces, StoredNodes};
 pub use leadpulse_records::{
     Alert, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
     HEADER_KEY_BYTES, HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION,

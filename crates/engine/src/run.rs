@@ -1,9 +1,12 @@
 //! The loop of one worker: take over, restore along the script, then epoch after epoch.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use leadpulse_graph::UnreadableNodes;
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, TableId, TopicDecoder};
 
@@ -17,8 +20,8 @@ use crate::machine::Machine;
 use crate::metrics::Metrics;
 use crate::options::EngineOptions;
 use crate::ports::{
-    Attendant, Clock, Heartbeats, InputPartition, NextOffset, OutputLog, PortError, SchemaStore,
-    Sink, Source, StateStore,
+    Attendant, Clock, Heartbeats, InputPartition, NextOffset, OutputLog, PortCause, PortError,
+    SchemaStore, Sink, Source, StateStore,
 };
 use crate::read_model::{Phase, ReadModel};
 use crate::standby::StandbyOptions;
@@ -102,6 +105,19 @@ pub enum RunError {
     /// A port failed for good.
     #[error(transparent)]
     Port(#[from] PortError),
+}
+
+/// The end of a run whose state could not be read back.
+fn unreadable(payload: Box<dyn Any + Send>) -> Result<(), RunError> {
+    match payload.downcast::<UnreadableNodes>() {
+        Ok(fault) => {
+            let told = format!(
+                "{fault}. The last epoch is committed: start again once the disk is well; or delete the folder of store.dir, and all rows are applied again"
+            );
+            Err(PortError::fatal(PortCause::Local, told).into())
+        }
+        Err(other) => resume_unwind(other),
+    }
 }
 
 /// A damaged place that an operator has decided to leave out, up to the next offset that can be
@@ -325,7 +341,8 @@ impl Engine {
     /// # Errors
     /// A port that failed for good. Nothing is half-committed then; the next start restores.
     pub fn run(mut self, until: Until) -> Result<RunSummary, RunError> {
-        let outcome = match self.run_inner(until) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run_inner(until)));
+        let outcome = match outcome.unwrap_or_else(unreadable) {
             // A wait that ended because the process was told to stop is no failure.
             Err(RunError::Port(PortError::Interrupted(what))) if self.stopped() => {
                 tracing::info!(%what, "stopped");

@@ -52,6 +52,8 @@ impl Engine {
         gauges.measured = Some(now);
         self.notices.look(now);
         self.metrics.said(&self.machine.said_counts());
+        let residence = self.machine.graph().residence();
+        self.metrics.residence(&residence.unwrap_or_default());
         match self.ports.source.last_ends() {
             Some(ends) => {
                 self.measure_lag(&ends, now);
