@@ -37,6 +37,8 @@ pub(crate) struct ReleaseLoader {
 struct LoadedRelease {
     given: Arc<Deployed>,
     tasks: Vec<TaskView>,
+    /// Card of its model.
+    card: serde_json::Value,
 }
 
 impl ReleaseLoader {
@@ -54,7 +56,8 @@ impl ReleaseLoader {
         let project = loaded.project_on(self.catalog.clone())?;
         let scorer = load_bundle(&project, &self.registry.bundle_dir(&bundle))?;
         let tasks = scored_tasks(&loaded, &project, &scorer)?;
-        let views = task_views(&project, &scorer, &tasks);
+        let views = task_views(&loaded.config, &project, &scorer, &tasks);
+        let card = scorer.card();
         let machine = Machine::new(MachineParts {
             tasks,
             release: Some(digest.into()),
@@ -63,6 +66,7 @@ impl ReleaseLoader {
         Ok(LoadedRelease {
             given: machine.into_parts().0,
             tasks: views,
+            card,
         })
     }
 
@@ -98,7 +102,7 @@ struct Shared {
     /// The release that was asked for, once it was loaded or refused.
     offered: Option<(Result<LoadedRelease, ReleaseRefusal>, String)>,
     /// Tasks of the last offered release, by its digest: shown once it is in force.
-    tasks: Option<(String, Vec<TaskView>)>,
+    tasks: Option<(String, (Vec<TaskView>, serde_json::Value))>,
     in_force: Option<String>,
     /// True from the first note of what is in force on: before it, nothing is offered.
     is_live: bool,
@@ -167,7 +171,8 @@ impl Releases for LiveReleases {
 
     fn load(&mut self, release: &str) -> OfferedRelease {
         let loaded = self.loader.load(release)?;
-        self.shared().tasks = Some((release.to_owned(), loaded.tasks));
+        let shown = (loaded.tasks, loaded.card);
+        self.shared().tasks = Some((release.to_owned(), shown));
         Ok(loaded.given)
     }
 
@@ -178,8 +183,8 @@ impl Releases for LiveReleases {
         let tasks = shared.tasks.take();
         let tasks = tasks.filter(|(release, _)| given.release() == Some(release));
         drop(shared);
-        if let Some((_, tasks)) = tasks {
-            self.views.replace(tasks);
+        if let Some((_, (tasks, card))) = tasks {
+            self.views.replace(tasks, card);
         }
     }
 }
