@@ -36,6 +36,11 @@ pub(crate) struct ReleaseLoader {
 /// A release that was loaded, with its tasks for the API.
 struct LoadedRelease {
     given: Arc<Deployed>,
+    shown: ShownRelease,
+}
+
+/// The part of a release that the API shows.
+struct ShownRelease {
     tasks: Vec<TaskView>,
     /// Card of its model.
     card: serde_json::Value,
@@ -65,8 +70,7 @@ impl ReleaseLoader {
         })?;
         Ok(LoadedRelease {
             given: machine.into_parts().0,
-            tasks: views,
-            card,
+            shown: ShownRelease { tasks: views, card },
         })
     }
 
@@ -102,7 +106,7 @@ struct Shared {
     /// The release that was asked for, once it was loaded or refused.
     offered: Option<(Result<LoadedRelease, ReleaseRefusal>, String)>,
     /// Tasks of the last offered release, by its digest: shown once it is in force.
-    tasks: Option<(String, (Vec<TaskView>, serde_json::Value))>,
+    tasks: Option<(String, ShownRelease)>,
     in_force: Option<String>,
     /// True from the first note of what is in force on: before it, nothing is offered.
     is_live: bool,
@@ -164,15 +168,14 @@ impl Releases for LiveReleases {
     fn offered(&mut self) -> Option<OfferedRelease> {
         let (offered, release) = self.shared().offered.take()?;
         Some(offered.map(|loaded| {
-            self.shared().tasks = Some((release, loaded.tasks));
+            self.shared().tasks = Some((release, loaded.shown));
             loaded.given
         }))
     }
 
     fn load(&mut self, release: &str) -> OfferedRelease {
         let loaded = self.loader.load(release)?;
-        let shown = (loaded.tasks, loaded.card);
-        self.shared().tasks = Some((release.to_owned(), shown));
+        self.shared().tasks = Some((release.to_owned(), loaded.shown));
         Ok(loaded.given)
     }
 
@@ -183,8 +186,8 @@ impl Releases for LiveReleases {
         let tasks = shared.tasks.take();
         let tasks = tasks.filter(|(release, _)| given.release() == Some(release));
         drop(shared);
-        if let Some((_, (tasks, card))) = tasks {
-            self.views.replace(tasks, card);
+        if let Some((_, shown)) = tasks {
+            self.views.replace(shown.tasks, shown.card);
         }
     }
 }

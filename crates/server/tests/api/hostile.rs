@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Reply, Server};
 
@@ -169,7 +169,9 @@ fn a_client_that_takes_no_answer_loses_its_connection_and_holds_nobody_up() {
             .body
             .contains("leadpulse_http_connections 1\n")
     };
+    let end = Instant::now() + PATIENCE;
     while !gone() {
+        assert!(Instant::now() < end, "the connection is still open");
         std::thread::yield_now();
     }
     while let Ok(bytes @ 1..) = greedy.read(&mut part) {
