@@ -12,7 +12,7 @@ mod entity;
 mod events;
 mod explanation;
 mod model;
-mod process;
+pub(crate) mod process;
 mod rows;
 mod said;
 mod scores;
@@ -26,9 +26,6 @@ use std::sync::LazyLock;
 use axum::Router;
 
 pub use document::{api_document, api_reference};
-
-#[cfg(test)]
-pub(crate) use process::healthz;
 
 use answer::ApiError;
 use endpoint::{ApiRoute, Endpoint, Parameter, ParameterValues};

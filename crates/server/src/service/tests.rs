@@ -34,7 +34,7 @@ fn health_fails_when_the_loop_stands_still() {
         .unwrap();
     let probe = || {
         runtime
-            .block_on(api::healthz(axum::extract::State(app.clone())))
+            .block_on(api::process::healthz(axum::extract::State(app.clone())))
             .status()
             .as_u16()
     };
