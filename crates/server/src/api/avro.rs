@@ -58,7 +58,14 @@ fn complex(schema: &Map<String, Value>, definitions: &mut Map<String, Value>) ->
             named(name)
         }
         // A reader must bear new symbols, so none are listed.
-        Some("enum") => json!({"type": "string"}),
+        Some("enum") => {
+            let name = schema
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            definitions.insert(name.to_owned(), json!({"type": "string"}));
+            named(name)
+        }
         Some("array") => json!({"type": "array", "items": converted(&part("items"), definitions)}),
         Some("map") => {
             let values = converted(&part("values"), definitions);

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const COMMITTEE: Endpoint = Endpoint {
     path: "/api/v1/{table}/{id}/committee",
     summary: "The people of an entity's account by department and seniority, with the gaps",
-    answer: AnswerKind::Json("Committee"),
+    answer: AnswerKind::Json("CommitteeSeats"),
     refusals: &[404],
     is_audited: true,
     ..READS

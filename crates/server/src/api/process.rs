@@ -18,7 +18,7 @@ use crate::state::TaskView;
 pub(crate) const STATUS: Endpoint = Endpoint {
     path: "/api/v1/status",
     summary: "Phase, epoch, as_of, lag, deployed version, and the tasks with their bands",
-    answer: AnswerKind::Json("Status"),
+    answer: AnswerKind::Json("ProcessStatus"),
     ..READS
 };
 pub(crate) const HEALTHZ: Endpoint = Endpoint {

@@ -11,8 +11,9 @@ use serde_json::{Map, Value};
 use super::answer::ApiError;
 use super::said::RuledScore;
 
-/// Longest name or signal in a summary, bytes.
-const MAX_WORDS_BYTES: usize = 64;
+/// Longest text of a field in a summary, bytes: with keys of up to 18 characters a row has at most
+/// 400 bytes.
+const MAX_WORDS_BYTES: usize = 32;
 /// Fields that lists add to a score's record.
 const ADDED_FIELDS: [&str; 4] = ["place", "name", "facts", "ruling"];
 

@@ -180,7 +180,7 @@ fn entities() -> Value {
             "task": {"type": "string"}, "entity_type": {"type": "string"},
             "entity_id": {"type": "string"}, "points": list(refer("ScorePoint")),
         })),
-        "Committee": closed(json!({
+        "CommitteeSeats": closed(json!({
             "account_id": nullable("string"), "as_of": {"type": "integer"},
             "fields": list(json!({"type": "string"})),
             "people": {"type": "integer"}, "active": {"type": "integer"},
@@ -250,7 +250,7 @@ fn process() -> Value {
             }))),
         })),
         "Tasks": closed(json!({"tasks": list(refer("Task"))})),
-        "Status": optional(json!({
+        "ProcessStatus": optional(json!({
             "phase": {"type": "string"}, "done": {"type": "integer"}, "total": {"type": "integer"},
             "lag_epochs": {"type": "integer"}, "current": {"type": "boolean"},
             "epoch": {"type": "integer"}, "as_of": nullable("integer"),
