@@ -33,6 +33,7 @@ mod store;
 mod stored;
 mod swap;
 mod ticks;
+mod trace;
 mod track;
 mod worklists;
 
@@ -41,6 +42,7 @@ use notices::kept_letters;
 use ticks::Folding;
 
 pub use admit::outcome_in_words;
+pub use answer::CommitteeOf;
 pub use deployed::{Deployed, MachineError, MachineParts, StateShape, Task};
 pub use restore::Unmatched;
 pub(crate) use said::SaidKind;
@@ -184,7 +186,7 @@ impl Machine {
         self.state.number += 1;
         self.count_without_row(records, &decoded, &mut tally);
         let bound_ms = cut.clock.bound_ms;
-        let (admitted, mut decided) =
+        let (mut admitted, mut decided) =
             self.apply(decoded, bound_ms, &cut.ticks, Folding::On, &mut tally);
         laps.end("graph", &mut tally);
         let mut dirty = self.track(&cut, &mut tally);
@@ -201,6 +203,7 @@ impl Machine {
         laps.end("policy", &mut tally);
         let scored = assessed.iter().filter(|one| one.logit.is_ok()).count();
         tally.notices = self.notices(records, &admitted);
+        decided.views.traced = self.traced_records(records, &mut admitted);
         let changes = self.said_since(before, admitted.said);
         self.retire_lists(&mut decided);
         let (sealed, record) = self.seal(records, cut, admitted, scored as i64, decided.outputs);

@@ -23,6 +23,7 @@ use crate::ports::{
     Attendant, Clock, Heartbeats, InputPartition, NextOffset, OutputLog, PortCause, PortError,
     SchemaStore, Sink, Source, StateStore,
 };
+use crate::questions::QuestionQueue;
 use crate::read_model::{Phase, ReadModel};
 use crate::standby::StandbyOptions;
 
@@ -202,6 +203,7 @@ pub struct Engine {
     metrics: Metrics,
     stop: Arc<AtomicBool>,
     requests: Option<ExplainQueue>,
+    questions: Option<QuestionQueue>,
     summary: RunSummary,
     clock: GuardedClock,
     /// Records of partitions that wait for a writer schema.
@@ -271,6 +273,7 @@ impl Engine {
             metrics,
             stop,
             requests: None,
+            questions: None,
             summary: RunSummary::default(),
             held: Inbox::default(),
             blocked: Vec::new(),
@@ -306,6 +309,13 @@ impl Engine {
     #[must_use]
     pub fn with_requests(mut self, requests: ExplainQueue) -> Self {
         self.requests = Some(requests);
+        self
+    }
+
+    /// Answers questions to the machine between epochs.
+    #[must_use]
+    pub fn with_questions(mut self, questions: QuestionQueue) -> Self {
+        self.questions = Some(questions);
         self
     }
 
