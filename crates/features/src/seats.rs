@@ -59,6 +59,9 @@ pub struct SeatedPerson {
     pub is_active: bool,
 }
 
+/// Values of a seat, each with its place in the order of the field's values.
+type SeatPlace = Vec<(usize, Option<String>)>;
+
 impl CommitteeSeats {
     /// The seats of a cell at a moment.
     pub fn of(graph: &Graph, cell: &Cell, as_of: AsOf) -> Self {
@@ -71,7 +74,7 @@ impl CommitteeSeats {
                 && activity.is_person(node)
         };
         let people = by_activity(graph, cell.nodes.iter().filter(is_one));
-        let mut seats: BTreeMap<Vec<(usize, Option<String>)>, (usize, usize)> = BTreeMap::new();
+        let mut seats: BTreeMap<SeatPlace, (usize, usize)> = BTreeMap::new();
         let mut found = Self {
             fields: fields.iter().map(|field| field.name.clone()).collect(),
             people: people.len(),
@@ -100,12 +103,11 @@ impl CommitteeSeats {
             }
         }
         found.gaps = gaps(&fields, seats.keys());
-        let seat =
-            |(place, (people, active)): (Vec<(usize, Option<String>)>, (usize, usize))| Seat {
-                values: place.into_iter().map(|(_, value)| value).collect(),
-                people,
-                active,
-            };
+        let seat = |(place, (people, active)): (SeatPlace, (usize, usize))| Seat {
+            values: place.into_iter().map(|(_, value)| value).collect(),
+            people,
+            active,
+        };
         found.seats = seats.into_iter().map(seat).collect();
         found
     }
@@ -118,7 +120,7 @@ fn dividing_fields(catalog: &Catalog) -> Vec<&Field> {
         .filter(|table| is_person(catalog, table.id));
     let fields: Vec<&Field> = tables.flat_map(distinguishing).collect();
     let named = |name: &&str| fields.iter().find(|field| field.name == **name).copied();
-    let usual: Vec<&Field> = USUAL_FIELDS.iter().filter_map(|name| named(name)).collect();
+    let usual: Vec<&Field> = USUAL_FIELDS.iter().filter_map(named).collect();
     if !usual.is_empty() {
         return usual;
     }

@@ -21,6 +21,9 @@ pub(super) struct TracedRow {
     account_id: Option<Arc<str>>,
 }
 
+/// An entity by table and key, and the key of its account.
+type KnownEntity = (Arc<str>, Arc<str>, Option<Arc<str>>);
+
 impl Machine {
     /// Notes the last rows of a batch, after it was applied.
     pub(super) fn trace(
@@ -52,7 +55,7 @@ impl Machine {
     }
 
     /// The entity that a row is about, and its account: itself, or the first known owner of an event.
-    fn entity_of(&self, row: Row<'_>) -> Option<(Arc<str>, Arc<str>, Option<Arc<str>>)> {
+    fn entity_of(&self, row: Row<'_>) -> Option<KnownEntity> {
         let catalog = &self.given.catalog;
         let table = catalog.table_at(row.table());
         if matches!(table.role, Role::Root | Role::Member) {
@@ -68,11 +71,7 @@ impl Machine {
         owners.find_map(|(owner, key)| self.known_entity(owner, key))
     }
 
-    fn known_entity(
-        &self,
-        table: leadpulse_schema::TableId,
-        key: &str,
-    ) -> Option<(Arc<str>, Arc<str>, Option<Arc<str>>)> {
+    fn known_entity(&self, table: leadpulse_schema::TableId, key: &str) -> Option<KnownEntity> {
         let graph = &self.state.graph;
         let (at, node) = graph.find(table, key)?;
         let root = graph.catalog().root().id;

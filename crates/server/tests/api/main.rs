@@ -1,5 +1,10 @@
 //! Requests to a running server over real connections.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows tests, but not their helpers"
+)]
+
 mod alerts;
 mod caching;
 mod console;
