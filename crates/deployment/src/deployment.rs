@@ -12,6 +12,7 @@ use prometheus::Registry;
 
 use leadpulse_engine::explain::explain_queue;
 use leadpulse_engine::ports::{Attendant, Clock, Output, Sink, Source, StateStore};
+use leadpulse_engine::questions::question_queue;
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
     Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, RunError, RunSummary,
@@ -41,6 +42,8 @@ use crate::views::{server_state, task_views};
 
 /// Requests for explanations that may wait for the engine.
 const EXPLANATIONS_WAITING: usize = 32;
+/// Questions to the machine that may wait for the end of an epoch.
+const QUESTIONS_WAITING: usize = 32;
 
 /// The kind of cluster that the outputs go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,19 +137,28 @@ impl Assembly<'_> {
         let store_metrics = StoreMetrics::register(&registry)?;
         let read_model = Arc::new(ReadModel::new());
         let tasks = scored_tasks(self.loaded, self.project, &*self.scorer)?;
-        let views = TaskViews::from(task_views(self.project, &*self.scorer, &tasks));
+        let shown = task_views(config, self.project, &*self.scorer, &tasks);
+        let views = TaskViews::new(shown, self.scorer.card());
         let (desk, requests) = explain_queue(EXPLANATIONS_WAITING);
+        let (question_desk, questions) = question_queue(QUESTIONS_WAITING);
         let schemas = schema_store(self.loaded, &schema_metrics)?;
         // HTTP comes first: /readyz gives the reason while a deployment waits for its cluster.
         let server = match http {
             Some(options) => {
                 let committed = (&read_model, &schemas);
-                let state = server_state(&self, views.clone(), committed, registry, desk);
+                let state = server_state(
+                    &self,
+                    views.clone(),
+                    committed,
+                    registry,
+                    (desk, question_desk),
+                );
                 Some(serve(options, state)?)
             }
             None => None,
         };
 
+        self.warn_of_open_erasures();
         let supervisor = Arc::new(Supervisor::new(&read_model, &stop));
         if cluster == Cluster::Real {
             self.prepare_outputs(until, &supervisor)?;
@@ -183,6 +195,7 @@ impl Assembly<'_> {
         )
         .with_topics(self.loaded.topics(&self.project.catalog)?)
         .with_requests(requests)
+        .with_questions(questions)
         .with_skips(self.loaded.skips.clone());
         let engine = match heartbeats {
             Some(heartbeats) => engine.with_standby(config.standby, Box::new(heartbeats)),
@@ -216,7 +229,8 @@ impl Assembly<'_> {
         let Some(dir) = dir.filter(|_| cluster == Cluster::Real) else {
             return Ok(None);
         };
-        let mut store = FolderStore::new(&dir, options.queue_bytes, metrics);
+        let mut store =
+            FolderStore::new(&dir, options.queue_bytes, metrics).with_memory(options.memory_budget);
         if let Some(place) = self.loaded.snapshots()? {
             let every = Duration::from_millis(options.snapshots.every_ms);
             store = store.with_snapshots(place, every, Arc::new(SystemClock));
@@ -379,6 +393,19 @@ impl Assembly<'_> {
         let partitions = source.partitions();
         let heartbeats = KafkaHeartbeats::new(&config.kafka, partitions, every, metrics)?;
         Ok(Some(heartbeats))
+    }
+
+    /// Warns of hashes of erased persons that anybody can make who has the program.
+    fn warn_of_open_erasures(&self) {
+        let mut tables = self.project.catalog.tables.iter();
+        let taken = tables.find(|table| table.erasure.is_some());
+        if let Some(table) = taken.filter(|_| self.loaded.config.erasure.secret.is_none()) {
+            tracing::warn!(
+                table = table.name,
+                "erased persons are recognised by hashes without a secret, so proofs and stored state can be tested for guesses; \
+                 set erasure.secret = {{ env = \"ERASURE_SECRET\" }} before the first request: a later change refuses the stored state"
+            );
+        }
     }
 
     /// The machine's parts, of a process that owns nothing.

@@ -34,6 +34,7 @@ mod store;
 mod stored;
 mod swap;
 mod ticks;
+mod trace;
 mod track;
 mod worklists;
 
@@ -42,6 +43,7 @@ use notices::kept_letters;
 use ticks::Folding;
 
 pub use admit::outcome_in_words;
+pub use answer::CommitteeOf;
 pub use deployed::{Deployed, MachineError, MachineParts, StateShape, Task};
 pub use erased::{ErasedNames, ErasureKey, ErasureKeyError, SubjectHash};
 pub use restore::Unmatched;
@@ -186,7 +188,7 @@ impl Machine {
         self.state.number += 1;
         self.count_without_row(records, &decoded, &mut tally);
         let bound_ms = cut.clock.bound_ms;
-        let (admitted, mut decided) =
+        let (mut admitted, mut decided) =
             self.apply(decoded, bound_ms, &cut.ticks, Folding::On, &mut tally);
         laps.end("graph", &mut tally);
         let mut dirty = self.track(&cut, &mut tally);
@@ -205,6 +207,7 @@ impl Machine {
         laps.end("policy", &mut tally);
         let scored = assessed.iter().filter(|one| one.logit.is_ok()).count();
         tally.notices = self.notices(records, &admitted);
+        decided.views.traced = self.traced_records(records, &mut admitted);
         let changes = self.said_since(before, admitted.said);
         self.retire_lists(&mut decided);
         self.write_erasures(&admitted.erasing, cut.clock, &mut decided);

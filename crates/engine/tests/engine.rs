@@ -18,6 +18,7 @@ mod engine {
     mod market;
     mod memory_store;
     mod moves;
+    mod questions;
     mod releases;
     mod restart;
     mod rig;

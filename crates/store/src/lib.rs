@@ -20,7 +20,9 @@
 
 mod database;
 mod folder;
+mod memory;
 mod metrics;
+mod nodes;
 mod objects;
 mod rewrite;
 mod snapshot;

@@ -25,22 +25,27 @@ const MOVING: &str = "moving";
 /// Pieces that are written at once.
 const PORTION: usize = 4_096;
 
-/// Writes the database of a folder anew. Returns the new one.
+/// Writes the database of a folder anew, beside it: the next opening lets the second take the place
+/// of the first, which is not to be written meanwhile, and of which no handle may be left then.
 ///
 /// # Errors
-/// Those of the folder. The first database is used on until the second is whole.
-pub(crate) fn rewrite(dir: &Path, database: StateDatabase) -> Result<StateDatabase, StoreError> {
+/// Those of the folder.
+pub(crate) fn copy(dir: &Path, database: &StateDatabase) -> Result<(), StoreError> {
     let inner = dir.join(FOLDER);
+    if inner.exists() {
+        // Of a try that failed.
+        fs::remove_dir_all(&inner).map_err(|error| failed(dir, &error))?;
+    }
     let second = StateDatabase::open_new(&inner)?;
-    copy(&database, &second)?;
+    copy_pieces(database, &second)?;
     second.sync_all()?;
     drop(second);
-    fs::write(inner.join(WHOLE), b"").map_err(|error| failed(dir, &error))?;
-    drop(database);
-    StateDatabase::open(dir)
+    let mark = fs::File::create(inner.join(WHOLE));
+    mark.and_then(|mark| mark.sync_all())
+        .map_err(|error| failed(dir, &error))
 }
 
-fn copy(from: &StateDatabase, to: &StateDatabase) -> Result<(), StoreError> {
+fn copy_pieces(from: &StateDatabase, to: &StateDatabase) -> Result<(), StoreError> {
     let view = from.view();
     let mut portion: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let write = |portion: &mut Vec<(Vec<u8>, Vec<u8>)>| {

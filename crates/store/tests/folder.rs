@@ -10,10 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use leadpulse_engine::Pieces;
 use leadpulse_engine::ports::{
-    Clock, OutputPositions, StateStore, StoreError, StoreHead, StoredChange,
+    Clock, OutputPositions, StateStore, StoreError, StoreHead, StoreStatus, StoredChange,
 };
+use leadpulse_engine::{NODE_AREA, PieceError, Pieces};
 use leadpulse_store::{FolderStore, SnapshotPlace, StoreMetrics};
 
 fn store(dir: &Path) -> FolderStore {
@@ -153,6 +153,73 @@ fn a_full_queue_gives_the_change_back() {
     let mut again = self::store(dir.path());
     assert_eq!(again.head().unwrap(), Some(head(2)));
     assert_eq!(content(&mut again), expected(&[(1, &large), (2, "b")]));
+}
+
+/// A store waits for a condition of its thread.
+fn wait_for(store: &FolderStore, what: &str, is_so: impl Fn(&StoreStatus) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so(&store.status()) {
+        assert!(Instant::now() < deadline, "{what}: {:?}", store.status());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Nodes are left out at a start, and read while epochs are written, also by one who meets a
+/// database that is being opened anew.
+#[test]
+fn nodes_are_read_while_epochs_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = store(dir.path());
+    store.replace().unwrap();
+    let mut first = pieces(&[(1, Some("a"))]);
+    first.put_bytes(NODE_AREA, |out| out.push(7), b"node");
+    store.put(&first).unwrap();
+    store.finish(&head(1)).unwrap();
+    assert_eq!(content(&mut store), expected(&[(1, "a")]));
+    let nodes = store.nodes().unwrap();
+    let read = || {
+        let mut found = Vec::new();
+        let read = nodes.read(&[NODE_AREA], &mut |key, value| {
+            found.push((key[1], String::from_utf8(value.to_vec()).unwrap()));
+            Ok(())
+        });
+        read.map(|()| found)
+    };
+    assert_eq!(read().unwrap(), [(7, "node".to_owned())]);
+    let node = |epoch: u64, value: &str| {
+        let mut pieces = Pieces::default();
+        pieces.put_bytes(NODE_AREA, |out| out.push(8), value.as_bytes());
+        StoredChange {
+            after: epoch - 1,
+            head: head(epoch),
+            pieces,
+            is_erasure: false,
+        }
+    };
+    assert!(store.write(node(2, "new")).is_none());
+    wait_for(&store, "an epoch is synced", |status| status.synced == 2);
+    let both = [(7, "node".to_owned()), (8, "new".to_owned())];
+    assert_eq!(read().unwrap(), both);
+    // What the reader does is told as it is.
+    let fault = nodes.read(&[NODE_AREA], &mut |_, _| Err(PieceError::Key));
+    assert!(fault.unwrap_err().contains("unknown key"));
+    store.close();
+    drop(store);
+    let mut again = self::store(dir.path());
+    let nodes = again.nodes().unwrap();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut found = 0;
+            let counted = nodes.read(&[NODE_AREA], &mut |_, _| {
+                found += 1;
+                Ok(())
+            });
+            counted.map(|()| found)
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        again.head().unwrap();
+        assert_eq!(reader.join().unwrap(), Ok(2));
+    });
 }
 
 /// A process that is killed leaves what it wrote: its folder as of any moment is at one epoch, and
@@ -447,4 +514,57 @@ fn a_rewriting_goes_on_after_a_kill_at_any_step() {
         assert!(!inner.exists(), "{step}");
         assert!(!holds(killed.path(), SECRET.as_bytes()), "{step}");
     }
+}
+
+#[test]
+fn a_mark_of_the_process_before_lets_the_next_write_the_folder_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = with_person(dir.path());
+    // Nothing can be written there.
+    std::fs::write(dir.path().join("rewrite"), b"no folder").unwrap();
+    assert!(first.write(erasure(2)).is_none());
+    wait_for(&first, "the rewriting fails", |status| {
+        status.synced == 2 && status.failure.is_some()
+    });
+    first.close();
+    drop(first);
+    std::fs::remove_file(dir.path().join("rewrite")).unwrap();
+    assert!(holds(dir.path(), SECRET.as_bytes()));
+    let mut second = store(dir.path());
+    assert_eq!(second.head().unwrap(), Some(head(2)));
+    assert!(second.write(change(3, &[(4, Some("d"))])).is_none());
+    let status = second.close();
+    assert_eq!((status.synced, status.failure), (3, None));
+    drop(second);
+    assert!(!holds(dir.path(), SECRET.as_bytes()));
+}
+
+/// Cold cells are read from the second database as from the first.
+#[test]
+fn nodes_are_read_while_a_folder_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = with_person(dir.path());
+    let nodes = store.nodes().unwrap();
+    let mut pieces = Pieces::default();
+    pieces.put_bytes(NODE_AREA, |out| out.push(7), b"node");
+    let with_node = StoredChange {
+        pieces,
+        ..change(2, &[])
+    };
+    assert!(store.write(with_node).is_none());
+    wait_for(&store, "an epoch is synced", |status| status.synced == 2);
+    for epoch in 3..8 {
+        assert!(store.write(erasure(epoch)).is_none());
+        let mut found = 0;
+        let read = nodes.read(&[NODE_AREA], &mut |_, value| {
+            found += usize::from(value == b"node");
+            Ok(())
+        });
+        assert_eq!((read, found), (Ok(()), 1));
+    }
+    wait_for(&store, "all is synced", |status| {
+        (status.synced, status.kept_bytes, status.queued_bytes) == (7, 0, 0)
+    });
+    store.close();
+    assert!(!holds(dir.path(), SECRET.as_bytes()));
 }

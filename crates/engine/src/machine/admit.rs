@@ -7,6 +7,7 @@ use leadpulse_schema::{Operation, RowBatch};
 use super::Machine;
 use super::erased::Erasing;
 use super::said::SaidChanges;
+use super::trace::TracedRow;
 use crate::decode::Decoded;
 use crate::epoch::{EpochTally, OutcomeCounts};
 use crate::ports::RecordBatch;
@@ -34,6 +35,8 @@ pub(super) struct AdmittedRows {
     pub said: SaidChanges,
     /// The effects of requests to erase.
     pub erasing: Erasing,
+    /// Rows with their records and outcomes, for people who ask for one.
+    pub traced: Vec<TracedRow>,
 }
 
 impl AdmittedRows {
@@ -48,6 +51,7 @@ impl AdmittedRows {
             dead: decoded.dead,
             said: SaidChanges::default(),
             erasing: Erasing::default(),
+            traced: Vec::new(),
         };
         (admitted, decoded.rows, decoded.records)
     }
@@ -87,6 +91,7 @@ impl Machine {
         if let Some(screened) = screened {
             outcomes = screened.all(outcomes);
         }
+        self.trace(rows, record_of, &outcomes, &mut admitted.traced);
         for (record, outcome) in by_record(record_of, &outcomes) {
             admitted.counts[outcome as usize] += 1;
             if let Some((reason, message)) = refusal(outcome) {

@@ -1,6 +1,7 @@
 //! An erased person is gone from the store, pages, current outputs and later rows, in every process
 //! and after every restart.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,8 +41,9 @@ fn has_trace(bytes: &[u8]) -> bool {
     TRACES.iter().any(holds)
 }
 
-/// A deployment about accounts, contacts and leads, with work lists and a stored state.
-fn deployment() -> Rig {
+/// A deployment about accounts, contacts and leads, with work lists and a stored state, of whose
+/// nodes so many bytes may be in memory.
+fn deployment(node_budget: usize) -> Rig {
     let mut rig = rig();
     rig.tasks.push(TaskSpec {
         name: "converts",
@@ -52,7 +54,7 @@ fn deployment() -> Rig {
     rig.work_lists.size = 9;
     rig.cap = Some(1);
     rig.options.explain_top = 5;
-    rig.store = Some(MemoryStore::default());
+    rig.store = Some(MemoryStore::of_cold_cells(node_budget));
     rig
 }
 
@@ -206,6 +208,16 @@ fn shown(rig: &Rig, pages: &ReadModel) -> String {
         text += &format!("{:?}", pages.ruling(&table, &key, None));
     }
     text += &format!("{:?}", pages.alerts(1_000));
+    let changes = pages.changes();
+    // Nothing where a reader has to start anew.
+    let known = (0..=changes.newest()).find_map(|after| changes.since(after));
+    text += &format!("{:?}", known.into_iter().flatten().collect::<Vec<_>>());
+    let traced = RefCell::new(String::new());
+    let _ = pages.traced(|record| {
+        *traced.borrow_mut() += &format!("{record:?}");
+        false
+    });
+    text += &traced.into_inner();
     text += &format!("{:?}", pages.dead_letters(None, None, 1_000).letters);
     text + &format!("{:?}", pages.verdict("some-alert"))
 }
@@ -253,7 +265,7 @@ fn erased_rows(rig: &Rig) -> i64 {
 
 #[test]
 fn an_erased_person_is_gone_everywhere_and_does_not_come_back() {
-    let rig = deployment();
+    let rig = deployment(0);
     let mut market = Market::with_people(3);
     market.send_within(&rig, 150, 10);
     send_person(&rig, START_MS + 9 * DAY_MS, 0);
@@ -269,6 +281,7 @@ fn an_erased_person_is_gone_everywhere_and_does_not_come_back() {
     rig.run(Until::End, second).unwrap();
     assert_gone(&rig, &pages);
     assert_eq!(rig.store.as_ref().unwrap().lock().erasures, 1);
+    assert!(rig.store.as_ref().unwrap().lock().node_reads > 0);
     let proofs = rig.committed(Output::ErasureProofs);
     assert_eq!(proofs.len(), 1);
     let proof = &proofs[0];
@@ -313,7 +326,7 @@ fn an_erased_person_is_gone_everywhere_and_does_not_come_back() {
 
 #[test]
 fn a_lifted_erasure_takes_rows_again_from_then_on() {
-    let rig = deployment();
+    let rig = deployment(usize::MAX);
     send_person(&rig, START_MS, 0);
     request(&rig, START_MS + 2 * DAY_MS, "r1", "erase");
     rig.run_to_end();
@@ -352,8 +365,9 @@ proptest! {
         at in 0..10_u64,
         kills in prop::collection::vec(1..4_u32, 1..4),
         lag in 0..4_usize,
+        budget in prop_oneof![Just(0), 0..200_000_usize],
     ) {
-        let rig = deployment();
+        let rig = deployment(budget);
         let mut market = Market::new(seed);
         let killed = |kill: &u32| Life {
             fault: Some((*kill, Fault::Before)),

@@ -2,12 +2,14 @@
 //! was not written when a process dies.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use leadpulse_engine::Pieces;
 use leadpulse_engine::ports::{
     EachPiece, StateStore, StoreError, StoreHead, StoreStatus, StoredChange,
 };
+use leadpulse_graph::{EachNode, NODE_AREA, StoredNodes};
 
 /// The content of a store.
 #[derive(Default)]
@@ -24,6 +26,12 @@ pub struct StoreContent {
     pub erasures: u32,
     /// States that were read whole.
     pub reads: u32,
+    /// `Some` leaves nodes in the store, and lets so many bytes of them be in memory.
+    pub node_budget: Option<usize>,
+    /// Nodes cannot be read.
+    pub is_broken: bool,
+    /// Cells whose nodes were read.
+    pub node_reads: u32,
 }
 
 /// A store that the processes of a test share, one after the other.
@@ -31,6 +39,13 @@ pub struct StoreContent {
 pub struct MemoryStore(Arc<Mutex<StoreContent>>);
 
 impl MemoryStore {
+    /// A store that keeps cold cells, of which so many bytes may be in memory.
+    pub fn of_cold_cells(node_budget: usize) -> Self {
+        let store = Self::default();
+        store.lock().node_budget = Some(node_budget);
+        store
+    }
+
     pub fn lock(&self) -> MutexGuard<'_, StoreContent> {
         self.0.lock().unwrap()
     }
@@ -50,6 +65,16 @@ impl StoreContent {
                 Some(value) => self.pieces.insert(key.to_vec(), value.to_vec()),
                 None => self.pieces.remove(key),
             };
+        }
+    }
+
+    /// Writes the oldest changes until `most_waiting` are left.
+    fn write_beyond(&mut self, most_waiting: usize) {
+        while self.queue.len() > most_waiting {
+            let change = self.queue.remove(0);
+            self.erasures += u32::from(change.is_erasure);
+            self.put(&change.pieces);
+            self.head = Some(change.head);
         }
     }
 
@@ -75,12 +100,27 @@ impl StateStore for MemoryStore {
     fn read(&mut self, each: &mut EachPiece<'_>) -> Result<(), StoreError> {
         let mut content = self.lock();
         content.reads += 1;
-        for (key, value) in &content.pieces {
+        let nodes_stay = content.node_budget.is_some();
+        let pieces = content.pieces.iter();
+        for (key, value) in pieces.filter(|(key, _)| !nodes_stay || key[0] != NODE_AREA) {
             each(key, value).map_err(|fault| StoreError::State {
                 place: "memory".into(),
                 fault,
             })?;
         }
+        Ok(())
+    }
+    fn nodes(&mut self) -> Option<Arc<dyn StoredNodes>> {
+        let has_budget = self.lock().node_budget.is_some();
+        has_budget.then(|| Arc::new(self.clone()) as Arc<dyn StoredNodes>)
+    }
+    fn node_budget(&mut self, _: usize, _: usize) -> usize {
+        self.lock().node_budget.unwrap_or(usize::MAX)
+    }
+    fn sync_soon(&mut self) {
+        self.lock().write_beyond(0);
+    }
+    fn check_memory(&mut self, _: usize) -> Result<(), StoreError> {
         Ok(())
     }
     fn replace(&mut self) -> Result<(), StoreError> {
@@ -110,18 +150,42 @@ impl StateStore for MemoryStore {
             change.after
         );
         content.queue.push(change);
-        while content.queue.len() > content.lag {
-            let change = content.queue.remove(0);
-            content.erasures += u32::from(change.is_erasure);
-            content.put(&change.pieces);
-            content.head = Some(change.head);
-        }
+        let lag = content.lag;
+        content.write_beyond(lag);
         None
     }
     fn status(&self) -> StoreStatus {
-        StoreStatus::default()
+        let content = self.lock();
+        let epoch = content.head.as_ref().map_or(0, |head| head.epoch);
+        StoreStatus {
+            epoch,
+            synced: epoch,
+            ..StoreStatus::default()
+        }
     }
     fn close(&mut self) -> StoreStatus {
         StoreStatus::default()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryStore")
+    }
+}
+
+/// Reads what is written, as a store on a disk does: not what waits.
+impl StoredNodes for MemoryStore {
+    fn read(&self, prefix: &[u8], each: &mut EachNode<'_>) -> Result<(), String> {
+        let mut content = self.lock();
+        if content.is_broken {
+            return Err("as told".into());
+        }
+        content.node_reads += 1;
+        let from = content.pieces.range(prefix.to_vec()..);
+        let mut of_prefix = from.take_while(|(key, _)| key.starts_with(prefix));
+        of_prefix
+            .try_for_each(|(key, value)| each(key, value))
+            .map_err(|fault| fault.to_string())
     }
 }

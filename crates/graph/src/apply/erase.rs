@@ -57,6 +57,12 @@ impl Person {
     fn has(&self, entity: EntityId) -> bool {
         self.entities.contains(&entity)
     }
+
+    /// The hashes of the addresses, as nodes have them.
+    fn hashes(&self) -> FxHashSet<u64> {
+        let addresses = self.addresses.iter();
+        addresses.filter_map(|one| person_hash(one)).collect()
+    }
 }
 
 impl Writer<'_> {
@@ -106,8 +112,7 @@ impl Writer<'_> {
                 return person;
             }
             searched = person.addresses.len();
-            let hashes = person.addresses.iter().filter_map(|one| person_hash(one));
-            let found = self.members_at(&hashes.collect());
+            let found = self.members_at(&person.hashes());
             person.entities.extend(found);
         }
     }
@@ -143,11 +148,14 @@ impl Writer<'_> {
     }
 
     /// The members with one of some addresses, by hash.
-    // Looks at all nodes: an index would cost every row, and persons are erased rarely.
+    // Looks at all entities, at no node: an index would cost every row, and persons are erased
+    // rarely.
     fn members_at(&self, hashes: &FxHashSet<u64>) -> Vec<EntityId> {
-        let nodes = self.cells.occupied().flat_map(|(_, cell)| &cell.nodes);
-        let found = nodes.filter(|node| node.address.is_some_and(|hash| hashes.contains(&hash)));
-        let found = found.map(|node| node.entity);
+        let of_all = self.entities.directory.standings();
+        let found = of_all.filter_map(|(entity, _, standing)| {
+            let hash = standing.address?.get();
+            hashes.contains(&hash).then_some(entity)
+        });
         found
             .filter(|entity| !self.entities.is_root(*entity))
             .collect()
@@ -280,10 +288,8 @@ impl Writer<'_> {
         cells: &mut BTreeSet<CellRef>,
         erased: &mut ErasedRows,
     ) {
-        let nodes = self.cells.occupied().flat_map(|(_, cell)| &cell.nodes);
-        let knowing = nodes.filter(|node| self.knows(node, person));
-        let knowing: Vec<EntityId> = knowing.map(|node| node.entity).collect();
-        for entity in knowing {
+        let hashes = person.hashes();
+        for entity in self.knowing(person) {
             let node = self.node(entity);
             let version = node.row().filter(|row| self.names(*row, person));
             let version = version.map(|row| self.without(row, person));
@@ -292,6 +298,8 @@ impl Writer<'_> {
             node.forget(|other| person.has(other));
             if let Some(version) = version {
                 node.rewrite_row(version);
+                node.address = node.address.filter(|hash| !hashes.contains(hash));
+                self.note_standing(entity);
                 self.rehome_by_row(entity);
             }
             let cell = self.entities.place(entity).cell;
@@ -301,6 +309,19 @@ impl Writer<'_> {
         for entity in &person.entities {
             self.entities.incoming.by_target.remove(entity);
         }
+    }
+
+    /// The entities whose rows or traces lead to the person.
+    // Any text may be an address, which no index knows: all cells are looked at, one after the other,
+    // and cold ones stay cold.
+    fn knowing(&self, person: &Person) -> Vec<EntityId> {
+        let mut knowing = Vec::new();
+        for (_, cell) in self.cells.occupied() {
+            let nodes = cell.nodes.scan();
+            let found = nodes.iter().filter(|node| self.knows(node, person));
+            knowing.extend(found.map(|node| node.entity));
+        }
+        knowing
     }
 
     /// Lets a member belong to the first owner that is left in its version.

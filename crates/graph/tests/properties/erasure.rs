@@ -1,6 +1,8 @@
 //! An erased person leaves no byte, and a graph that is as if the person's rows had never come.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use leadpulse_graph::{DAY_MS, ErasedRows, Graph, NodeImage, Pieces, Tracking, Which};
 use leadpulse_schema::units::AsOf;
@@ -9,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use crate::market::{Datum, Dice, Market, Plain, START_MS, Style, cases, network, seeds, stream};
-use crate::stored::{Stored, all, put, read_into};
+use crate::stored::{Shelf, Stored, all, put, read_into};
 
 const KEY: &str = "zz-victim-key";
 const EMAIL: &str = "Jo.Victim@victims.example";
@@ -139,6 +141,85 @@ fn has_traces(stored: &Stored) -> Option<String> {
     found.map(|(key, value)| format!("{key:?}: {}", String::from_utf8_lossy(value)))
 }
 
+/// Cells that an erasure left out of memory, in all cases.
+static STAYED_OUT: AtomicU64 = AtomicU64::new(0);
+
+/// A graph and one with all cells out of memory, erased alike.
+fn erase_cold(
+    market: &Market,
+    rows: &[Plain],
+    table: TableId,
+    more: Option<&str>,
+) -> Result<(), TestCaseError> {
+    let mut warm = market.graph(Tracking::On);
+    let shelf = Shelf::default();
+    let mut cold = market.graph(Tracking::On);
+    cold.keep_cold(Arc::new(shelf.clone()), 0);
+    cold.note_changes();
+    let store = |graph: &mut Graph, epoch: u64| {
+        let mut changed = Pieces::default();
+        graph.write_pieces(Which::Changed, &mut changed);
+        graph.forget_changes(epoch);
+        shelf.take(epoch, changed, 0);
+        graph.put_out(epoch, 0);
+    };
+    for (batch, epoch) in rows.chunks(9).zip(1..) {
+        apply(market, &mut warm, batch);
+        apply(market, &mut cold, batch);
+        store(&mut cold, epoch);
+    }
+    let epoch = rows.len() as u64;
+    // Twice: what was used stays at the first look.
+    cold.put_out(epoch, 0);
+    let out = cold.residence().unwrap().put_out - cold.residence().unwrap().reads;
+    let expected = warm.erase(&[(table, KEY)], more);
+    let erased = cold.erase(&[(table, KEY)], more);
+    prop_assert_eq!(&erased, &expected);
+    let still_out = cold.residence().unwrap().put_out - cold.residence().unwrap().reads;
+    prop_assert!(still_out <= out);
+    STAYED_OUT.fetch_add(still_out, Relaxed);
+    store(&mut cold, epoch + 1);
+    prop_assert_eq!(has_traces(&shelf.pieces()), None);
+    prop_assert_eq!(cold.check(), Ok(()));
+    prop_assert!(
+        all(&cold) == all(&warm),
+        "other pieces than with all cells in memory"
+    );
+    prop_assert!(
+        shelf.pieces() == all(&warm),
+        "changed pieces are not the whole state"
+    );
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    fn an_erasure_finds_a_person_in_cold_cells(
+        seeds in seeds(120, 60),
+        entropy in any::<u64>(),
+        with_steps in any::<bool>(),
+        by_address in any::<bool>(),
+    ) {
+        let market = network(with_steps);
+        let mut dice = Dice(entropy);
+        let mut rows = stream(&market, Style { ties: false, wild: false }, &seeds);
+        let tables = ["people", "leads", "deals", "companies"];
+        let table = tables[dice.below(4) as usize];
+        let key = format!("{}{}", &table[..2], dice.below(6));
+        let table = market.catalog.table(table).unwrap().id;
+        with_victim(&market, &mut rows, table, &key);
+        erase_cold(&market, &rows, table, by_address.then_some(EMAIL))?;
+    }
+}
+
+/// Cold cells that know nothing of the person stay where they are.
+#[test]
+fn an_erasure_brings_back_the_cells_that_know_the_person() {
+    an_erasure_finds_a_person_in_cold_cells();
+    assert!(STAYED_OUT.load(Relaxed) > 100);
+}
+
 proptest! {
     #![proptest_config(cases(64))]
 
@@ -163,7 +244,7 @@ proptest! {
         let mut store = |graph: &mut Graph| {
             let mut pieces = Pieces::default();
             graph.write_pieces(Which::Changed, &mut pieces);
-            graph.forget_changes();
+            graph.forget_changes(0);
             put(&pieces, &mut stored);
             assert!(stored == all(graph), "changed pieces are not the whole state");
             stored.clone()
