@@ -53,12 +53,14 @@ impl TracedRecords {
         self.0.drain(..surplus);
     }
 
-    /// Drops the outcomes of rows that are, or are about, an erased person.
+    /// Drops the outcomes of rows that are, or are about, an erased person, or have a key that names
+    /// the person.
     pub fn forget(&mut self, names: &ErasedNames) {
         self.0.retain(|record| {
             let entity = record.entity.iter().map(|(table, key)| (&**table, &**key));
             let mut all = entity.chain([(&*record.table, &*record.key)]);
-            !all.any(|(table, key)| names.has(Some(table), key))
+            !names.are_in(&record.key)
+                && !all.any(|(table, key)| names.has(Some(table), key))
                 && !record
                     .account_id
                     .as_ref()
