@@ -407,29 +407,6 @@ fn the_read_model_shows_committed_state_only_and_all_of_it() {
     assert_eq!(after, scores);
 }
 
-/// A start whose stored state is many epochs behind applies their rows, past the moments at which
-/// the stored memory of alerts asked for a decision, and ends where the log does.
-#[test]
-fn a_start_far_behind_the_log_passes_moments_that_were_decided() {
-    for seed in 303..307 {
-        let (mut rig, mut market) = market(seed, 400);
-        rig.options.max_records = 7;
-        let store = MemoryStore::default();
-        rig.store = Some(store.clone());
-        rig.run(Until::End, Life::default()).unwrap();
-        store.lock().lag = 1_000;
-        market.send(&rig, 300);
-        rig.run(Until::End, Life::default()).unwrap();
-        store.die(0);
-        let stored = store.lock().head.as_ref().map_or(0, |head| head.epoch);
-        let epochs = rig.script().len() as u64;
-        assert!(stored + 20 < epochs, "{stored} of {epochs}");
-        market.send(&rig, 50);
-        rig.run(Until::End, Life::default()).unwrap();
-        rig.check_committed();
-    }
-}
-
 /// A cell that cannot be read back ends the run, with what to do; nothing of the epoch is written,
 /// and the next start goes on.
 #[test]
