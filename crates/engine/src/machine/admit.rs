@@ -6,6 +6,7 @@ use leadpulse_schema::{Operation, RowBatch};
 
 use super::Machine;
 use super::said::SaidChanges;
+use super::ticks::Folding;
 use super::trace::TracedRow;
 use crate::decode::Decoded;
 use crate::epoch::{EpochTally, OutcomeCounts};
@@ -63,12 +64,13 @@ impl Machine {
     /// In: rows by partition and offset with the records they are of, and the clock reading that
     /// bounds the future.
     /// Out: their outcomes, added to `admitted`. Only accepted rows have changed the graph, or what
-    /// people said.
+    /// people said. Rows that are applied again are traced for nobody.
     pub(super) fn admit(
         &mut self,
         rows: &RowBatch,
         record_of: &[u32],
         bound_ms: Option<i64>,
+        folding: Folding,
         admitted: &mut AdmittedRows,
         tally: &mut EpochTally,
     ) {
@@ -82,7 +84,9 @@ impl Machine {
                 tally.gaps += u64::from(row.operation() == Operation::Gap);
             }
         }
-        self.trace(rows, record_of, &outcomes, &mut admitted.traced);
+        if folding == Folding::On {
+            self.trace(rows, record_of, &outcomes, &mut admitted.traced);
+        }
         for (record, outcome) in by_record(record_of, &outcomes) {
             admitted.counts[outcome as usize] += 1;
             if let Some((reason, message)) = refusal(outcome) {

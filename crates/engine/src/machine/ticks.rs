@@ -169,7 +169,7 @@ impl Machine {
             if is_last && ticks.open_ms.is_some() || !rows.is_empty() {
                 decided.tick_scores = None;
             }
-            self.admit(&rows, &records, bound_ms, &mut admitted, tally);
+            self.admit(&rows, &records, bound_ms, folding, &mut admitted, tally);
             if let Some(closing) = ticks.closings.get(index) {
                 self.close(closing.tick, folding, &mut decided, tally);
             }
