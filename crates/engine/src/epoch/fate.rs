@@ -67,7 +67,7 @@ pub struct EpochViews {
     pub dead_letters: Vec<KeptLetter>,
     /// The parts of what people said that changed.
     pub said: SaidView,
-    /// What became of the records; of a tick with very many, of the last ones.
+    /// Outcomes of the records; of a tick with very many, those of the last ones.
     pub traced: Vec<TracedRecord>,
 }
 

@@ -19,6 +19,12 @@ impl Graph {
         self.cells.occupied()
     }
 
+    /// The node of the root that a cell is of; `None` for a cell without one.
+    pub fn root_node<'a>(&self, cell: &'a Cell) -> Option<&'a Node> {
+        let root = self.catalog().root().id;
+        cell.anchor_node().filter(|node| node.table == root)
+    }
+
     /// The cell and node of an entity, if a row ever named the entity.
     pub fn find(&self, table: TableId, key: &str) -> Option<(CellRef, &Node)> {
         let directory = self.directory();
