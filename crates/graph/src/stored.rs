@@ -141,7 +141,7 @@ impl Graph {
         self.cells.put_out(stored, most_bytes);
     }
 
-    /// What is in memory, and what is not; `None` where nothing is ever cold.
+    /// Sizes of what is in memory; `None` where nothing is ever cold.
     pub fn residence(&self) -> Option<Residence> {
         self.cells.residence()
     }

@@ -48,7 +48,7 @@ pub struct Residence {
     pub put_out: u64,
 }
 
-/// What all cells of a graph share that may be cold.
+/// Shared by all cells of a graph that may be cold.
 #[derive(Debug)]
 pub(crate) struct NodeSource {
     stored: Arc<dyn StoredNodes>,
@@ -245,10 +245,12 @@ impl Nodes {
 
     /// Measures the nodes, if they are in memory and may be cold.
     pub(crate) fn measure(&self) {
-        let Some(Origin { source, .. }) = &self.origin else {
-            return;
-        };
-        let now = self.loaded.get().map_or(0, |nodes| nodes_bytes(nodes));
+        if let Some(Origin { source, .. }) = &self.origin {
+            self.note_bytes(source, self.in_memory().map_or(0, nodes_bytes));
+        }
+    }
+
+    fn note_bytes(&self, source: &NodeSource, now: usize) {
         let before = self.bytes.swap(now, Relaxed);
         // Wraps, as the difference may be negative.
         source.bytes.fetch_add(now.wrapping_sub(before), Relaxed);
@@ -266,11 +268,10 @@ impl Nodes {
     }
 
     /// Puts the nodes out: they are stored.
-    pub(crate) fn put_out(&mut self) -> PutOut {
+    pub(crate) fn put_out(&mut self) {
         self.loaded.take();
         self.unlist();
         self.measure();
-        PutOut::Done
     }
 
     fn get(&self) -> &Vec<Node> {
@@ -286,9 +287,7 @@ impl Nodes {
         };
         match source.read(*at, self.len) {
             Ok(nodes) => {
-                let bytes = nodes_bytes(&nodes);
-                let before = self.bytes.swap(bytes, Relaxed);
-                source.bytes.fetch_add(bytes.wrapping_sub(before), Relaxed);
+                self.note_bytes(source, nodes_bytes(&nodes));
                 source.reads.fetch_add(1, Relaxed);
                 self.list();
                 nodes
@@ -298,7 +297,7 @@ impl Nodes {
     }
 }
 
-/// What became of a cell that was to be put out.
+/// The outcome for a cell that was to be put out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PutOut {
     /// Its nodes are not in memory any more.
