@@ -234,6 +234,7 @@ impl Driver {
             work_lists,
             dead_letters,
             said,
+            traced: _,
         } = epoch.into_views();
         self.read_model.publish_work_lists(work_lists);
         self.read_model.publish_dead_letters(dead_letters);

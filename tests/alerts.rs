@@ -271,7 +271,7 @@ fn post(address: &str, path: &str, body: &str) -> (u16, Json) {
     let length = body.len();
     write!(
         stream,
-        "POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )
     .unwrap();
     let mut text = String::new();

@@ -108,7 +108,7 @@ impl Peer {
     fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         let request =
-            format!("GET {path} HTTP/1.1\r\nhost: leadpulse\r\nconnection: close\r\n\r\n");
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
@@ -232,7 +232,7 @@ fn a_frozen_owner_is_replaced_and_a_stopped_one_hands_over() {
     }
     let status = third.get("/api/v1/status").unwrap().1;
     assert!(status.contains("\"phase\":\"following\""), "{status}");
-    let scores = third.get("/api/v1/scores?limit=1").unwrap().1;
+    let scores = third.get("/api/v1/scores?limit=1&view=full").unwrap().1;
     assert!(scores.contains("\"probability\""), "{scores}");
     second.is_ready_as("ready");
 

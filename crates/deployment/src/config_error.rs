@@ -10,6 +10,7 @@ use leadpulse_policy::PolicyError;
 use leadpulse_project::QueryError;
 use leadpulse_registry::RegistryOptionsError;
 use leadpulse_schema::{CurrencyError, ShapeError};
+use leadpulse_server::ServerError;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,9 @@ pub enum ConfigError {
     /// A setting of `[engine]` is out of range.
     #[error(transparent)]
     Engine(#[from] EngineOptionsError),
+    /// A setting of `[server]` cannot be used.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// A standby option out of its range.
     #[error(transparent)]
     Standby(#[from] StandbyOptionsError),

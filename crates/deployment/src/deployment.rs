@@ -12,6 +12,7 @@ use prometheus::Registry;
 
 use leadpulse_engine::explain::explain_queue;
 use leadpulse_engine::ports::{Attendant, Clock, Output, Sink, Source, StateStore};
+use leadpulse_engine::questions::question_queue;
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
     Engine, Machine, MachineParts, Metrics, NoSink, OutputEncoders, Ports, RunError, RunSummary,
@@ -41,6 +42,8 @@ use crate::views::{server_state, task_views};
 
 /// Requests for explanations that may wait for the engine.
 const EXPLANATIONS_WAITING: usize = 32;
+/// Questions to the machine that may wait for the end of an epoch.
+const QUESTIONS_WAITING: usize = 32;
 
 /// The kind of cluster that the outputs go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,14 +137,22 @@ impl Assembly<'_> {
         let store_metrics = StoreMetrics::register(&registry)?;
         let read_model = Arc::new(ReadModel::new());
         let tasks = scored_tasks(self.loaded, self.project, &*self.scorer)?;
-        let views = TaskViews::from(task_views(self.project, &*self.scorer, &tasks));
+        let shown = task_views(config, self.project, &*self.scorer, &tasks);
+        let views = TaskViews::new(shown, self.scorer.card());
         let (desk, requests) = explain_queue(EXPLANATIONS_WAITING);
+        let (question_desk, questions) = question_queue(QUESTIONS_WAITING);
         let schemas = schema_store(self.loaded, &schema_metrics)?;
         // HTTP comes first: /readyz gives the reason while a deployment waits for its cluster.
         let server = match http {
             Some(options) => {
                 let committed = (&read_model, &schemas);
-                let state = server_state(&self, views.clone(), committed, registry, desk);
+                let state = server_state(
+                    &self,
+                    views.clone(),
+                    committed,
+                    registry,
+                    (desk, question_desk),
+                );
                 Some(serve(options, state)?)
             }
             None => None,
@@ -183,6 +194,7 @@ impl Assembly<'_> {
         )
         .with_topics(self.loaded.topics(&self.project.catalog)?)
         .with_requests(requests)
+        .with_questions(questions)
         .with_skips(self.loaded.skips.clone());
         let engine = match heartbeats {
             Some(heartbeats) => engine.with_standby(config.standby, Box::new(heartbeats)),
@@ -216,7 +228,8 @@ impl Assembly<'_> {
         let Some(dir) = dir.filter(|_| cluster == Cluster::Real) else {
             return Ok(None);
         };
-        let mut store = FolderStore::new(&dir, options.queue_bytes, metrics);
+        let mut store =
+            FolderStore::new(&dir, options.queue_bytes, metrics).with_memory(options.memory_budget);
         if let Some(place) = self.loaded.snapshots()? {
             let every = Duration::from_millis(options.snapshots.every_ms);
             store = store.with_snapshots(place, every, Arc::new(SystemClock));

@@ -36,7 +36,14 @@ pub(crate) struct ReleaseLoader {
 /// A release that was loaded, with its tasks for the API.
 struct LoadedRelease {
     given: Arc<Deployed>,
+    shown: ShownRelease,
+}
+
+/// The part of a release that the API shows.
+struct ShownRelease {
     tasks: Vec<TaskView>,
+    /// Card of its model.
+    card: serde_json::Value,
 }
 
 impl ReleaseLoader {
@@ -54,7 +61,8 @@ impl ReleaseLoader {
         let project = loaded.project_on(self.catalog.clone())?;
         let scorer = load_bundle(&project, &self.registry.bundle_dir(&bundle))?;
         let tasks = scored_tasks(&loaded, &project, &scorer)?;
-        let views = task_views(&project, &scorer, &tasks);
+        let views = task_views(&loaded.config, &project, &scorer, &tasks);
+        let card = scorer.card();
         let machine = Machine::new(MachineParts {
             tasks,
             release: Some(digest.into()),
@@ -62,7 +70,7 @@ impl ReleaseLoader {
         })?;
         Ok(LoadedRelease {
             given: machine.into_parts().0,
-            tasks: views,
+            shown: ShownRelease { tasks: views, card },
         })
     }
 
@@ -98,7 +106,7 @@ struct Shared {
     /// The release that was asked for, once it was loaded or refused.
     offered: Option<(Result<LoadedRelease, ReleaseRefusal>, String)>,
     /// Tasks of the last offered release, by its digest: shown once it is in force.
-    tasks: Option<(String, Vec<TaskView>)>,
+    tasks: Option<(String, ShownRelease)>,
     in_force: Option<String>,
     /// True from the first note of what is in force on: before it, nothing is offered.
     is_live: bool,
@@ -160,14 +168,14 @@ impl Releases for LiveReleases {
     fn offered(&mut self) -> Option<OfferedRelease> {
         let (offered, release) = self.shared().offered.take()?;
         Some(offered.map(|loaded| {
-            self.shared().tasks = Some((release, loaded.tasks));
+            self.shared().tasks = Some((release, loaded.shown));
             loaded.given
         }))
     }
 
     fn load(&mut self, release: &str) -> OfferedRelease {
         let loaded = self.loader.load(release)?;
-        self.shared().tasks = Some((release.to_owned(), loaded.tasks));
+        self.shared().tasks = Some((release.to_owned(), loaded.shown));
         Ok(loaded.given)
     }
 
@@ -178,8 +186,8 @@ impl Releases for LiveReleases {
         let tasks = shared.tasks.take();
         let tasks = tasks.filter(|(release, _)| given.release() == Some(release));
         drop(shared);
-        if let Some((_, tasks)) = tasks {
-            self.views.replace(tasks);
+        if let Some((_, shown)) = tasks {
+            self.views.replace(shown.tasks, shown.card);
         }
     }
 }

@@ -317,6 +317,7 @@ impl Loaded {
         faults.extend(config.graph.clone().validated().err().map(Into::into));
         faults.extend(config.currency.checked().err().map(Into::into));
         faults.extend(config.engine.clone().validated().err().map(Into::into));
+        faults.extend(config.server.check().err().map(Into::into));
         faults.extend(config.standby.validated().err().map(Into::into));
         faults.extend(config.kafka.faults().into_iter().map(Into::into));
         if let Some(registry) = &config.registry {

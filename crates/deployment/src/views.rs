@@ -3,16 +3,23 @@
 use std::sync::Arc;
 
 use prometheus::Registry;
+use serde::Serialize;
+use serde_json::Value;
 
 use leadpulse_engine::Task;
 use leadpulse_engine::explain::ExplainDesk;
 use leadpulse_engine::ports::SchemaStore;
+use leadpulse_engine::questions::QuestionDesk;
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_features::{Group, Scorer};
+use leadpulse_policy::ActionOptions;
 use leadpulse_project::Project;
 use leadpulse_schema::Role;
-use leadpulse_server::{BandView, GroupView, ServerState, TaskView, TaskViews, WriterSchemas};
+use leadpulse_server::{
+    ActionView, BandView, GroupView, ServerState, TaskView, TaskViews, WriterSchemas,
+};
 
+use crate::config::Config;
 use crate::deployment::Assembly;
 
 /// State of the server: tasks and tables by name, beside the committed state.
@@ -21,7 +28,7 @@ pub(crate) fn server_state(
     views: TaskViews,
     (read_model, schemas): (&Arc<ReadModel>, &Arc<dyn SchemaStore>),
     registry: Registry,
-    desk: ExplainDesk,
+    (explanations, questions): (ExplainDesk, QuestionDesk),
 ) -> ServerState {
     let catalog = &assembly.project.catalog;
     let scored_tables = catalog
@@ -34,7 +41,8 @@ pub(crate) fn server_state(
         tasks: views,
         tables: scored_tables.map(|table| table.name.clone()).collect(),
         catalog: Some(catalog.clone()),
-        explanations: Some(desk),
+        explanations: Some(explanations),
+        questions: Some(questions),
         simulator: assembly.simulator.clone(),
         schemas: Some(WriterSchemas(schemas.clone())),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -42,12 +50,17 @@ pub(crate) fn server_state(
 }
 
 /// The tasks of a version, as the API shows them.
-pub(crate) fn task_views(project: &Project, scorer: &dyn Scorer, tasks: &[Task]) -> Vec<TaskView> {
-    let view = |task| task_view(project, scorer, task);
+pub(crate) fn task_views(
+    config: &Config,
+    project: &Project,
+    scorer: &dyn Scorer,
+    tasks: &[Task],
+) -> Vec<TaskView> {
+    let view = |task| task_view(config, project, scorer, task);
     tasks.iter().map(view).collect()
 }
 
-fn task_view(project: &Project, scorer: &dyn Scorer, task: &Task) -> TaskView {
+fn task_view(config: &Config, project: &Project, scorer: &dyn Scorer, task: &Task) -> TaskView {
     let scored = scorer
         .tasks()
         .iter()
@@ -58,6 +71,8 @@ fn task_view(project: &Project, scorer: &dyn Scorer, task: &Task) -> TaskView {
         exit: band.exit,
     });
     let groups = scorer.plan().layout().groups.iter();
+    let configured = config.tasks.iter().find(|one| one.name == *task.name);
+    let actions = configured.map_or(&[][..], |one| &one.policy.actions);
     TaskView {
         name: task.name.to_string(),
         entity: project.catalog.table_at(task.entity).name.clone(),
@@ -66,6 +81,22 @@ fn task_view(project: &Project, scorer: &dyn Scorer, task: &Task) -> TaskView {
         bands: bands.collect(),
         quality: scored.and_then(|scored| scored.quality.clone()),
         groups: groups.map(group_view).collect(),
+        anchors: configured.map_or(Value::Null, |one| as_json(&one.anchors)),
+        actions: actions.iter().map(action_view).collect(),
+    }
+}
+
+/// A part of the configuration as JSON; null for one that JSON cannot express.
+fn as_json(part: &impl Serialize) -> Value {
+    serde_json::to_value(part).unwrap_or_default()
+}
+
+fn action_view(rule: &ActionOptions) -> ActionView {
+    let label = rule.label.as_ref().unwrap_or(&rule.code);
+    ActionView {
+        code: rule.code.clone(),
+        label: label.clone(),
+        when: as_json(&rule.when),
     }
 }
 

@@ -7,7 +7,7 @@
 //! - An epoch is sealed, its bytes final, before it is committed. Only an [`Epoch<Committed>`] is
 //!   published or counted; [`invariants`] names what holds of every epoch.
 //! - A script of epoch records replays to the same outputs.
-//! - Explanations on request ([`explain`]) change nothing.
+//! - Explanations on request ([`explain`]) and other questions ([`questions`]) change nothing.
 
 mod clock;
 mod data_fit;
@@ -20,6 +20,7 @@ mod machine;
 mod metrics;
 mod options;
 pub mod ports;
+pub mod questions;
 pub mod read_model;
 mod run;
 mod script;
@@ -35,7 +36,7 @@ pub use epoch::{
     Sealed, TickClosing, TickProgress, TickStep, VERSION_SECTION, VersionNote, WORK_SECTION,
     WorkBudget, WorkNote,
 };
-pub use leadpulse_graph::{PieceError, Pieces};
+pub use leadpulse_graph::{EachNode, NODE_AREA, PieceError, Pieces, StoredNodes};
 pub use leadpulse_records::{
     Alert, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
     HEADER_KEY_BYTES, HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION,
@@ -45,9 +46,9 @@ pub use leadpulse_records::{
     replayed_letter, without_key, without_original_headers, without_value,
 };
 pub use machine::{
-    AsOfRule, Cut, CutTicks, Deployed, Machine, MachineError, MachineParts, Readings, STATE_FORMAT,
-    StateError, StateReader, StateShape, SwapError, Task, TickState, Unmatched, WorkerState,
-    outcome_in_words,
+    AsOfRule, CommitteeOf, Cut, CutTicks, Deployed, Machine, MachineError, MachineParts, Readings,
+    STATE_FORMAT, StateError, StateReader, StateShape, SwapError, Task, TickState, Unmatched,
+    WorkerState, outcome_in_words,
 };
 pub use metrics::Metrics;
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};

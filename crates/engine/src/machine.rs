@@ -34,6 +34,7 @@ mod store;
 mod stored;
 mod swap;
 mod ticks;
+mod trace;
 mod track;
 mod worklists;
 
@@ -45,6 +46,7 @@ use ticks::Folding;
 use admit::AdmittedRows;
 
 pub use admit::outcome_in_words;
+pub use answer::CommitteeOf;
 pub use deployed::{Deployed, MachineError, MachineParts, StateShape, Task};
 pub use restore::Unmatched;
 pub(crate) use said::SaidKind;
@@ -233,6 +235,7 @@ impl Machine {
         let closes = is_closing && self.is_closed();
         let scored = assessed.iter().filter(|one| one.logit.is_ok()).count();
         tally.notices = self.notices(records, &admitted);
+        decided.views.traced = self.traced_records(records, &mut admitted);
         let changes = self.said_since(before, admitted.said);
         self.retire_lists(&mut decided);
         let counts = (scored as i64, closes);

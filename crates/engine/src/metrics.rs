@@ -59,6 +59,10 @@ pub struct Metrics {
     ambiguous_domains: IntGauge,
     retractions_flawed: IntGaugeVec,
     graph_bytes: IntGauge,
+    resident_cells: IntGauge,
+    node_bytes: IntGauge,
+    cells_read: IntGauge,
+    cells_put_out: IntGauge,
     fingerprints: IntGauge,
     fingerprints_for_good: IntGauge,
     open_events: IntGauge,
@@ -315,6 +319,22 @@ impl Metrics {
                 "leadpulse_graph_memory_bytes",
                 "Memory held by graph nodes, estimated.",
             )?,
+            resident_cells: gauge(
+                "leadpulse_resident_cells",
+                "Cells with nodes in memory, of those that may be cold; 0 without stored state.",
+            )?,
+            node_bytes: gauge(
+                "leadpulse_resident_node_bytes",
+                "Bytes of their nodes, estimated.",
+            )?,
+            cells_read: gauge(
+                "leadpulse_cells_read_back",
+                "Cells that were read from the stored state since the start.",
+            )?,
+            cells_put_out: gauge(
+                "leadpulse_cells_put_out",
+                "Cells that were put out of memory since the start.",
+            )?,
             fingerprints: gauge(
                 "leadpulse_dedupe_fingerprints",
                 "Event fingerprints held against duplicates.",
@@ -510,6 +530,12 @@ impl Metrics {
         self.fingerprints_for_good
             .set(size.fingerprints_for_good as i64);
         self.open_events.set(size.open_events as i64);
+    }
+    pub(crate) fn residence(&self, residence: &leadpulse_graph::Residence) {
+        self.resident_cells.set(residence.cells as i64);
+        self.node_bytes.set(residence.bytes as i64);
+        self.cells_read.set(residence.reads as i64);
+        self.cells_put_out.set(residence.put_out as i64);
     }
     pub(crate) fn reference_fit(&self, catalog: &Catalog, fit: &ReferenceFit) {
         let table = catalog.table_at(fit.table);

@@ -2,15 +2,15 @@
 //! and the engine's status.
 //!
 //! The engine publishes after a commit and never before, so a published score is never taken back.
-//! Readers come from other threads at any time. One page of a ranking is always the state after a
-//! single epoch, never a mixture of two.
+//! Readers come from other threads at any time. Everything they read but the scores of single
+//! entities is an immutable snapshot, swapped when the next one is complete: one page of a ranking is
+//! the state after a single epoch, never a mixture of two, and a reader holds no lock that the engine
+//! waits for ([0071](../../../docs/decisions/0071-rankings-are-swapped-snapshots.md)).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::ops::Bound;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -18,21 +18,31 @@ use serde::Serialize;
 
 use leadpulse_records::{KeptLetter, ShownAlert, ShownScore, WorkList};
 
+mod changes;
 mod letters;
 mod lists;
+mod pages;
+mod pipeline;
 mod ranking;
 mod said;
+mod trace;
 
 use crate::epoch::RescoringNote;
 
+pub use changes::{CHANGED_SCORES_KEPT, CHANGES_KEPT, ChangeLog, PublishedChange};
 pub use letters::{LETTERS_KEPT, LETTERS_KEPT_OF_A_KIND, LetterKind, LettersPage};
 
+pub use pages::{Page, PageCursor, PageCursorError, PageRequest, RankingSnapshot, Sort};
+pub use pipeline::{EpochTimes, PartitionLag, PipelineView, StageTime};
 pub use said::{FeedbackCount, RulingsView, SaidView, ShownRuling, ShownVerdict, VerdictsView};
+
+pub use trace::{TRACED_KEPT, TRACED_OF_A_TICK, TracedRecord};
 
 use letters::Letters;
 use lists::KeptLists;
-use ranking::{RankKey, TaskRanking, rank_key};
+use ranking::TaskRanking;
 use said::SaidShown;
+use trace::TracedRecords;
 
 /// Alerts that the read model keeps; older ones are in their topic.
 pub const ALERTS_KEPT: usize = 1000;
@@ -107,50 +117,6 @@ pub enum Phase {
     Stopped,
 }
 
-/// Order of a ranking: from high to low, then by entity key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sort {
-    /// By probability.
-    #[default]
-    Score,
-    /// By slope per day, the fastest rise first; entities without a slope last.
-    Velocity,
-    /// By change since the previously emitted probability; first scores last.
-    Change,
-    /// By moment of the score, the newest first.
-    AsOf,
-}
-
-/// End of a page. The next page starts after it, wherever entities have moved meanwhile. Written
-/// and read as opaque text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PageCursor {
-    /// Rank of the last entity of the page, from 1.
-    rank: u64,
-    sort_key: u64,
-    entity_id: Arc<str>,
-}
-
-/// A text that is not a [`PageCursor`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a cursor; pass next_cursor of the page before, unchanged")]
-pub struct PageCursorError(String);
-
-/// One page of a ranking.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// Number that changes whenever the ranking does.
-    pub version: u64,
-    /// Number of ranked entities.
-    pub total: usize,
-    /// Rank of the first entity of the page, from 1.
-    pub first_rank: u64,
-    /// Scores of the page, in order.
-    pub scores: Vec<Arc<ShownScore>>,
-    /// Start of the next page; `None` on the last.
-    pub next: Option<PageCursor>,
-}
-
 /// Table and key of an entity.
 type EntityKey = (Arc<str>, Arc<str>);
 /// Names of a task and its table.
@@ -171,17 +137,23 @@ pub struct StandingRemark {
 pub struct ReadModel {
     /// Scores of an entity, one per task, in order of task name.
     entities: DashMap<EntityKey, Vec<Arc<ShownScore>>>,
-    rankings: DashMap<RankingKey, TaskRanking>,
-    alerts: RwLock<Alerts>,
-    letters: RwLock<Letters>,
-    lists: RwLock<KeptLists>,
+    /// The rankings that publications change. No reader takes this lock.
+    rankings: Mutex<BTreeMap<RankingKey, TaskRanking>>,
+    /// The rankings as readers see them.
+    shown: ArcSwap<BTreeMap<RankingKey, Arc<RankingSnapshot>>>,
+    changes: ArcSwap<ChangeLog>,
+    alerts: ArcSwap<Alerts>,
+    letters: ArcSwap<Letters>,
+    lists: ArcSwap<KeptLists>,
     said: ArcSwap<SaidShown>,
+    traced: ArcSwap<TracedRecords>,
+    pipeline: ArcSwap<PipelineView>,
     status: ArcSwap<EngineStatus>,
-    conditions: RwLock<BTreeMap<&'static str, StandingRemark>>,
+    conditions: ArcSwap<BTreeMap<&'static str, StandingRemark>>,
     beats: AtomicU64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Alerts {
     version: u64,
     newest_last: VecDeque<Arc<ShownAlert>>,
@@ -216,13 +188,17 @@ impl ReadModel {
         };
         Self {
             entities: DashMap::new(),
-            rankings: DashMap::new(),
-            alerts: RwLock::default(),
-            letters: RwLock::default(),
-            lists: RwLock::default(),
+            rankings: Mutex::default(),
+            shown: ArcSwap::default(),
+            changes: ArcSwap::default(),
+            alerts: ArcSwap::default(),
+            letters: ArcSwap::default(),
+            lists: ArcSwap::default(),
             said: ArcSwap::default(),
+            traced: ArcSwap::default(),
+            pipeline: ArcSwap::default(),
             status: ArcSwap::from_pointee(status),
-            conditions: RwLock::default(),
+            conditions: ArcSwap::default(),
             beats: AtomicU64::new(0),
         }
     }
@@ -231,88 +207,158 @@ impl ReadModel {
     pub fn publish(&self, scores: Vec<ShownScore>, alerts: Vec<ShownAlert>, status: EngineStatus) {
         let rescoring = status.deployed.rescoring;
         let changes_to = rescoring.and(status.deployed.bundle_id.as_deref());
-        for mut ranking in self.rankings.iter_mut() {
-            ranking.follow(changes_to);
+        let mut rankings = self.rankings();
+        let mut is_replaced = false;
+        for ranking in rankings.values_mut() {
+            is_replaced |= ranking.follow(changes_to);
         }
-        let mut by_ranking: BTreeMap<RankingKey, Vec<Arc<ShownScore>>> = BTreeMap::new();
+        let scores = self.succeeding(scores);
+        let mut touched: Vec<RankingKey> = Vec::new();
+        for score in &scores {
+            let key = (score.record.task.clone(), score.record.entity_type.clone());
+            let ranking = rankings.entry(key.clone()).or_default();
+            ranking.follow(changes_to);
+            if !touched.contains(&key) {
+                ranking.version += 1;
+                touched.push(key);
+            }
+            let previous = self.replace(score);
+            ranking.put(previous.as_ref(), score.clone());
+        }
+        self.show(&rankings);
+        drop(rankings);
+        let alerts: Vec<Arc<ShownAlert>> = alerts.into_iter().map(Arc::new).collect();
+        self.keep_alerts(&alerts);
+        let epoch = status.epoch;
+        self.set_status(status);
+        self.log_change(epoch, scores, alerts, is_replaced);
+    }
+
+    /// The scores with their past: that of the score before, or that which a start found.
+    fn succeeding(&self, scores: Vec<ShownScore>) -> Vec<Arc<ShownScore>> {
+        let mut succeeding = Vec::with_capacity(scores.len());
         for mut score in scores {
-            let before = self.standing(&score);
-            match before {
+            match self.standing(&score) {
                 // A start gives the past with the score.
                 None if !score.history.is_empty() => {}
                 None => score.succeed(&[]),
                 Some(before) => score.succeed(&before.history),
             }
-            by_ranking
-                .entry((score.record.task.clone(), score.record.entity_type.clone()))
-                .or_default()
-                .push(Arc::new(score));
+            succeeding.push(Arc::new(score));
         }
-        for (key, scores) in by_ranking {
-            // The entry stays locked for the whole epoch, so that no page is read from half of one.
-            let mut ranking = self.rankings.entry(key).or_default();
-            ranking.version += 1;
-            ranking.follow(changes_to);
-            for score in scores {
-                let previous = self.replace(&score);
-                ranking.put(previous.as_ref(), score);
-            }
+        succeeding
+    }
+
+    fn keep_alerts(&self, alerts: &[Arc<ShownAlert>]) {
+        if alerts.is_empty() {
+            return;
         }
-        if !alerts.is_empty() {
-            let mut kept = self.alerts.write().unwrap_or_else(PoisonError::into_inner);
-            kept.version += 1;
-            kept.newest_last.extend(alerts.into_iter().map(Arc::new));
-            let surplus = kept.newest_last.len().saturating_sub(ALERTS_KEPT);
-            kept.newest_last.drain(..surplus);
+        let mut kept = Alerts::clone(&self.alerts.load());
+        kept.version += 1;
+        kept.newest_last.extend(alerts.iter().cloned());
+        let surplus = kept.newest_last.len().saturating_sub(ALERTS_KEPT);
+        kept.newest_last.drain(..surplus);
+        self.alerts.store(Arc::new(kept));
+    }
+
+    /// Adds a publication to the log, or begins the log anew where whole rankings were replaced.
+    fn log_change(
+        &self,
+        epoch: u64,
+        scores: Vec<Arc<ShownScore>>,
+        alerts: Vec<Arc<ShownAlert>>,
+        is_replaced: bool,
+    ) {
+        if scores.is_empty() && alerts.is_empty() && !is_replaced {
+            return;
         }
-        self.set_status(status);
+        let mut log = ChangeLog::clone(&self.changes.load());
+        if is_replaced {
+            log.restart();
+        }
+        log.push(epoch, scores, alerts);
+        self.changes.store(Arc::new(log));
+    }
+
+    /// The newest publications, oldest first.
+    pub fn changes(&self) -> Arc<ChangeLog> {
+        self.changes.load_full()
+    }
+
+    /// The rankings, for a publication.
+    fn rankings(&self) -> MutexGuard<'_, BTreeMap<RankingKey, TaskRanking>> {
+        self.rankings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows rankings to readers, all at once. A ranking that did not change keeps its snapshot.
+    fn show(&self, rankings: &BTreeMap<RankingKey, TaskRanking>) {
+        let before = self.shown.load();
+        let snapshot = |(key, ranking): (&RankingKey, &TaskRanking)| {
+            let known = before.get(key);
+            let known = known.filter(|known| known.version == ranking.version);
+            let shown = known
+                .cloned()
+                .unwrap_or_else(|| Arc::new(ranking.snapshot()));
+            (key.clone(), shown)
+        };
+        let shown = rankings.iter().map(snapshot).collect();
+        self.shown.store(Arc::new(shown));
     }
 
     /// Ranks entities by the scores that they had before a change of model which is under way:
     /// scores with the logits they are ranked by. Before anything is published.
     pub fn publish_older_ranks(&self, scores: Vec<(ShownScore, f64)>, changes_to: &str) {
+        let mut rankings = self.rankings();
         for (score, logit) in scores {
             let key = (score.record.task.clone(), score.record.entity_type.clone());
-            let mut ranking = self.rankings.entry(key).or_default();
+            let ranking = rankings.entry(key).or_default();
             ranking.follow(Some(changes_to));
+            ranking.version += 1;
             ranking.put_older(&Arc::new(score), logit);
         }
+        self.show(&rankings);
     }
 
     /// Drops scores, rankings and work lists of all tasks but these.
     pub fn keep_tasks(&self, names: &[Arc<str>]) {
         let is_kept = |task: &Arc<str>| names.contains(task);
-        self.rankings.retain(|(task, _), _| is_kept(task));
+        let mut rankings = self.rankings();
+        rankings.retain(|(task, _), _| is_kept(task));
+        self.show(&rankings);
+        drop(rankings);
         self.entities.retain(|_, scores| {
             scores.retain(|score| is_kept(&score.record.task));
             !scores.is_empty()
         });
-        let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
+        let mut lists = KeptLists::clone(&self.lists.load());
         lists.keep_tasks(names);
+        self.lists.store(Arc::new(lists));
+        let mut log = ChangeLog::clone(&self.changes.load());
+        log.restart();
+        self.changes.store(Arc::new(log));
     }
 
     /// Makes work lists visible, each in the place of the one before.
     pub fn publish_work_lists(&self, lists: Vec<Arc<WorkList>>) {
         if !lists.is_empty() {
-            let mut kept = self.lists.write().unwrap_or_else(PoisonError::into_inner);
+            let mut kept = KeptLists::clone(&self.lists.load());
             kept.replace(lists);
+            self.lists.store(Arc::new(kept));
         }
     }
 
     /// The newest work lists of a task, of one person or of all, in order of their keys, and a number
     /// that changes whenever one does. The person is empty for the list of nobody.
     pub fn work_lists(&self, task: &str, owner: Option<&str>) -> (u64, Vec<Arc<WorkList>>) {
-        let kept = self.lists.read().unwrap_or_else(PoisonError::into_inner);
-        kept.of(task, owner)
+        self.lists.load().of(task, owner)
     }
 
     /// Makes dead letters visible, oldest first.
     pub fn publish_dead_letters(&self, letters: Vec<KeptLetter>) {
         if !letters.is_empty() {
-            self.letters
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .extend(letters);
+            let mut kept = Letters::clone(&self.letters.load());
+            kept.extend(letters);
+            self.letters.store(Arc::new(kept));
         }
     }
 
@@ -323,8 +369,7 @@ impl ReadModel {
         reason: Option<&str>,
         limit: usize,
     ) -> LettersPage {
-        let letters = self.letters.read().unwrap_or_else(PoisonError::into_inner);
-        letters.page(topic, reason, limit)
+        self.letters.load().page(topic, reason, limit)
     }
 
     /// The score that stands in a score's place.
@@ -361,48 +406,36 @@ impl ReadModel {
 
     /// Sets the remark about a matter, or clears it with `None`. Changes are logged.
     pub fn set_condition(&self, matter: &'static str, text: Option<String>, blocks: bool) {
-        let known = self
-            .conditions
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(matter)
-            .map(|known| known.text.clone());
+        let before = self.conditions.load();
+        let known = before.get(matter).map(|known| known.text.clone());
         if known == text {
             return;
         }
-        let mut conditions = self
-            .conditions
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        match text {
-            Some(text) => {
-                if known.is_none() {
-                    tracing::warn!(matter, "{text}");
-                }
-                conditions.insert(
-                    matter,
-                    StandingRemark {
+        match &text {
+            Some(text) if known.is_none() => tracing::warn!(matter, "{text}"),
+            Some(_) => {}
+            None => tracing::info!(matter, "over"),
+        }
+        self.conditions.rcu(|conditions| {
+            let mut next = BTreeMap::clone(conditions);
+            match text.clone() {
+                Some(text) => {
+                    let remark = StandingRemark {
                         matter,
                         text,
                         blocks,
-                    },
-                );
+                    };
+                    next.insert(matter, remark);
+                }
+                None => drop(next.remove(matter)),
             }
-            None => {
-                tracing::info!(matter, "over");
-                conditions.remove(matter);
-            }
-        }
+            next
+        });
     }
 
     /// Remarks that stand now, by name of their matter.
     pub fn conditions(&self) -> Vec<StandingRemark> {
-        self.conditions
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.conditions.load().values().cloned().collect()
     }
 
     /// The newest status.
@@ -420,19 +453,21 @@ impl ReadModel {
         self.beats.load(Ordering::Relaxed)
     }
 
+    /// The ranking of a task and table as of the newest publication; empty before the first score.
+    pub fn ranking(&self, task: &str, entity_type: &str) -> Arc<RankingSnapshot> {
+        let shown = self.shown.load();
+        let key = (Arc::from(task), Arc::from(entity_type));
+        shown.get(&key).cloned().unwrap_or_default()
+    }
+
     /// Number that changes whenever the ranking of this task and table does; 0 before the first
     /// score.
     pub fn ranking_version(&self, task: &str, entity_type: &str) -> u64 {
-        self.rankings
-            .get(&(Arc::from(task), Arc::from(entity_type)))
-            .map_or(0, |ranking| ranking.version)
+        self.ranking(task, entity_type).version
     }
 
     /// A page of at most `limit` entities of a ranking, from the start or after `cursor`, without
     /// those that a person excluded.
-    ///
-    /// By score, the cost is that of the page. Any other order looks at every entity, and so does
-    /// the total while some are excluded.
     pub fn scores(
         &self,
         task: &str,
@@ -441,60 +476,29 @@ impl ReadModel {
         limit: usize,
         cursor: Option<&PageCursor>,
     ) -> Page {
-        let first_rank = cursor.map_or(1, |cursor| cursor.rank + 1);
-        let Some(ranking) = self
-            .rankings
-            .get(&(Arc::from(task), Arc::from(entity_type)))
-        else {
-            return Page {
-                version: 0,
-                total: 0,
-                first_rank,
-                scores: Vec::new(),
-                next: None,
-            };
+        let request = PageRequest {
+            sort,
+            limit,
+            after: cursor.cloned(),
         };
-        let after = cursor.map(|cursor| RankKey {
-            sort_key: cursor.sort_key,
-            entity_id: cursor.entity_id.clone(),
-        });
+        self.page(&self.ranking(task, entity_type), &request, None)
+    }
+
+    /// A page of a ranking, without those that a person excluded, and of those that `is_wanted`
+    /// accepts; `None` accepts all.
+    pub fn page(
+        &self,
+        ranking: &RankingSnapshot,
+        request: &PageRequest,
+        is_wanted: Option<&dyn Fn(&ShownScore) -> bool>,
+    ) -> Page {
         let said = self.said.load();
-        let is_listed = |score: &&Arc<ShownScore>| !said.rulings.excludes(score);
-        let mut keyed: Vec<(RankKey, Arc<ShownScore>)> = match sort {
-            Sort::Score => {
-                let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-                ranking
-                    .by_score
-                    .range((start, Bound::Unbounded))
-                    .filter(|(_, score)| is_listed(score))
-                    .take(limit.saturating_add(1))
-                    .map(|(key, score)| (key.clone(), score.clone()))
-                    .collect()
-            }
-            _ => first_of_order(
-                ranking.by_score.values().filter(is_listed),
-                sort,
-                after,
-                limit.saturating_add(1),
-            ),
+        let is_listed = |score: &ShownScore| {
+            !said.rulings.excludes(score) && is_wanted.is_none_or(|is_wanted| is_wanted(score))
         };
-        let more = keyed.len() > limit;
-        keyed.truncate(limit);
-        let next = keyed.last().filter(|_| more).map(|(last, _)| PageCursor {
-            rank: first_rank + keyed.len() as u64 - 1,
-            sort_key: last.sort_key,
-            entity_id: last.entity_id.clone(),
-        });
-        let scores = keyed.into_iter().map(|(_, score)| score).collect();
-        Page {
-            version: ranking.version,
-            total: match said.rulings.has_excluded() {
-                true => ranking.by_score.values().filter(is_listed).count(),
-                false => ranking.by_score.len(),
-            },
-            first_rank,
-            scores,
-            next,
+        match is_wanted.is_some() || said.rulings.has_excluded() {
+            true => ranking.page(request, Some(&is_listed)),
+            false => ranking.page(request, None),
         }
     }
 
@@ -507,55 +511,9 @@ impl ReadModel {
 
     /// The newest alerts, newest first, and a number that changes whenever one is added.
     pub fn alerts(&self, limit: usize) -> (u64, Vec<Arc<ShownAlert>>) {
-        let kept = self.alerts.read().unwrap_or_else(PoisonError::into_inner);
-        (
-            kept.version,
-            kept.newest_last.iter().rev().take(limit).cloned().collect(),
-        )
-    }
-}
-
-/// Selects the first `limit` entities after `after`, in the given order.
-fn first_of_order<'a>(
-    scores: impl Iterator<Item = &'a Arc<ShownScore>>,
-    sort: Sort,
-    after: Option<RankKey>,
-    limit: usize,
-) -> Vec<(RankKey, Arc<ShownScore>)> {
-    let keyed = scores.map(|score| (rank_key(sort, score), score));
-    let mut keyed: Vec<_> = keyed
-        .filter(|(key, _)| after.as_ref().is_none_or(|after| key > after))
-        .collect();
-    if keyed.len() > limit {
-        keyed.select_nth_unstable_by(limit, |a, b| a.0.cmp(&b.0));
-        keyed.truncate(limit);
-    }
-    keyed.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    let cloned = keyed.into_iter();
-    cloned.map(|(key, score)| (key, score.clone())).collect()
-}
-
-impl fmt::Display for PageCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{:x}-{}", self.rank, self.sort_key, self.entity_id)
-    }
-}
-
-impl FromStr for PageCursor {
-    type Err = PageCursorError;
-
-    fn from_str(text: &str) -> Result<Self, PageCursorError> {
-        let parse = || {
-            let mut parts = text.splitn(3, '-');
-            let rank = parts.next()?.parse().ok().filter(|rank| *rank < u64::MAX)?;
-            let sort_key = u64::from_str_radix(parts.next()?, 16).ok()?;
-            Some(PageCursor {
-                rank,
-                sort_key,
-                entity_id: Arc::from(parts.next()?),
-            })
-        };
-        parse().ok_or_else(|| PageCursorError(text.to_owned()))
+        let kept = self.alerts.load();
+        let newest = kept.newest_last.iter().rev().take(limit);
+        (kept.version, newest.cloned().collect())
     }
 }
 

@@ -1,9 +1,12 @@
 //! The loop of one worker: take over, restore along the script, then epoch after epoch.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use leadpulse_graph::UnreadableNodes;
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, TableId, TopicDecoder};
 
@@ -17,9 +20,10 @@ use crate::machine::Machine;
 use crate::metrics::Metrics;
 use crate::options::EngineOptions;
 use crate::ports::{
-    Attendant, Clock, Heartbeats, InputPartition, NextOffset, OutputLog, PortError, SchemaStore,
-    Sink, Source, StateStore,
+    Attendant, Clock, Heartbeats, InputPartition, NextOffset, OutputLog, PortCause, PortError,
+    SchemaStore, Sink, Source, StateStore,
 };
+use crate::questions::QuestionQueue;
 use crate::read_model::{Phase, ReadModel};
 use crate::standby::StandbyOptions;
 
@@ -105,6 +109,19 @@ pub enum RunError {
     Port(#[from] PortError),
 }
 
+/// The end of a run whose state could not be read back.
+fn unreadable(payload: Box<dyn Any + Send>) -> Result<(), RunError> {
+    match payload.downcast::<UnreadableNodes>() {
+        Ok(fault) => {
+            let told = format!(
+                "{fault}. The last epoch is committed: start again once the disk is well; or delete the folder of store.dir, and all rows are applied again"
+            );
+            Err(PortError::fatal(PortCause::Local, told).into())
+        }
+        Err(other) => resume_unwind(other),
+    }
+}
+
 /// A damaged place that an operator has decided to leave out, up to the next offset that can be
 /// read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,6 +204,7 @@ pub struct Engine {
     metrics: Metrics,
     stop: Arc<AtomicBool>,
     requests: Option<ExplainQueue>,
+    questions: Option<QuestionQueue>,
     summary: RunSummary,
     clock: GuardedClock,
     /// Records of partitions that wait for a writer schema.
@@ -257,6 +275,7 @@ impl Engine {
             metrics,
             stop,
             requests: None,
+            questions: None,
             summary: RunSummary::default(),
             held: Inbox::default(),
             blocked: Vec::new(),
@@ -296,6 +315,13 @@ impl Engine {
         self
     }
 
+    /// Answers questions to the machine between epochs.
+    #[must_use]
+    pub fn with_questions(mut self, questions: QuestionQueue) -> Self {
+        self.questions = Some(questions);
+        self
+    }
+
     /// Reads these topics by the shapes of their sources. Other topics are plain Avro.
     #[must_use]
     pub fn with_topics(mut self, topics: Vec<(String, TopicDecoder)>) -> Self {
@@ -328,7 +354,8 @@ impl Engine {
     /// # Errors
     /// A port that failed for good. Nothing is half-committed then; the next start restores.
     pub fn run(mut self, until: Until) -> Result<RunSummary, RunError> {
-        let outcome = match self.run_inner(until) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run_inner(until)));
+        let outcome = match outcome.unwrap_or_else(unreadable) {
             // A wait that ended because the process was told to stop is no failure.
             Err(RunError::Port(PortError::Interrupted(what))) if self.stopped() => {
                 tracing::info!(%what, "stopped");

@@ -17,6 +17,7 @@ mod engine {
     mod market;
     mod memory_store;
     mod moves;
+    mod questions;
     mod releases;
     mod restart;
     mod rig;

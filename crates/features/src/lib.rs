@@ -23,6 +23,7 @@ mod outcomes;
 mod plan;
 mod relations;
 mod scorer;
+mod seats;
 mod shares;
 mod sources;
 mod spec;
@@ -44,5 +45,6 @@ pub use plan::FeaturePlan;
 pub use scorer::{
     Contribution, Explanation, LOGIT_STEPS, Scorer, ScorerTask, on_grid, probability,
 };
+pub use seats::{CommitteeSeats, Seat, SeatedPerson};
 pub use spec::FeatureSpec;
 pub use vocabulary::VocabularyBuilder;

@@ -60,6 +60,11 @@ pub trait Scorer: Send + Sync {
     fn logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64>;
     /// Explains one row: cell `cell`, and for member tasks slot `slot` (else 0).
     fn explain(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> Explanation;
+    /// The model for people, as JSON: origin, tasks with grade and metrics. Null for a scorer without
+    /// one.
+    fn card(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
 }
 
 /// Grid points per logit. Two runs over the same rows sum in different orders, so a logit on the

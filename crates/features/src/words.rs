@@ -4,6 +4,8 @@ use leadpulse_schema::units::{AsOf, EventTime};
 
 /// Most characters of a value; longer values are cut.
 const LONGEST_VALUE: usize = 60;
+/// What exports write where a field is empty. `NA` is a region to some, and stays.
+const PLACEHOLDERS: [&str; 7] = ["null", "none", "nan", "inf", "n/a", "undefined", "unknown"];
 
 /// A name in words: `toStage`, `pricing_page_view`, `contact_id` → `to stage`, `pricing page view`,
 /// `contact`.
@@ -35,20 +37,22 @@ pub(crate) fn moment(code: &str) -> String {
     name.strip_suffix(" at").unwrap_or(&name).to_owned()
 }
 
-/// A value from a row in words: `case_study` → `case study`. `None` for an empty value, and for one
-/// that looks like an e-mail address.
+/// A value from a row in words: `case_study` → `case study`. `None` for an empty value, for what an
+/// export writes in its place (`null`, `NaN`), and for one that looks like an e-mail address.
 pub fn value(text: &str) -> Option<String> {
     let text = text.trim();
     let is_address = text
         .split_once('@')
         .is_some_and(|(before, after)| !before.is_empty() && !after.is_empty());
-    if text.is_empty() || is_address {
+    let text = text.replace('_', " ");
+    let text = text.trim();
+    let is_placeholder = PLACEHOLDERS.iter().any(|p| p.eq_ignore_ascii_case(text));
+    if text.is_empty() || is_address || is_placeholder {
         return None;
     }
-    let text = text.replace('_', " ");
     Some(match text.char_indices().nth(LONGEST_VALUE) {
         Some((end, _)) => format!("{}…", text[..end].trim_end()),
-        None => text,
+        None => text.to_owned(),
     })
 }
 
@@ -207,7 +211,10 @@ mod tests {
         assert_eq!(value("case_study").as_deref(), Some("case study"));
         assert_eq!(value("C-Level").as_deref(), Some("C-Level"));
         assert_eq!(value("ann@acme.example"), None);
-        assert_eq!(value(" "), None);
+        for nothing in [" ", "_", "null", "NaN", "inf_", "N/A", "Unknown"] {
+            assert_eq!(value(nothing), None, "{nothing}");
+        }
+        assert_eq!(value("NA").as_deref(), Some("NA"));
         assert_eq!(value(&"é".repeat(100)).map(|v| v.chars().count()), Some(61));
     }
 

@@ -17,6 +17,7 @@ use crate::state::Cells;
 use crate::state::hubs::Hubs;
 use crate::state::node::{Node, RECENT_EVENTS};
 use crate::who::Entities;
+use crate::who::directory::Standing;
 use crate::who::edges::FORMER_ROOTS;
 
 /// An invariant that does not hold, with the place where it does not.
@@ -158,12 +159,14 @@ impl GraphParts<'_> {
     }
 }
 
-/// Every node lies where the directory says.
+/// Every node lies where the directory says, and is counted as what it is.
 fn nodes_lie_where_the_directory_says(parts: &GraphParts<'_>, at: CellRef) -> bool {
     let nodes = parts.cells.get(at).nodes.iter().enumerate();
     nodes.into_iter().all(|(index, node)| {
-        let place = parts.entities.directory.place(node.entity);
+        let directory = &parts.entities.directory;
+        let place = directory.place(node.entity);
         place.is_some_and(|place| place.cell == at && place.node as usize == index)
+            && directory.standing(node.entity) == Standing::of(node)
     })
 }
 

@@ -115,10 +115,11 @@ pub use state::layout::{
     EntityLayout, EventLayout, EventSlot, SlotKind, StateLayout, signed_log1p,
 };
 pub use state::node::{EngagementTraces, EngagingEvent, Node, Recent};
+pub use state::nodes::{EachNode, Nodes, Residence, StoredNodes, UnreadableNodes};
 pub use state::revisable::{Accumulated, OpenEvent, Revisable};
 pub use state::sources::SourceTimes;
 pub use state::tally::{DecayedTally, Mention, Touch};
-pub use stored::GRAPH_AREAS;
+pub use stored::{GRAPH_AREAS, NODE_AREA};
 pub use who::directory::{Directory, Namespace, NodePlace};
 pub use who::domains::{Domains, registrable_domain};
 pub use who::edges::{Edge, Edges};

@@ -214,6 +214,10 @@ impl<K: Eq + Hash + Ord + Clone> Noted<K> {
             keys.shrink_to(1_024);
         }
     }
+    /// Whether changes are noted, and all so far were forgotten.
+    pub fn is_forgotten(&self) -> bool {
+        matches!(self, Self::On(keys) if keys.is_empty())
+    }
     /// The keys, ascending.
     pub fn sorted(&self) -> Vec<K> {
         let mut keys = match self {

@@ -2,28 +2,34 @@
 //!
 //! Stored is what rows and time made: keys, links, cells with their rows and sums, hubs,
 //! fingerprints, marks and deadlines. Not stored is what is given (catalog, options, windows) and
-//! what follows from the rest (the places of nodes, the index of keys, lists of dirty cells). A
+//! what follows from the rest (the index of keys, lists of dirty cells). A
 //! graph that is read back goes on as the written one would have: lists keep their order wherever
 //! later steps follow it.
 //!
 //! The pieces of a cell have its shard, its index and the place of the node as their key, so that
-//! an event of an account with very many people writes one node.
+//! an event of an account with very many people writes one node. Nodes have an area of their own,
+//! the last one: a start can leave them where they are.
 //!
 //! Decision: docs/decisions/0068-state-in-pieces.md
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::StoredGraphError;
 use crate::graph::Graph;
-use crate::ids::{CellRef, EntityId};
+use crate::ids::EntityId;
 use crate::pieces::{Part, PieceError, Pieces, Which, read_value};
-use crate::state::shard::{BOOKS, CELLS};
+use crate::state::nodes::{Residence, StoredNodes};
+use crate::state::shard::{BOOKS, CELL_HUBS, CELLS, NODES};
 use crate::state::sources::SourceTimes;
-use crate::who::directory::NodePlace;
 
 /// Areas of a graph are numbered below this one; others are free for who stores the graph beside
 /// more.
 pub const GRAPH_AREAS: u8 = 64;
+
+/// Area of the nodes of cells, which can be left in the store: see [`Graph::keep_cold`].
+pub const NODE_AREA: u8 = NODES;
 
 /// Area of the frame.
 const FRAME: u8 = 1;
@@ -86,7 +92,7 @@ impl Graph {
         }
     }
 
-    /// Writes pieces of the state: all, ascending by area, or those that changed since
+    /// Writes pieces of the state: all, each area by key, or those that changed since
     /// [`Self::forget_changes`].
     pub fn write_pieces(&self, which: Which, pieces: &mut Pieces) {
         pieces.put(FRAME, |_| {}, &self.frame());
@@ -119,6 +125,29 @@ impl Graph {
         Ok(())
     }
 
+    /// Lets cells be cold: their nodes may be put out of memory once they are stored, and are read
+    /// from `stored` when somebody looks at them. To be called before the first piece is read, and
+    /// then pieces of nodes are not to be given; or for a graph whose changes are noted, all of which
+    /// were stored at `epoch` at the latest.
+    ///
+    /// Whoever reads cells from then on may unwind with
+    /// [`UnreadableNodes`](crate::UnreadableNodes).
+    pub fn keep_cold(&mut self, stored: Arc<dyn StoredNodes>, epoch: u64) {
+        self.cells.keep_cold(stored, epoch);
+    }
+
+    /// Puts nodes out of memory until at most `most_bytes` of them are left, roughly: those that
+    /// nobody looked at for longest. What an epoch after `stored` changed stays, and so does
+    /// everything while a change is not forgotten.
+    pub fn put_out(&mut self, stored: u64, most_bytes: usize) {
+        self.cells.put_out(stored, most_bytes);
+    }
+
+    /// What is in memory, and what is not; `None` where nothing is ever cold.
+    pub fn residence(&self) -> Option<Residence> {
+        self.cells.residence()
+    }
+
     fn frame(&self) -> GraphFrame {
         GraphFrame {
             as_of_ms: self.as_of_ms,
@@ -131,8 +160,9 @@ impl Graph {
         }
     }
 
-    /// Forgets which pieces have changed so far.
-    pub fn forget_changes(&mut self) {
+    /// Forgets which pieces have changed so far: `epoch` made the last of these changes.
+    pub fn forget_changes(&mut self, epoch: u64) {
+        self.cells.note_epoch(epoch);
         for (_, part) in parts!(self, mut) {
             part.forget();
         }
@@ -159,8 +189,11 @@ impl Graph {
             return Ok(());
         }
         let mut parts = parts!(self, mut).into_iter();
-        // The books of shards lie beside their cells.
-        let of = if *area == BOOKS { CELLS } else { *area };
+        // A shard has several areas.
+        let of = match *area {
+            BOOKS | CELL_HUBS | NODES => CELLS,
+            area => area,
+        };
         let (_, part) = parts.find(|(a, _)| *a == of).ok_or(PieceError::Key)?;
         part.read(*area, key, value)
     }
@@ -180,7 +213,7 @@ impl Graph {
         for shard in &mut self.cells.shards {
             shard.check_nodes()?;
         }
-        self.place_nodes()?;
+        self.check_places()?;
         self.tracker.index(self.fired_ms);
         self.due.index(self.fired_ms);
         let sizes = self.cells.shards.iter().map(|shard| shard.cells().len());
@@ -190,24 +223,38 @@ impl Graph {
         }
     }
 
-    /// Notes the place of each node in the directory.
-    fn place_nodes(&mut self) -> Result<(), StoredGraphError> {
-        let directory = &mut self.entities.directory;
+    /// Checks that the directory and the cells agree on the places of nodes.
+    fn check_places(&self) -> Result<(), StoredGraphError> {
+        let directory = &self.entities.directory;
         let known = directory.len();
-        let check = |entity: EntityId| match (entity.0 as usize) < known {
-            true => Ok(()),
-            false => Err(StoredGraphError::OutOfRange("entity")),
-        };
-        for (number, shard) in self.cells.shards.iter().enumerate() {
-            for (index, cell) in shard.cells().iter().enumerate() {
-                check(cell.anchor)?;
-                for (node, at) in cell.nodes.iter().zip(0..) {
-                    check(node.entity)?;
-                    let cell = CellRef::at(number, index);
-                    directory.set_place(node.entity, NodePlace { cell, node: at });
-                }
+        let out_of_range = || StoredGraphError::OutOfRange("entity");
+        let mut places: Vec<Vec<u32>> = Vec::new();
+        for shard in &self.cells.shards {
+            if shard
+                .cells()
+                .iter()
+                .any(|cell| cell.anchor.0 as usize >= known)
+            {
+                return Err(out_of_range());
+            }
+            places.push(vec![0; shard.cells().len()]);
+        }
+        for place in (0..known).filter_map(|at| directory.place(EntityId(at as u32))) {
+            let shard = places.get_mut(place.cell.shard as usize);
+            let cell = shard.and_then(|shard| shard.get_mut(place.cell.index as usize));
+            *cell.ok_or(StoredGraphError::OutOfRange("cell"))? += 1;
+            if place.node as usize >= self.cells.get(place.cell).nodes.len() {
+                return Err(StoredGraphError::OutOfRange("node"));
             }
         }
-        Ok(())
+        let found = places.iter().flatten();
+        let cells = self.cells.shards.iter().flat_map(|shard| shard.cells());
+        match cells
+            .zip(found)
+            .all(|(cell, n)| cell.nodes.len() == *n as usize)
+        {
+            true => Ok(()),
+            false => Err(StoredGraphError::OutOfRange("node")),
+        }
     }
 }

@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use leadpulse_features::{Explanation, FeatureBatch, FeaturePlan, LOGIT_STEPS, Scorer, ScorerTask};
 
 pub use error::BundleError;
@@ -183,6 +185,34 @@ impl Scorer for Bundle {
     }
     fn explain(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> Explanation {
         self.fitted.explain(batch, task, cell, slot)
+    }
+    fn card(&self) -> serde_json::Value {
+        let manifest = &self.manifest;
+        let tasks = manifest.tasks.iter();
+        let card_of = |task: &TaskManifest| {
+            json!({
+                "name": task.name,
+                "entity": task.entity,
+                "query": task.pql,
+                "horizon_ms": task.horizon_ms,
+                "quality": task.quality,
+                "calibration": task.calibration,
+                "has_trees": task.trees.is_some(),
+                "metrics": task.metrics,
+            })
+        };
+        let layout = self.plan.layout();
+        let members = layout.members.iter().map(|block| block.columns.len());
+        json!({
+            "bundle_id": manifest.bundle_id,
+            "created_by": manifest.created_by,
+            "created_at": manifest.created_at,
+            "plan_hash": manifest.plan_hash,
+            "catalog_fingerprint": manifest.catalog_fingerprint,
+            "networks": manifest.ensemble,
+            "columns": {"root": layout.root.len(), "members": members.collect::<Vec<_>>()},
+            "tasks": tasks.map(card_of).collect::<Vec<_>>(),
+        })
     }
 }
 

@@ -278,6 +278,8 @@ fn state(read_model: &Arc<ReadModel>) -> ServerState {
         bands: vec![band("warm", 0.2, 0.15), band("hot", 0.5, 0.4)],
         quality: Some("provisional".into()),
         groups: Vec::new(),
+        anchors: serde_json::Value::Null,
+        actions: Vec::new(),
     };
     ServerState {
         read_model: read_model.clone(),
@@ -286,6 +288,7 @@ fn state(read_model: &Arc<ReadModel>) -> ServerState {
         tables: vec!["accounts".into(), "contacts".into(), "leads".into()],
         catalog: None,
         explanations: None,
+        questions: None,
         simulator: None,
         schemas: None,
         version: env!("CARGO_PKG_VERSION").into(),

@@ -2,31 +2,107 @@
 
 mod alerts;
 pub(crate) mod answer;
+mod arguments;
+mod avro;
+mod committee;
 mod dead_letters;
+mod document;
+pub(crate) mod endpoint;
 mod entity;
+mod events;
 mod explanation;
-mod process;
+mod model;
+pub(crate) mod process;
+mod rows;
 mod said;
 mod scores;
 mod simulate;
+mod tasks;
+mod trace;
 mod worklist;
 
-pub(crate) use alerts::alerts;
-pub(crate) use dead_letters::dead_letters;
-pub(crate) use entity::entity;
-pub(crate) use explanation::explanation;
-pub(crate) use process::{healthz, metrics, readyz, status, version};
-pub(crate) use said::feedback;
-pub(crate) use scores::scores;
-pub(crate) use simulate::simulate;
-pub(crate) use worklist::worklist;
+use std::sync::LazyLock;
+
+use axum::Router;
+
+pub use document::{api_document, api_reference};
 
 use answer::ApiError;
+use endpoint::{ApiRoute, Endpoint, Parameter, ParameterValues};
 
+use crate::service::App;
 use crate::state::TaskView;
 
-/// Entries of a list, unless the request names a limit.
-const DEFAULT_LIMIT: usize = 50;
+/// The parameter that names a task.
+const TASK: Parameter = Parameter {
+    name: "task",
+    values: ParameterValues::Text,
+    about: "name of a task; the first task without it, of the table where the path names one",
+};
+/// The parameter that chooses the columns of a list.
+const VIEW: Parameter = Parameter {
+    name: "view",
+    values: ParameterValues::OneOf(&["summary", "full"]),
+    about: "columns: a summary of at most 400 bytes a row with usual names, or the whole record",
+};
+/// The parameter that names the columns of a list.
+const FIELDS: Parameter = Parameter {
+    name: "fields",
+    values: ParameterValues::List { max: 64 },
+    about: "columns by name, in place of a view",
+};
+
+/// The parameter of the number of entries.
+const fn limit(max: u64) -> Parameter {
+    Parameter {
+        name: "limit",
+        values: ParameterValues::Number {
+            min: 1,
+            max,
+            default: 50,
+        },
+        about: "entries, at most",
+    }
+}
+
+/// All endpoints with their handlers.
+fn routes() -> Vec<ApiRoute> {
+    vec![
+        ApiRoute::new(&scores::SCORES, scores::scores),
+        ApiRoute::new(&entity::ENTITY, entity::entity),
+        ApiRoute::new(&entity::HISTORY, entity::history),
+        ApiRoute::new(&explanation::EXPLANATION, explanation::explanation),
+        ApiRoute::new(&committee::COMMITTEE, committee::committee),
+        ApiRoute::new(&trace::TRACE, trace::trace),
+        ApiRoute::new(&alerts::ALERTS, alerts::alerts),
+        ApiRoute::new(&simulate::SIMULATE, simulate::simulate),
+        ApiRoute::new(&worklist::WORK_LISTS, worklist::worklist),
+        ApiRoute::new(&said::FEEDBACK, said::feedback),
+        ApiRoute::new(&dead_letters::DEAD_LETTERS, dead_letters::dead_letters),
+        ApiRoute::new(&events::EVENTS, events::events),
+        ApiRoute::new(&tasks::TASKS, tasks::tasks),
+        ApiRoute::new(&tasks::SCHEMA, tasks::schema),
+        ApiRoute::new(&model::MODEL, model::model),
+        ApiRoute::new(&model::PIPELINE, model::pipeline),
+        ApiRoute::new(&process::STATUS, process::status),
+        ApiRoute::new(&document::INDEX, document::index),
+        ApiRoute::new(&document::DOCUMENT, document::document),
+        ApiRoute::new(&process::METRICS, process::metrics),
+        ApiRoute::new(&process::HEALTHZ, process::healthz),
+        ApiRoute::new(&process::READYZ, process::readyz),
+        ApiRoute::new(&process::VERSION, process::version),
+    ]
+}
+
+/// The endpoints, in the order of the index.
+static ENDPOINTS: LazyLock<Vec<&'static Endpoint>> =
+    LazyLock::new(|| routes().iter().map(|route| route.endpoint).collect());
+
+/// Adds all endpoints to a router.
+pub(crate) fn add_routes(router: Router<App>, app: &App) -> Router<App> {
+    let add = |router, route: ApiRoute| route.on(router, app);
+    routes().into_iter().fold(router, add)
+}
 
 /// The first task with this name and this table, where the request names them.
 pub(crate) fn task_of<'a>(
@@ -52,6 +128,7 @@ pub(crate) fn task_of<'a>(
         } else {
             format!("there is: {}", known.join(", "))
         };
+        let names = tasks.iter().map(|task| task.name.clone()).collect();
         ApiError::not_found(
             format!(
                 "there is no task{}",
@@ -59,25 +136,15 @@ pub(crate) fn task_of<'a>(
             ),
             hint,
         )
+        .of_parameter("task", names)
     })
-}
-
-fn checked_limit(limit: usize, max: usize) -> Result<usize, ApiError> {
-    if (1..=max).contains(&limit) {
-        Ok(limit)
-    } else {
-        Err(ApiError::bad_request(
-            format!("limit is {limit}"),
-            format!("it must be from 1 to {max}"),
-        ))
-    }
 }
 
 /// Answer of any other path.
 pub(crate) async fn no_such_path() -> ApiError {
     ApiError::not_found(
         "there is nothing at this path",
-        "the console is at /, scores are at /api/v1/scores",
+        "the console is at /, /api lists the paths of the API, scores are at /api/v1/scores",
     )
 }
 

@@ -6,7 +6,9 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
 
 /// Requests by route and status code. The route is the pattern, never the path, so that no entity
 /// key becomes a label.
@@ -14,6 +16,8 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 pub(crate) struct HttpMetrics {
     requests: IntCounterVec,
     duration: HistogramVec,
+    connections: IntGauge,
+    refused_connections: IntCounter,
 }
 
 impl HttpMetrics {
@@ -35,9 +39,33 @@ impl HttpMetrics {
             ]),
             &["route"],
         )?;
+        let connections = IntGauge::new(
+            "leadpulse_http_connections",
+            "Open HTTP connections, as of the newest one.",
+        )?;
+        let refused_connections = IntCounter::new(
+            "leadpulse_http_connections_refused_total",
+            "HTTP connections closed at once because of a limit.",
+        )?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(duration.clone()))?;
-        Ok(Self { requests, duration })
+        registry.register(Box::new(connections.clone()))?;
+        registry.register(Box::new(refused_connections.clone()))?;
+        Ok(Self {
+            requests,
+            duration,
+            connections,
+            refused_connections,
+        })
+    }
+
+    pub fn set_connections(&self, open: usize) {
+        self.connections
+            .set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    pub fn count_refused_connection(&self) {
+        self.refused_connections.inc();
     }
 
     fn count(&self, route: &str, code: StatusCode, seconds: f64) {

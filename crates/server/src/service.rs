@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
 use tokio::sync::watch;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
 
 use crate::api::answer::set_headers;
+use crate::connections::{ConnectionLimits, Connections};
+use crate::guard::{Guard, admit};
 use crate::health::Heartbeat;
 use crate::metrics::{HttpMetrics, measure};
 use crate::options::{ServerError, ServerOptions};
@@ -21,19 +24,31 @@ use crate::{api, console};
 
 /// Answers come from memory; two threads serve thousands of clients.
 const THREADS: usize = 2;
+/// Threads that compose lists. Greedy clients wait for each other here, and the engine keeps the
+/// other processors.
+const COMPOSING_THREADS: usize = 2;
 /// Interval of readings of the engine's heartbeat between probes.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of looks for a new publication, for streams of events. The engine calls nobody.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// Looks between two clean-ups of the rates of clients that are gone.
+const LOOKS_A_CLEAN_UP: u32 = 1200;
 /// Longest time that requests under way may take when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+/// Effort of compression: above it, time grows faster than bytes shrink.
+const COMPRESSION: CompressionLevel = CompressionLevel::Precise(4);
 
 /// State of all handlers.
 pub(crate) type App = Arc<ServerShared>;
 
 pub(crate) struct ServerShared {
     pub state: ServerState,
+    pub guard: Guard,
     pub heartbeat: Heartbeat,
     pub heartbeat_timeout_ms: u64,
-    /// Random number of this process, for entity tags.
+    /// Number of the newest publication; `None` once the server stops.
+    pub newest: watch::Sender<Option<u64>>,
+    /// Random number of this process, for entity tags and ids of events.
     pub process: u64,
 }
 
@@ -67,9 +82,10 @@ impl Handle {
 /// Starts to listen, and answers from then on.
 ///
 /// # Errors
-/// If the address is taken, the registry already has the server's metrics, or no thread can be
-/// started.
+/// If a setting cannot be used, the address is taken, the registry already has the server's metrics,
+/// or no thread can be started.
 pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, ServerError> {
+    let checked = options.checked()?;
     let listen_error = |source| ServerError::Listen {
         listen: options.listen,
         source,
@@ -79,22 +95,39 @@ pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, Serv
     listener.set_nonblocking(true).map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
 
+    let guard = Guard::new(checked);
+    if let Some(warning) = guard.warning() {
+        tracing::warn!("{warning}");
+    }
     let app = Arc::new(ServerShared {
         heartbeat: Heartbeat::new(state.read_model.beats(), Instant::now()),
         heartbeat_timeout_ms: options.heartbeat_timeout_ms,
         process: RandomState::new().hash_one(address),
+        newest: watch::Sender::new(Some(0)),
+        guard,
         state,
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
+        .max_blocking_threads(COMPOSING_THREADS)
         .thread_name("leadpulse-http")
         .enable_all()
         .build()
         .map_err(ServerError::Threads)?;
+    let connections = Connections::new(
+        ConnectionLimits::of(&options.limits),
+        options.base_path.clone(),
+        metrics.clone(),
+    );
     let (stop, stopped) = watch::channel(false);
     let thread = thread::Builder::new()
         .name("leadpulse-http".to_owned())
-        .spawn(move || runtime.block_on(run(listener, app, metrics, stopped)))
+        .spawn(move || {
+            let ended = runtime.block_on(run(listener, app, connections, metrics, stopped));
+            // A list that is being composed keeps nobody waiting.
+            runtime.shutdown_background();
+            ended
+        })
         .map_err(ServerError::Threads)?;
     tracing::info!(%address, "HTTP server listens");
     Ok(Handle {
@@ -107,17 +140,24 @@ pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, Serv
 async fn run(
     listener: TcpListener,
     app: App,
+    connections: Connections,
     metrics: HttpMetrics,
     stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let serving = axum::serve(listener, router(app.clone(), metrics))
-        .with_graceful_shutdown(until_stopped(stopped.clone()));
+    let router = router(&app, metrics);
+    let end = async {
+        until_stopped(stopped.clone()).await;
+        app.newest.send_replace(None);
+        tokio::time::sleep(STOP_GRACE).await;
+    };
     tokio::select! {
-        result = serving => result,
-        () = watch_heartbeat(app) => Ok(()),
-        () = async { until_stopped(stopped).await; tokio::time::sleep(STOP_GRACE).await } => Ok(()),
+        () = connections.serve(listener, router, until_stopped(stopped.clone())) => {}
+        () = watch_heartbeat(&app) => {}
+        () = watch_publications(&app) => {}
+        () = end => {}
     }
+    Ok(())
 }
 
 /// Waits until the handle stops the server or is dropped.
@@ -127,7 +167,7 @@ async fn until_stopped(mut stopped: watch::Receiver<bool>) {
 
 /// Reads the counter regularly, so that a probe after a long pause gets the time of the last
 /// change, not merely a change since the probe before.
-async fn watch_heartbeat(app: App) {
+async fn watch_heartbeat(app: &App) {
     let mut interval = tokio::time::interval(HEARTBEAT_INTERVAL);
     loop {
         interval.tick().await;
@@ -136,26 +176,37 @@ async fn watch_heartbeat(app: App) {
     }
 }
 
-fn router(app: App, metrics: HttpMetrics) -> Router {
-    console::routes()
-        .route("/api/v1/scores", get(api::scores))
-        .route("/api/v1/alerts", get(api::alerts))
-        .route("/api/v1/alerts/simulate", post(api::simulate))
-        .route("/api/v1/worklist", get(api::worklist))
-        .route("/api/v1/feedback", get(api::feedback))
-        .route("/api/v1/dead-letters", get(api::dead_letters))
-        .route("/api/v1/status", get(api::status))
-        .route("/api/v1/{table}/{id}", get(api::entity))
-        .route("/api/v1/{table}/{id}/explanation", get(api::explanation))
-        .route("/metrics", get(api::metrics))
-        .route("/healthz", get(api::healthz))
-        .route("/readyz", get(api::readyz))
-        .route("/version", get(api::version))
+/// Looks for new publications and wakes the streams of events. Now and then it forgets the rates of
+/// clients that are gone.
+async fn watch_publications(app: &App) {
+    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    let mut looks: u32 = 0;
+    loop {
+        interval.tick().await;
+        let newest = app.state.read_model.changes().newest();
+        app.newest.send_if_modified(|known| {
+            let is_new = known.is_some_and(|known| known != newest);
+            if is_new {
+                *known = Some(newest);
+            }
+            is_new
+        });
+        looks = looks.wrapping_add(1);
+        if looks.is_multiple_of(LOOKS_A_CLEAN_UP) {
+            app.guard.forget_idle();
+        }
+    }
+}
+
+fn router(app: &App, metrics: HttpMetrics) -> Router {
+    api::add_routes(console::routes(), app)
         .method_not_allowed_fallback(api::no_such_method)
         .fallback(api::no_such_path)
+        .layer(from_fn_with_state(app.clone(), admit))
+        .layer(CompressionLayer::new().quality(COMPRESSION))
         .layer(from_fn_with_state(metrics, measure))
         .layer(from_fn(set_headers))
-        .with_state(app)
+        .with_state(app.clone())
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The server's sources: read model, metrics, tasks.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use leadpulse_engine::explain::ExplainDesk;
 use leadpulse_engine::ports::SchemaStore;
+use leadpulse_engine::questions::QuestionDesk;
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_schema::Catalog;
 use prometheus::Registry;
@@ -28,6 +30,8 @@ pub struct ServerState {
     /// Desk for requests of explanations; without one, scores have only the explanations of their
     /// records.
     pub explanations: Option<ExplainDesk>,
+    /// Desk for questions to the machine; without one, they are refused.
+    pub questions: Option<QuestionDesk>,
     /// Simulation of alerts on a history; `None` for a process without one.
     pub simulator: Option<SimulatorDesk>,
     /// Writer schemas, to look into dead letters; without them, Avro is shown as bytes.
@@ -45,30 +49,67 @@ impl ServerState {
         };
         catalog.normalised_key(table.id, &key).into_owned()
     }
-}
 
-/// The tasks that are scored now. A swap replaces them; clones show the same.
-#[derive(Clone, Debug, Default)]
-pub struct TaskViews(Arc<RwLock<Arc<Vec<TaskView>>>>);
-
-impl TaskViews {
-    /// The tasks, in the order of the configuration.
-    pub fn now(&self) -> Arc<Vec<TaskView>> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Name of the table of accounts; `None` where the tables are not known.
+    pub(crate) fn root_table(&self) -> Option<String> {
+        let catalog = self.catalog.as_ref()?;
+        Some(catalog.root().name.clone())
     }
 
-    /// Shows other tasks from now on.
-    pub fn replace(&self, tasks: Vec<TaskView>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tasks);
+    /// Fields of an account that name the person it is assigned to, the first that has one counts.
+    pub(crate) fn owner_fields(&self) -> Vec<String> {
+        let mut fields = Vec::new();
+        if let Some(catalog) = &self.catalog {
+            let assignments = catalog.assignments(catalog.root());
+            fields.extend(assignments.map(|(field, _)| field.name.clone()));
+        }
+        if fields.is_empty() {
+            fields.push("owner_id".to_owned());
+        }
+        fields
+    }
+}
+
+/// The tasks and the model that score now. A swap replaces them; clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct TaskViews(Arc<ArcSwap<ShownVersion>>);
+
+#[derive(Debug, Default)]
+struct ShownVersion {
+    tasks: Arc<Vec<TaskView>>,
+    model: Arc<serde_json::Value>,
+}
+
+impl TaskViews {
+    /// Shows these tasks, and the card of the model that scores them.
+    pub fn new(tasks: Vec<TaskView>, model: serde_json::Value) -> Self {
+        let views = Self::default();
+        views.replace(tasks, model);
+        views
+    }
+
+    /// The tasks, in the order of the configuration.
+    pub fn now(&self) -> Arc<Vec<TaskView>> {
+        self.0.load().tasks.clone()
+    }
+
+    /// The card of the model; null for a model without one.
+    pub fn model(&self) -> Arc<serde_json::Value> {
+        self.0.load().model.clone()
+    }
+
+    /// Shows other tasks, and the card of another model, from now on.
+    pub fn replace(&self, tasks: Vec<TaskView>, model: serde_json::Value) {
+        self.0.store(Arc::new(ShownVersion {
+            tasks: Arc::new(tasks),
+            model: Arc::new(model),
+        }));
     }
 }
 
 impl From<Vec<TaskView>> for TaskViews {
     fn from(tasks: Vec<TaskView>) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(tasks))))
+        Self::new(tasks, serde_json::Value::Null)
     }
 }
 
@@ -100,6 +141,21 @@ pub struct TaskView {
     pub quality: Option<String>,
     /// Explanation groups of the bundle, by code.
     pub groups: Vec<GroupView>,
+    /// Moments at which training examples are taken, as the configuration has them.
+    pub anchors: serde_json::Value,
+    /// Rules for recommended actions, of which the first that fits wins.
+    pub actions: Vec<ActionView>,
+}
+
+/// A rule for a recommended action.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ActionView {
+    /// Code of the action, as in records.
+    pub code: String,
+    /// Text for people.
+    pub label: String,
+    /// Conditions, as the configuration has them.
+    pub when: serde_json::Value,
 }
 
 /// An explanation group.

@@ -5,21 +5,22 @@ use std::path::{Path, PathBuf};
 use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use xxhash_rust::xxh3::xxh3_64;
 
-use leadpulse_engine::Pieces;
 use leadpulse_engine::ports::{EachPiece, StoreError, StoreHead};
+use leadpulse_engine::{EachNode, NODE_AREA, Pieces};
 
 /// Number of the layout of the folder: names of keyspaces, form of the head.
 const LAYOUT: u8 = 1;
 /// Key of the head.
 const HEAD: &[u8] = b"head";
-/// The database's cache of blocks, bytes. Pieces are read once, at a start.
-const CACHE_BYTES: u64 = 16 << 20;
+/// The database's cache of blocks, bytes. What is read often is in memory as nodes.
+const CACHE_BYTES: u64 = 32 << 20;
 /// Bytes of written pieces in memory before they become a file.
-const MEMTABLE_BYTES: u64 = 32 << 20;
+const MEMTABLE_BYTES: u64 = 16 << 20;
 /// Bytes of journals before memory is written out.
-const JOURNAL_BYTES: u64 = 256 << 20;
+const JOURNAL_BYTES: u64 = 64 << 20;
 
-/// An open database.
+/// An open database: a handle, of which there may be several.
+#[derive(Clone)]
 pub(crate) struct StateDatabase {
     database: Database,
     pieces: Keyspace,
@@ -56,14 +57,27 @@ impl StateDatabase {
         found.map(|bytes| head_of(&self.place, &bytes)).transpose()
     }
 
-    /// Calls `each` with every piece, in the order of keys.
+    /// Calls `each` with every piece but those of nodes, in the order of keys.
     pub fn read(&self, each: &mut EachPiece<'_>) -> Result<(), StoreError> {
-        for guard in self.pieces.iter() {
+        let before = self.pieces.range(..[NODE_AREA]);
+        let after = self.pieces.range([NODE_AREA + 1]..);
+        for guard in before.chain(after) {
             let (key, value) = guard.into_inner().map_err(|error| self.failed(error))?;
             each(&key, &value).map_err(|fault| StoreError::State {
                 place: self.place.clone(),
                 fault,
             })?;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with every piece whose key begins with `prefix`, in the order of keys.
+    pub fn read_prefix(&self, prefix: &[u8], each: &mut EachNode<'_>) -> Result<(), String> {
+        for guard in self.pieces.prefix(prefix) {
+            let (key, value) = guard
+                .into_inner()
+                .map_err(|error| self.failed(error).to_string())?;
+            each(&key, &value).map_err(|fault| format!("{}: {fault}", self.place))?;
         }
         Ok(())
     }

@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use leadpulse_engine::Pieces;
 use leadpulse_engine::ports::{
     Clock, EachPiece, StateStore, StoreError, StoreHead, StoreStatus, StoredChange,
 };
+use leadpulse_engine::{Pieces, StoredNodes};
 use leadpulse_schema::units::as_span;
 
 use crate::database::StateDatabase;
+use crate::memory::MemoryBudget;
 use crate::metrics::StoreMetrics;
+use crate::nodes::OpenDatabase;
 use crate::snapshot::SnapshotPlace;
 use crate::writer::{Shared, Snapshots, Writer};
 
@@ -26,8 +28,12 @@ use crate::writer::{Shared, Snapshots, Writer};
 pub struct StoreOptions {
     /// The folder, relative to the configuration; `None` keeps no state: a start applies all rows.
     pub dir: Option<PathBuf>,
-    /// Bytes of committed epochs that may wait to be stored. Beyond it epochs wait for the disk.
+    /// Bytes of committed epochs that may wait to be on the disk. Beyond it epochs wait. At most a
+    /// sixteenth of `memory_budget`.
     pub queue_bytes: usize,
+    /// Bytes of memory that the process may use: cells that were not used for longest stay on the
+    /// disk beyond it. `None` keeps all in memory that was ever used.
+    pub memory_budget: Option<usize>,
     /// Snapshots of the folder for another machine.
     pub snapshots: SnapshotOptions,
 }
@@ -61,6 +67,7 @@ impl Default for StoreOptions {
         Self {
             dir: None,
             queue_bytes: 256 << 20,
+            memory_budget: None,
             snapshots: SnapshotOptions::default(),
         }
     }
@@ -82,6 +89,9 @@ pub struct FolderStore {
     snapshots: Option<Snapshots>,
     /// Open while the thread does not have it.
     database: Option<StateDatabase>,
+    /// The same database, for readers.
+    open: Arc<OpenDatabase>,
+    memory: MemoryBudget,
     running: Option<Running>,
 }
 
@@ -97,8 +107,19 @@ impl FolderStore {
             shared: Arc::default(),
             snapshots: None,
             database: None,
+            open: Arc::default(),
+            memory: MemoryBudget::new(None),
             running: None,
         }
+    }
+
+    /// Limits the memory of the process, bytes; `None` leaves it without a limit. Changes that wait
+    /// for the disk have a sixteenth of it at most.
+    #[must_use]
+    pub fn with_memory(mut self, budget: Option<usize>) -> Self {
+        self.memory = MemoryBudget::new(budget);
+        self.queue_bytes = self.queue_bytes.min(budget.unwrap_or(usize::MAX) / 16);
+        self
     }
 
     /// Makes snapshots every so often, and starts from the newest where the folder has no state.
@@ -134,7 +155,9 @@ impl FolderStore {
 
     fn database(&mut self) -> Result<&StateDatabase, StoreError> {
         if self.database.is_none() {
-            self.database = Some(StateDatabase::open(&self.dir)?);
+            let database = StateDatabase::open(&self.dir)?;
+            self.open.set(Some(database.clone()));
+            self.database = Some(database);
         }
         self.database.as_ref().ok_or_else(|| StoreError::Io {
             place: self.place.clone(),
@@ -149,11 +172,13 @@ impl FolderStore {
             let writer = Writer {
                 dir: self.dir.clone(),
                 database: self.database.take(),
+                open: self.open.clone(),
                 shared: self.shared.clone(),
                 metrics: self.metrics.clone(),
                 unsynced: VecDeque::new(),
                 written: 0,
                 since: None,
+                sync_bytes: (self.queue_bytes / 2).max(1),
                 snapshots: self.snapshots.clone(),
                 last_snapshot: Instant::now(),
                 taking: None,
@@ -184,13 +209,32 @@ impl StateStore for FolderStore {
             head = self.start_from_snapshot()?;
         }
         let epoch = head.as_ref().map_or(0, |head| head.epoch);
-        self.shared.change(|status| status.epoch = epoch);
+        self.shared.change(|status| {
+            status.epoch = epoch;
+            status.synced = epoch;
+        });
         self.metrics.epoch.set(epoch as i64);
         Ok(head)
     }
 
     fn read(&mut self, each: &mut EachPiece<'_>) -> Result<(), StoreError> {
         self.database()?.read(each)
+    }
+
+    fn nodes(&mut self) -> Option<Arc<dyn StoredNodes>> {
+        Some(self.open.clone())
+    }
+
+    fn node_budget(&mut self, nodes: usize, entities: usize) -> usize {
+        self.memory.of_nodes(nodes, entities)
+    }
+
+    fn sync_soon(&mut self) {
+        self.shared.ask_for_sync();
+    }
+
+    fn check_memory(&mut self, entities: usize) -> Result<(), StoreError> {
+        self.memory.check(entities)
     }
 
     fn replace(&mut self) -> Result<(), StoreError> {
@@ -201,6 +245,7 @@ impl StateStore for FolderStore {
         }
         // A damaged database cannot even be emptied: its files are removed. Of the folder only
         // they are, because a wrong path may lead anywhere.
+        self.open.set(None);
         self.database = None;
         StateDatabase::remove_files(&self.dir)?;
         self.database().map(|_| ())
@@ -216,14 +261,17 @@ impl StateStore for FolderStore {
         database.write(&Pieces::default(), Some(head))?;
         database.sync()?;
         let epoch = head.epoch;
-        self.shared.change(|status| status.epoch = epoch);
+        self.shared.change(|status| {
+            status.epoch = epoch;
+            status.synced = epoch;
+        });
         self.metrics.epoch.set(epoch as i64);
         Ok(())
     }
 
     fn write(&mut self, change: StoredChange) -> Option<StoredChange> {
-        let queued = self.shared.get().queued_bytes;
-        if queued > 0 && queued + change.pieces.bytes() > self.queue_bytes {
+        let kept = self.shared.get().kept_bytes;
+        if kept > 0 && kept + change.pieces.bytes() > self.queue_bytes {
             return Some(change);
         }
         let bytes = change.pieces.bytes();
@@ -231,7 +279,10 @@ impl StateStore for FolderStore {
         let Some(running) = self.running() else {
             return Some(change);
         };
-        shared.change(|status| status.queued_bytes += bytes);
+        shared.change(|status| {
+            status.queued_bytes += bytes;
+            status.kept_bytes += bytes;
+        });
         match running.inbox.send(change) {
             Ok(()) => None,
             Err(refused) => Some(refused.0),
@@ -247,6 +298,7 @@ impl StateStore for FolderStore {
             drop(inbox);
             self.database = thread.join().ok().flatten();
         }
+        self.open.set(None);
         self.database = None;
         self.shared.get()
     }

@@ -18,7 +18,9 @@
 
 mod database;
 mod folder;
+mod memory;
 mod metrics;
+mod nodes;
 mod objects;
 mod snapshot;
 mod writer;

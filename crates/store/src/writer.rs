@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -11,10 +12,13 @@ use leadpulse_engine::ports::{Clock, StoreError, StoreStatus, StoredChange};
 
 use crate::database::StateDatabase;
 use crate::metrics::StoreMetrics;
+use crate::nodes::OpenDatabase;
 use crate::snapshot::{SnapshotOutcome, SnapshotPlace};
 
 /// Written changes are synced at least this often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// While something is to be synced, it is seen this often whether somebody waits for that.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Pause before a failed write is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Tries after the store was asked to end.
@@ -24,6 +28,8 @@ const LAST_TRIES: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     status: Mutex<StoreStatus>,
+    /// Set by who waits for a sync.
+    sync_soon: AtomicBool,
 }
 
 impl Shared {
@@ -32,6 +38,10 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    pub fn ask_for_sync(&self) {
+        self.sync_soon.store(true, Relaxed);
     }
 
     pub fn change(&self, change: impl FnOnce(&mut StoreStatus)) {
@@ -52,6 +62,8 @@ pub(crate) struct Writer {
     pub dir: PathBuf,
     /// `None` while a failed database is to be opened anew.
     pub database: Option<StateDatabase>,
+    /// The same database, for readers.
+    pub open: Arc<OpenDatabase>,
     pub shared: Arc<Shared>,
     pub metrics: Arc<StoreMetrics>,
     /// Changes that are not synced, in order; the first `written` of them are written.
@@ -59,6 +71,8 @@ pub(crate) struct Writer {
     pub written: usize,
     /// The time of the first write since the last sync.
     pub since: Option<Instant>,
+    /// So many written bytes are synced before their time.
+    pub sync_bytes: usize,
     pub snapshots: Option<Snapshots>,
     /// The time at which the last snapshot was begun.
     pub last_snapshot: Instant,
@@ -106,7 +120,9 @@ impl Writer {
             return Some(RETRY_AFTER);
         }
         let left = |since: Instant, every: Duration| every.saturating_sub(since.elapsed());
-        let sync = self.since.map(|since| left(since, SYNC_EVERY));
+        let sync = self
+            .since
+            .map(|since| left(since, SYNC_EVERY).min(LOOK_EVERY));
         let snapshots = self.snapshots.as_ref();
         // While one is made, it is looked at again later.
         let snapshot = snapshots.map(|s| left(self.last_snapshot, s.every).max(SYNC_EVERY));
@@ -115,7 +131,7 @@ impl Writer {
 
     /// Writes what waits, and syncs it when it is time or `now`. Returns whether that went well.
     fn attempt(&mut self, now: bool) -> bool {
-        let outcome = self.write().and_then(|()| self.sync(now));
+        let outcome = self.write_all(now);
         let is_well = outcome.is_ok();
         if is_well && !now {
             self.begin_snapshot();
@@ -128,6 +144,7 @@ impl Writer {
             }
             self.shared.change(|status| status.failure = Some(told));
             // A database whose write or sync failed takes no more: it is opened anew.
+            self.open.set(None);
             self.database = None;
             self.written = 0;
             self.since = None;
@@ -138,6 +155,25 @@ impl Writer {
         is_well
     }
 
+    fn write_all(&mut self, now: bool) -> Result<(), StoreError> {
+        loop {
+            self.write()?;
+            let is_all = self.written == self.unsynced.len();
+            self.sync(now || !is_all)?;
+            if is_all {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether so much is written that it is to be synced before its time.
+    fn is_much_written(&self) -> bool {
+        let written = self.unsynced.iter().take(self.written);
+        let bytes: usize = written.map(|change| change.pieces.bytes()).sum();
+        bytes >= self.sync_bytes
+    }
+
+    /// Writes what waits, up to so much that it is to be synced.
     fn write(&mut self) -> Result<(), StoreError> {
         let database = match &self.database {
             Some(database) => database,
@@ -146,10 +182,17 @@ impl Writer {
                 let stored = database.head()?.map_or(0, |head| head.epoch);
                 self.check_no_gap(stored)?;
                 self.written = self.position_after(stored);
+                self.open.set(Some(database.clone()));
                 self.database.insert(database)
             }
         };
-        while let Some(change) = self.unsynced.get(self.written) {
+        let mut written = 0;
+        while let Some(change) = self
+            .unsynced
+            .get(self.written)
+            .filter(|_| written < self.sync_bytes)
+        {
+            written += change.pieces.bytes();
             database.write(&change.pieces, Some(&change.head))?;
             self.written += 1;
             self.since.get_or_insert_with(Instant::now);
@@ -236,15 +279,22 @@ impl Writer {
     }
 
     fn sync(&mut self, now: bool) -> Result<(), StoreError> {
-        let is_due = self
-            .since
-            .is_some_and(|since| now || since.elapsed() >= SYNC_EVERY);
+        let is_due = self.since.is_some_and(|since| {
+            let is_asked = self.shared.sync_soon.swap(false, Relaxed);
+            now || is_asked || self.is_much_written() || since.elapsed() >= SYNC_EVERY
+        });
         let Some(database) = self.database.as_ref().filter(|_| is_due) else {
             return Ok(());
         };
         database.sync()?;
         self.metrics.disk.set(database.disk_bytes() as i64);
-        self.unsynced.drain(..self.written);
+        for change in self.unsynced.drain(..self.written) {
+            let bytes = change.pieces.bytes();
+            self.shared.change(|status| {
+                status.synced = change.head.epoch;
+                status.kept_bytes = status.kept_bytes.saturating_sub(bytes);
+            });
+        }
         self.written = 0;
         self.since = None;
         Ok(())

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use leadpulse_engine::Pieces;
 use leadpulse_engine::ports::{
-    Clock, OutputPositions, StateStore, StoreError, StoreHead, StoredChange,
+    Clock, OutputPositions, StateStore, StoreError, StoreHead, StoreStatus, StoredChange,
 };
+use leadpulse_engine::{NODE_AREA, PieceError, Pieces};
 use leadpulse_store::{FolderStore, SnapshotPlace, StoreMetrics};
 
 fn store(dir: &Path) -> FolderStore {
@@ -152,6 +152,72 @@ fn a_full_queue_gives_the_change_back() {
     let mut again = self::store(dir.path());
     assert_eq!(again.head().unwrap(), Some(head(2)));
     assert_eq!(content(&mut again), expected(&[(1, &large), (2, "b")]));
+}
+
+/// A store waits for a condition of its thread.
+fn wait_for(store: &FolderStore, what: &str, is_so: impl Fn(&StoreStatus) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so(&store.status()) {
+        assert!(Instant::now() < deadline, "{what}: {:?}", store.status());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Nodes are left out at a start, and read while epochs are written, also by one who meets a
+/// database that is being opened anew.
+#[test]
+fn nodes_are_read_while_epochs_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = store(dir.path());
+    store.replace().unwrap();
+    let mut first = pieces(&[(1, Some("a"))]);
+    first.put_bytes(NODE_AREA, |out| out.push(7), b"node");
+    store.put(&first).unwrap();
+    store.finish(&head(1)).unwrap();
+    assert_eq!(content(&mut store), expected(&[(1, "a")]));
+    let nodes = store.nodes().unwrap();
+    let read = || {
+        let mut found = Vec::new();
+        let read = nodes.read(&[NODE_AREA], &mut |key, value| {
+            found.push((key[1], String::from_utf8(value.to_vec()).unwrap()));
+            Ok(())
+        });
+        read.map(|()| found)
+    };
+    assert_eq!(read().unwrap(), [(7, "node".to_owned())]);
+    let node = |epoch: u64, value: &str| {
+        let mut pieces = Pieces::default();
+        pieces.put_bytes(NODE_AREA, |out| out.push(8), value.as_bytes());
+        StoredChange {
+            after: epoch - 1,
+            head: head(epoch),
+            pieces,
+        }
+    };
+    assert!(store.write(node(2, "new")).is_none());
+    wait_for(&store, "an epoch is synced", |status| status.synced == 2);
+    let both = [(7, "node".to_owned()), (8, "new".to_owned())];
+    assert_eq!(read().unwrap(), both);
+    // What the reader does is told as it is.
+    let fault = nodes.read(&[NODE_AREA], &mut |_, _| Err(PieceError::Key));
+    assert!(fault.unwrap_err().contains("unknown key"));
+    store.close();
+    drop(store);
+    let mut again = self::store(dir.path());
+    let nodes = again.nodes().unwrap();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut found = 0;
+            let counted = nodes.read(&[NODE_AREA], &mut |_, _| {
+                found += 1;
+                Ok(())
+            });
+            counted.map(|()| found)
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        again.head().unwrap();
+        assert_eq!(reader.join().unwrap(), Ok(2));
+    });
 }
 
 /// A process that is killed leaves what it wrote: its folder as of any moment is at one epoch, and

@@ -9,7 +9,7 @@ use crate::config_error::{ConfigError, PathError};
 
 /// Maps whose keys are the user's own. A map of this name is never a reference itself, and its keys
 /// are never settings.
-const FREE_FORM: [&str; 9] = [
+const FREE_FORM: [&str; 10] = [
     "client",
     "columns",
     "highest",
@@ -18,6 +18,7 @@ const FREE_FORM: [&str; 9] = [
     "rates",
     "targets",
     "times",
+    "tokens",
     "where",
 ];
 
@@ -203,7 +204,12 @@ pub(super) fn is_secret_path(path: &str) -> bool {
         "registry.password",
         "registry.token",
     ];
+    let is_bearer_token = || {
+        let client = path.strip_prefix("server.access.tokens.");
+        client.is_some_and(|client| client.ends_with(".token"))
+    };
     SECRETS.contains(&path)
+        || is_bearer_token()
         || path
             .strip_prefix("kafka.client.")
             .is_some_and(is_secret_setting)

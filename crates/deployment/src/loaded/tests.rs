@@ -271,3 +271,25 @@ fn every_known_path_is_a_setting() {
     }
     assert!(std::env::var(VARIABLE).is_ok());
 }
+
+#[test]
+fn tokens_of_clients_are_secrets_under_names_of_the_users_own() {
+    let section = "[server.access.tokens.env]\nscope = \"operate\"\ntoken = ";
+    let literal = read(&format!("{section}\"0123456789abcdef\""), &[]).unwrap_err();
+    assert!(
+        literal.contains("server.access.tokens.env.token"),
+        "{literal}"
+    );
+    assert!(!literal.contains("0123456789"), "{literal}");
+    let short = read(&format!("{section}{{ file = \"secret.txt\" }}"), &[]).unwrap_err();
+    assert!(short.contains("at least 16 characters"), "{short}");
+    // Its value, the name of this package, has more than sixteen characters.
+    let toml = format!("{section}{{ env = \"{VARIABLE}\" }}");
+    let loaded = read(&toml, &[]).unwrap();
+    let client = &loaded.config.server.access.tokens["env"];
+    assert_eq!(client.scope, leadpulse_server::Scope::Operate);
+    let text = loaded.effective().unwrap();
+    let shown = format!("server.access.tokens.env.token = {{ env = \"{VARIABLE}\" }}");
+    assert!(text.contains(&shown), "{text}");
+    assert!(!format!("{:?}", loaded.config.server).contains(env!("CARGO_PKG_NAME")));
+}

@@ -9,7 +9,7 @@ use leadpulse_records::{KeptLetter, ShownAlert, ShownScore, WorkList};
 
 use super::{EpochRecord, Notice};
 use crate::ports::{PortError, SealedEpoch, Sink};
-use crate::read_model::SaidView;
+use crate::read_model::{SaidView, TracedRecord};
 
 /// Fate: the bytes are final, and no transaction is known to hold them.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +95,8 @@ pub struct EpochViews {
     pub dead_letters: Vec<KeptLetter>,
     /// The parts of what people said that changed.
     pub said: SaidView,
+    /// What became of the records; of a tick with very many, of the last ones.
+    pub traced: Vec<TracedRecord>,
 }
 
 /// A decided epoch. Queries and metrics take an `Epoch<Committed>`, so nothing that may yet be

@@ -6,6 +6,7 @@ use leadpulse_schema::{Operation, RowBatch};
 
 use super::Machine;
 use super::said::SaidChanges;
+use super::trace::TracedRow;
 use crate::decode::Decoded;
 use crate::epoch::{EpochTally, OutcomeCounts};
 use crate::ports::RecordBatch;
@@ -31,6 +32,8 @@ pub(super) struct AdmittedRows {
     pub dead: Vec<(u32, Reason, String)>,
     /// The parts of what people said that rows changed.
     pub said: SaidChanges,
+    /// Rows with their records and outcomes, for people who ask for one.
+    pub traced: Vec<TracedRow>,
 }
 
 impl AdmittedRows {
@@ -44,6 +47,7 @@ impl AdmittedRows {
             noticed: Vec::new(),
             dead: decoded.dead,
             said: SaidChanges::default(),
+            traced: Vec::new(),
         };
         (admitted, decoded.rows, decoded.records)
     }
@@ -90,6 +94,7 @@ impl Machine {
                 tally.gaps += u64::from(row.operation() == Operation::Gap);
             }
         }
+        self.trace(rows, record_of, &outcomes, &mut admitted.traced);
         for (record, outcome) in by_record(record_of, &outcomes) {
             admitted.counts[outcome as usize] += 1;
             if let Some((reason, message)) = refusal(outcome) {

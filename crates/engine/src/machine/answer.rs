@@ -1,15 +1,47 @@
 //! Answers a request for an explanation from the machine's state, without changing it.
 
-use leadpulse_features::probability;
+use leadpulse_features::{CommitteeSeats, probability};
 use leadpulse_policy::{Decision, Trend};
 use leadpulse_records::{Emission, ON_REQUEST, ShownScore};
+
+use std::sync::Arc;
+
+use serde::Serialize;
 
 use super::Machine;
 use super::score::Subject;
 use super::state::Tracked;
 use crate::explain::{ExplainRefusal, ExplainRequest};
 
+/// The committee of the account of an entity.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CommitteeOf {
+    /// Key of the account; `None` while the entity has none.
+    pub account_id: Option<Arc<str>>,
+    /// Moment of the state, milliseconds.
+    #[serde(rename = "as_of")]
+    pub as_of_ms: i64,
+    #[serde(flatten)]
+    pub seats: CommitteeSeats,
+}
+
 impl Machine {
+    /// The people of an entity's account as of the last epoch; `None` if no row names the entity.
+    pub fn committee(&self, entity_type: &str, entity_id: &str) -> Option<CommitteeOf> {
+        let as_of = self.as_of()?;
+        let graph = &self.state.graph;
+        let table = self.given.catalog.table(entity_type)?;
+        let (at, _) = graph.find(table.id, entity_id)?;
+        let cell = graph.cell(at);
+        let root = self.given.catalog.root().id;
+        let anchor = cell.anchor_node().filter(|node| node.table == root);
+        Some(CommitteeOf {
+            account_id: anchor.map(|node| graph.directory().key(node.entity).clone()),
+            as_of_ms: as_of.ms(),
+            seats: CommitteeSeats::of(graph, cell, as_of),
+        })
+    }
+
     /// Explains the score of an entity as of the last epoch.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! The machine and the store of its state: what changed is handed out, and what was stored is gone on
 //! from.
 
-use leadpulse_graph::Pieces;
+use std::sync::Arc;
+
+use leadpulse_graph::{Pieces, StoredNodes};
 use leadpulse_records::{Score, ShownScore};
 
 use super::swap::SwapError;
@@ -13,9 +15,23 @@ impl Machine {
         self.state.note_changes();
     }
 
-    /// The pieces of the state that changed since the last call.
+    /// The pieces of the state that changed since the last call: the last epoch made the last of
+    /// these changes.
     pub fn take_changes(&mut self) -> Pieces {
         self.state.take_changes()
+    }
+
+    /// Lets cells be cold from now on: all that is here was handed out, or is about to be with the
+    /// next changes. See [`Graph::keep_cold`](leadpulse_graph::Graph::keep_cold).
+    pub fn keep_cold(&mut self, stored: Arc<dyn StoredNodes>) {
+        let epoch = self.state.number;
+        self.state.graph.keep_cold(stored, epoch);
+    }
+
+    /// Puts nodes of cells out of memory that `stored` or an earlier epoch changed last, until at
+    /// most `most_bytes` are left. Nothing that is written depends on it.
+    pub fn put_out(&mut self, stored: u64, most_bytes: usize) {
+        self.state.graph.put_out(stored, most_bytes);
     }
 
     /// All pieces of the state, in portions.

@@ -18,13 +18,16 @@
 //!
 //! Decisions: docs/decisions/0030-state-as-bytes.md, docs/decisions/0068-state-in-pieces.md
 
-use serde::{Deserialize, Serialize};
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use leadpulse_graph::pieces::{Part, read_value};
 use leadpulse_graph::{
-    CellRef, GRAPH_AREAS, Graph, PieceError, Pieces, Reasons, StoredGraphError, Tracking, Which,
+    CellRef, GRAPH_AREAS, Graph, PieceError, Pieces, Reasons, StoredGraphError, StoredNodes,
+    Tracking, Which,
 };
 use leadpulse_policy::CapState;
 use leadpulse_schema::DayWindow;
@@ -41,7 +44,7 @@ use crate::ports::{InputPartition, NextOffset};
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
 /// postcard writes fields in their order, without names.
-pub const STATE_FORMAT: u32 = 13;
+pub const STATE_FORMAT: u32 = 14;
 
 const MAGIC: [u8; 8] = *b"LPSTATE\n";
 /// Magic, format and three hashes.
@@ -155,7 +158,7 @@ impl WorkerState {
     pub fn take_changes(&mut self) -> Pieces {
         let mut pieces = Pieces::default();
         self.graph.write_pieces(Which::Changed, &mut pieces);
-        self.graph.forget_changes();
+        self.graph.forget_changes(self.number);
         pieces.put(FRAME, |_| {}, &self.frame());
         let hashes = self.hashes();
         if hashes.rescoring != self.stored.rescoring {
@@ -350,6 +353,12 @@ impl StateReader {
             tick_cells: None,
             tick: None,
         })
+    }
+
+    /// Leaves nodes of cells where they are stored, until somebody looks at them: pieces of
+    /// [`NODE_AREA`](leadpulse_graph::NODE_AREA) are not to be given.
+    pub fn leave_nodes(&mut self, stored: Arc<dyn StoredNodes>) {
+        self.state.graph.keep_cold(stored, 0);
     }
 
     /// Takes a piece. Within an area pieces come in the order of their keys.

@@ -128,13 +128,25 @@ impl Machine {
         let revisit_ms = self.state.revisits.first().map(|(at_ms, _, _)| *at_ms);
         let digest_ms = self.given.caps.revisit_at_ms(&self.state.caps);
         let digest_ms = self.given.revisit_ms(digest_ms);
+        let decided = [revisit_ms, digest_ms].into_iter().flatten();
+        decided.fold(self.next_due_by_rows_ms(), i64::min)
+    }
+
+    /// As [`Self::next_due_ms`], without what the memory of alerts makes due.
+    fn next_due_by_rows_ms(&self) -> i64 {
         let due_ms = self.state.graph.next_due_ms();
         // The first row opens the first tick: before it there is nothing to list.
         let lists_ms = self.state.ticks.folded_ms.and(self.next_lists_ms());
-        [revisit_ms, digest_ms, lists_ms]
-            .into_iter()
-            .flatten()
-            .fold(due_ms, i64::min)
+        lists_ms.map_or(due_ms, |lists_ms| lists_ms.min(due_ms))
+    }
+
+    /// The next moment to look at. Where rows are applied again nothing is decided, so that what
+    /// waits for a decision would wait for ever.
+    fn next_moment_ms(&self, folding: Folding) -> i64 {
+        match folding {
+            Folding::On => self.next_due_ms(),
+            Folding::Off => self.next_due_by_rows_ms(),
+        }
     }
 
     /// In: decoded rows by partition and offset, the clock reading that bounds the future, and the
@@ -248,8 +260,8 @@ impl Machine {
         };
         let from_ms = *ticks.looking_from_ms.get_or_insert(folded_ms);
         let until_ms = tick_ms.min(from_ms.saturating_add(LONGEST_GAP_MS));
-        while self.next_due_ms() < until_ms {
-            if !self.fold_at(self.next_due_ms(), pass) {
+        while self.next_moment_ms(pass.folding) < until_ms {
+            if !self.fold_at(self.next_moment_ms(pass.folding), pass) {
                 // Rows of a tick before this moment come too late for it.
                 self.state.ticks.open_ms = None;
                 return false;

@@ -4,7 +4,9 @@
 //! the epoch was committed, in order, and writes them on a thread of its own: it is behind the log
 //! by a few epochs at most, never ahead of it.
 
-use leadpulse_graph::Pieces;
+use std::sync::Arc;
+
+use leadpulse_graph::{Pieces, StoredNodes};
 use serde::{Deserialize, Serialize};
 
 use super::Nonce;
@@ -103,6 +105,22 @@ pub enum StoreError {
         /// The damage.
         fault: String,
     },
+    /// The state does not fit into the memory that it may use.
+    #[error(
+        "store.memory_budget is {} MiB, and {entities} entities take {} MiB without a single node in memory \
+         (keys, places, deadlines, hubs, scores and what the process needs besides); set it to {} MiB or more, or remove it",
+        .budget >> 20, .needed >> 20, .least >> 20
+    )]
+    Memory {
+        /// Bytes that the process may use.
+        budget: usize,
+        /// Bytes that it uses without nodes.
+        needed: usize,
+        /// Bytes with which it can work.
+        least: usize,
+        /// Entities of the state.
+        entities: usize,
+    },
     /// The pieces are whole, but no state of this version.
     #[error("the state in {place} is of another version: {fault}")]
     State {
@@ -121,8 +139,13 @@ pub type EachPiece<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StateError> + 'a;
 pub struct StoreStatus {
     /// The last epoch that is written.
     pub epoch: u64,
+    /// The last epoch that is written for good: it is read back whatever fails later.
+    pub synced: u64,
     /// Bytes that wait to be written.
     pub queued_bytes: usize,
+    /// Bytes that are kept in memory because they are not on the disk for good: those that wait,
+    /// and those that were written since the last sync.
+    pub kept_bytes: usize,
     /// The last failure, while it lasts.
     pub failure: Option<String>,
 }
@@ -136,11 +159,26 @@ pub trait StateStore: Send {
     /// # Errors
     /// [`StoreError`]; the store may be emptied by [`Self::replace`].
     fn head(&mut self) -> Result<Option<StoreHead>, StoreError>;
-    /// Calls `each` with every piece, in the order of keys.
+    /// Calls `each` with every piece, in the order of keys, but those of
+    /// [`NODE_AREA`](leadpulse_graph::NODE_AREA) where [`Self::nodes`] gives them.
     ///
     /// # Errors
     /// Those of the store, and of `each`.
     fn read(&mut self, each: &mut EachPiece<'_>) -> Result<(), StoreError>;
+    /// Reads pieces of nodes from now on, also while changes are written; `None` for a store that
+    /// has them read with all others.
+    fn nodes(&mut self) -> Option<Arc<dyn StoredNodes>>;
+    /// Most bytes of nodes to be in memory, while there are `nodes` bytes of them and so many
+    /// entities are known; all for a store without a limit. Cheap enough to be asked after every
+    /// epoch.
+    fn node_budget(&mut self, nodes: usize, entities: usize) -> usize;
+    /// Asks for a sync before its time: nodes wait for it to leave memory.
+    fn sync_soon(&mut self);
+    /// Checks, while nearly no nodes are in memory, that all else leaves room for them.
+    ///
+    /// # Errors
+    /// [`StoreError::Memory`], with figures.
+    fn check_memory(&mut self, entities: usize) -> Result<(), StoreError>;
     /// Empties the store. Until [`Self::finish`] it has no whole state.
     ///
     /// # Errors

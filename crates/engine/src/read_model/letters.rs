@@ -37,7 +37,7 @@ pub struct LettersPage {
 /// Letters of one topic and reason with their numbers, newest last.
 type KeptOfAKind = VecDeque<(u64, Arc<KeptLetter>)>;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Letters {
     /// Number of the newest letter: the order over all kinds.
     version: u64,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use leadpulse_records::WorkList;
 
 /// The newest work lists, by task and person.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct KeptLists {
     version: u64,
     newest: BTreeMap<(Arc<str>, Arc<str>), Arc<WorkList>>,

@@ -3,14 +3,17 @@
 //! While a change of model is under way the ranking stays that of the older scores, and the new
 //! scores wait in a ranking of their own. They change places once every entity has a new score.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leadpulse_features::probability;
 use leadpulse_records::ShownScore;
 use rustc_hash::FxHashMap;
 
-use super::Sort;
+use super::{RankingSnapshot, Sort};
+
+/// Entities in order. A copy shares its nodes with the original, so a snapshot costs nothing, and a
+/// change copies the nodes on its way only.
+pub(super) type Ranked = imbl::OrdMap<RankKey, Arc<ShownScore>>;
 
 /// Key of a ranking: its ascending order is the descending order of the sorted value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +26,7 @@ pub(super) struct RankKey {
 #[derive(Default)]
 pub(super) struct TaskRanking {
     pub version: u64,
-    pub by_score: BTreeMap<RankKey, Arc<ShownScore>>,
+    pub by_score: Ranked,
     /// The scores of the next model, while a change is under way.
     next: Option<NextRanking>,
 }
@@ -31,22 +34,30 @@ pub(super) struct TaskRanking {
 /// The scores of a model that not every entity has yet.
 struct NextRanking {
     bundle_id: String,
-    by_score: BTreeMap<RankKey, Arc<ShownScore>>,
+    by_score: Ranked,
     /// Keys in the older ranking, of entities whose older score is not their newest any more.
     older: FxHashMap<Arc<str>, RankKey>,
 }
 
 impl TaskRanking {
+    /// The ranking as readers see it.
+    pub fn snapshot(&self) -> RankingSnapshot {
+        RankingSnapshot {
+            version: self.version,
+            by_score: self.by_score.clone(),
+        }
+    }
+
     /// Keeps the ranking as it is while a change to the bundle `changes_to` is under way; shows the
-    /// new one after it.
-    pub fn follow(&mut self, changes_to: Option<&str>) {
+    /// new one after it. Returns true if another ranking took the place of the one before.
+    pub fn follow(&mut self, changes_to: Option<&str>) -> bool {
         let before = self.next.as_ref().map(|next| next.bundle_id.as_str());
         match changes_to {
             Some(bundle_id) if before != Some(bundle_id) => {
                 let older = self.next.take().map(|next| next.older);
                 self.next = Some(NextRanking {
                     bundle_id: bundle_id.to_owned(),
-                    by_score: BTreeMap::new(),
+                    by_score: Ranked::new(),
                     older: older.unwrap_or_default(),
                 });
             }
@@ -55,9 +66,11 @@ impl TaskRanking {
                 if let Some(next) = self.next.take() {
                     self.by_score = next.by_score;
                     self.version += 1;
+                    return true;
                 }
             }
         }
+        false
     }
 
     /// Puts an entity where its older score places it: the logit that it is ranked by while a

@@ -5,7 +5,7 @@ use std::thread;
 use leadpulse_records::{Alert, HISTORY_POINTS, INELIGIBLE, SCORED, Score};
 use proptest::prelude::*;
 
-use super::ranking::descending;
+use super::ranking::{descending, rank_key};
 use super::*;
 
 fn score(id: &str, probability: f64) -> ShownScore {
@@ -240,6 +240,45 @@ fn a_cursor_is_read_as_written_and_nothing_else_is() {
             Err(PageCursorError(text.to_owned()))
         );
     }
+}
+
+#[test]
+fn a_reader_that_holds_a_ranking_does_not_keep_the_next_one_from_being_published() {
+    let model = ReadModel::new();
+    model.publish(
+        vec![score("A", 0.1), score("B", 0.2)],
+        vec![alert(1)],
+        live(1),
+    );
+    let request = PageRequest {
+        sort: Sort::Velocity,
+        limit: 9,
+        after: None,
+    };
+    let held = model.ranking("buys", "accounts");
+    // The reader is amid its page while three publications come: with a lock it would wait for ever.
+    let slow = |one: &ShownScore| {
+        for epoch in 2..=4 {
+            if *one.record.entity_id == *"A" {
+                let scores = vec![score("A", 0.5), score("C", 0.3)];
+                model.publish(scores, vec![alert(epoch)], live(epoch));
+                model.publish_dead_letters(Vec::new());
+            }
+        }
+        true
+    };
+    let page = held.page(&request, Some(&slow));
+    assert_eq!(ids(&page), ["A", "B"], "the ranking of its moment");
+    let now = model.scores("buys", "accounts", Sort::Score, 9, None);
+    assert_eq!(ids(&now), ["A", "C", "B"]);
+    let changes = model.changes();
+    let since: Vec<u64> = changes
+        .since(1)
+        .unwrap()
+        .map(|change| change.number)
+        .collect();
+    assert_eq!(since.first(), Some(&2));
+    assert_eq!(since.last(), Some(&changes.newest()));
 }
 
 #[test]

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::stored::{ScoreName, name_of};
 use super::{ANSWERS_BETWEEN_EPOCHS, Engine, RunError};
 use crate::decode::Decoded;
-use crate::epoch::{Epoch, EpochViews, Sealed, TickClosing};
+use crate::epoch::{Committed, Epoch, EpochViews, Sealed, TickClosing};
 use crate::explain::ExplainRefusal;
 use crate::machine::{AsOfRule, Cut, CutTicks, Readings};
 use crate::ports::RecordBatch;
-use crate::read_model::{EngineStatus, Phase};
+use crate::read_model::{EngineStatus, EpochTimes, Phase, StageTime};
 
 impl Engine {
     /// Commits a sealed epoch, counts it, and shows it: in this order, so that nothing is visible
@@ -35,6 +35,8 @@ impl Engine {
             self.seconds_since(started),
             pipeline,
         );
+        self.read_model
+            .set_epoch_times(epoch_times(&epoch, self.seconds_since(started), pipeline));
         let rescoring = self.machine.rescoring();
         self.metrics
             .rescoring(rescoring.map_or(0, |note| note.waiting));
@@ -51,10 +53,12 @@ impl Engine {
             work_lists,
             dead_letters,
             said,
+            traced,
         } = epoch.into_views();
         self.forget_removed_tasks();
         self.read_model.publish_work_lists(work_lists);
         self.read_model.publish_dead_letters(dead_letters);
+        self.read_model.publish_traced(status.epoch, traced);
         // Before the scores and alerts, which show it.
         self.read_model.publish_said(said);
         let shown: Vec<ScoreName> = scores.iter().map(|score| name_of(&score.record)).collect();
@@ -123,13 +127,16 @@ impl Engine {
 
     /// Answers requests for explanations from committed state, or refuses them while there is none.
     pub(super) fn answer_requests(&self, ready: bool) {
-        let Some(requests) = &self.requests else {
-            return;
-        };
         let limit = if ready {
             ANSWERS_BETWEEN_EPOCHS
         } else {
             usize::MAX
+        };
+        if let Some(questions) = &self.questions {
+            questions.answer(limit, ready.then_some(&self.machine));
+        }
+        let Some(requests) = &self.requests else {
+            return;
         };
         requests.answer(limit, |request| {
             let answer = if ready {
@@ -153,5 +160,23 @@ impl Engine {
             reason,
             deployed: self.deployed_status(),
         }
+    }
+}
+
+/// The times of a committed epoch, for people.
+fn epoch_times(epoch: &Epoch<Committed>, seconds: f64, age: Option<f64>) -> EpochTimes {
+    let record = &epoch.record;
+    let stages = epoch.tally.stage_seconds.iter();
+    EpochTimes {
+        epoch: record.epoch.max(0) as u64,
+        records: record.records(),
+        scored: record.scored.max(0) as u64,
+        scores: record.scores.max(0) as u64,
+        alerts: record.alerts.max(0) as u64,
+        seconds,
+        newest_record_age_seconds: age,
+        stages: stages
+            .map(|&(stage, seconds)| StageTime { stage, seconds })
+            .collect(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Engine, RunError};
 use crate::ports::{Attendant, InputPartition, LogEnd, NextOffset};
-use crate::read_model::Phase;
+use crate::read_model::{PartitionLag, Phase};
 
 /// Interval at which lag and sizes are measured.
 const GAUGE_EVERY: Duration = Duration::from_secs(5);
@@ -52,6 +52,8 @@ impl Engine {
         gauges.measured = Some(now);
         self.notices.look(now);
         self.metrics.said(&self.machine.said_counts());
+        let residence = self.machine.graph().residence();
+        self.metrics.residence(&residence.unwrap_or_default());
         match self.ports.source.last_ends() {
             Some(ends) => {
                 self.measure_lag(&ends, now);
@@ -91,10 +93,19 @@ impl Engine {
         let positions = self.machine.positions();
         let mut by_topic: BTreeMap<&str, i64> = BTreeMap::new();
         let mut waiting: Option<String> = None;
+        let mut lags: Vec<PartitionLag> = Vec::with_capacity(partitions.len());
         for (index, ((partition, end), at)) in
             partitions.iter().zip(ends).zip(positions).enumerate()
         {
-            *by_topic.entry(&partition.topic).or_default() += (end.high.0 - at.0).max(0);
+            let lag = (end.high.0 - at.0).max(0);
+            *by_topic.entry(&partition.topic).or_default() += lag;
+            lags.push(PartitionLag {
+                topic: partition.topic.clone(),
+                partition: partition.partition,
+                next_offset: at.0,
+                end_offset: end.high.0,
+                lag_records: lag as u64,
+            });
             if *at < end.stable || end.stable >= end.high {
                 self.gauges.waiting_behind.remove(&index);
                 continue;
@@ -116,6 +127,7 @@ impl Engine {
                 ));
             }
         }
+        self.read_model.set_partition_lags(lags);
         self.gauges.lag_records = by_topic.values().sum::<i64>() as u64;
         by_topic
             .into_iter()

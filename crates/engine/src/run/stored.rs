@@ -37,6 +37,8 @@ const HISTORY: u8 = GRAPH_AREAS + 33;
 /// Longest wait of a follower for an epoch record that its stored state has and it cannot read yet:
 /// the marker of its transaction may be on its way.
 const UNREADABLE_FOR: Duration = Duration::from_secs(10);
+/// Pause before it is seen again whether an epoch is on the disk.
+const SYNC_WAIT: Duration = Duration::from_millis(5);
 /// Pause before a full queue, or a log that ends too early, is tried again.
 const FULL_WAIT: Duration = Duration::from_millis(20);
 
@@ -185,6 +187,9 @@ impl Engine {
             Ok(reader) => reader,
             Err(fault) => return Ok(passed_over(&StoreError::State { place, fault })),
         };
+        if let Some(nodes) = store.nodes() {
+            reader.leave_nodes(nodes);
+        }
         let (stored, read_model) = (&mut self.stored, &self.read_model);
         let mut pieces = 0_u64;
         let read = store.read(&mut |key, value| {
@@ -226,6 +231,9 @@ impl Engine {
             self.stored.histories.clear();
             return Ok(passed_over(&error));
         }
+        let entities = self.machine.graph().directory().len();
+        let checked = store.check_memory(entities);
+        checked.map_err(|error| PortError::fatal(PortCause::Local, error.to_string()))?;
         self.machine.note_changes();
         self.stored.record = Some(record);
         self.stored.outputs = head.outputs.clone();
@@ -354,7 +362,40 @@ impl Engine {
         store.put(&pieces)?;
         store.finish(head)?;
         self.machine.note_changes();
+        if let Some(nodes) = store.nodes() {
+            self.machine.keep_cold(nodes);
+        }
         Ok(())
+    }
+
+    /// Puts nodes out of memory that are stored and were not used for longest, as far as the budget
+    /// asks for it. Waits for the disk where an epoch left much more than the budget allows.
+    fn put_out(&mut self) {
+        let epoch = self.machine.number();
+        loop {
+            let graph = self.machine.graph();
+            let entities = graph.directory().len();
+            let (Some(store), Some(residence)) = (&mut self.stored.store, graph.residence()) else {
+                return;
+            };
+            let budget = store.node_budget(residence.bytes, entities);
+            if residence.bytes <= budget {
+                return;
+            }
+            let status = store.status();
+            self.machine.put_out(status.synced, budget);
+            let left = self.machine.graph().residence().unwrap_or_default();
+            let is_much = left.bytes > budget.saturating_add(budget / 4);
+            let is_waiting = status.synced < epoch && status.failure.is_none();
+            if !is_much || !(is_waiting || left.put_out > residence.put_out) || self.stopped() {
+                return;
+            }
+            if is_waiting && let Some(store) = &mut self.stored.store {
+                store.sync_soon();
+                self.read_model.beat();
+                self.attendant.wait(SYNC_WAIT);
+            }
+        }
     }
 
     /// Adds the score records that were read back from their topic.
@@ -410,6 +451,7 @@ impl Engine {
             head,
             pieces,
         });
+        self.put_out();
     }
 
     /// Waits while too much waits to be stored.

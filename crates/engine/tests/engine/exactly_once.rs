@@ -112,13 +112,16 @@ fn distance(a: &BTreeMap<(String, String), f64>, b: &BTreeMap<(String, String), 
 fn committed_outputs_are_those_of_the_reference_whatever_crashes() {
     let mut deaths = BTreeMap::new();
     let (mut alerts, mut late, mut duplicate, mut dead, mut causes) = (0, 0, 0, 0, BTreeMap::new());
-    let (mut resumed, mut reads) = (0, 0);
+    let (mut resumed, mut reads, mut node_reads) = (0, 0, 0);
     for seed in 0..8 {
         println!("seed {seed}");
         let (mut rig, _) = market(seed, 500);
         let calm = rig.elsewhere();
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
-        rig.store = (seed % 2 == 1).then(MemoryStore::default);
+        rig.store = (seed % 2 == 1).then(|| match seed % 4 {
+            1 => MemoryStore::of_cold_cells(0),
+            _ => MemoryStore::default(),
+        });
         run_with_crashes(&mut rig, &mut generator, &mut deaths);
         rig.check_committed();
 
@@ -130,6 +133,10 @@ fn committed_outputs_are_those_of_the_reference_whatever_crashes() {
         let is_resumed = |r: &&EpochRecord| r.sections.contains_key(RESUMED_SECTION);
         resumed += script.iter().filter(is_resumed).count();
         reads += rig.store.as_ref().map_or(0, |store| store.lock().reads);
+        node_reads += rig
+            .store
+            .as_ref()
+            .map_or(0, |store| store.lock().node_reads);
         let taken: i64 = script.iter().map(|r| r.outcomes().records()).sum();
         let sent: usize = rig.broker.lock().input.iter().map(Vec::len).sum();
         assert_eq!(taken, sent as i64, "every record was taken");
@@ -167,7 +174,7 @@ fn committed_outputs_are_those_of_the_reference_whatever_crashes() {
     println!("{deaths:?} {causes:?} alerts {alerts} late {late} duplicate {duplicate} dead {dead}");
     assert_eq!(deaths.len(), 4, "all ways to die were tried: {deaths:?}");
     println!("{reads} starts from a stored state, {resumed} from that of the last epoch");
-    assert!(resumed > 2 && reads as usize > resumed + 2);
+    assert!(resumed > 2 && reads as usize > resumed + 2 && node_reads > 100);
     assert!(
         alerts > 20 && late > 5 && duplicate > 5 && dead > 20,
         "{alerts} {late} {duplicate} {dead}"
@@ -212,7 +219,7 @@ fn a_live_engine_with_a_clock_replays_too() {
     for seed in 200..203 {
         println!("seed {seed}");
         let (mut rig, market) = market(seed, 250);
-        rig.store = (seed == 201).then(MemoryStore::default);
+        rig.store = (seed == 201).then(|| MemoryStore::of_cold_cells(20_000));
         let market = Arc::new(Mutex::new(market));
         rig.options.epoch_floor_ms = 1;
         rig.options.clock = ClockMode::Wall;
@@ -398,6 +405,31 @@ fn the_read_model_shows_committed_state_only_and_all_of_it() {
         view.history = scores[key].history.clone();
     }
     assert_eq!(after, scores);
+}
+
+/// A cell that cannot be read back ends the run, with what to do; nothing of the epoch is written,
+/// and the next start goes on.
+#[test]
+fn a_state_that_cannot_be_read_back_ends_the_run() {
+    let (mut rig, mut market) = market(302, 300);
+    let store = MemoryStore::of_cold_cells(0);
+    rig.store = Some(store.clone());
+    rig.run(Until::End, Life::default()).unwrap();
+    market.send(&rig, 100);
+    store.lock().is_broken = true;
+    let before = rig.script().len();
+    let ended = rig.run(Until::End, Life::default()).unwrap_err();
+    let told = ended.to_string();
+    assert!(
+        told.starts_with("stored entities cannot be read back: as told.")
+            && told.contains("store.dir"),
+        "{told}"
+    );
+    assert_eq!(rig.script().len(), before);
+    store.lock().is_broken = false;
+    rig.run(Until::End, Life::default()).unwrap();
+    rig.check_committed();
+    assert!(store.lock().node_reads > 0);
 }
 
 /// With a stored state a start shows the past of scores; without one it begins with the last record.

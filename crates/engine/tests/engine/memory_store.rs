@@ -2,12 +2,14 @@
 //! was not written when a process dies.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use leadpulse_engine::Pieces;
 use leadpulse_engine::ports::{
     EachPiece, StateStore, StoreError, StoreHead, StoreStatus, StoredChange,
 };
+use leadpulse_graph::{EachNode, NODE_AREA, StoredNodes};
 
 /// The content of a store.
 #[derive(Default)]
@@ -22,6 +24,12 @@ pub struct StoreContent {
     pub is_damaged: bool,
     /// States that were read whole.
     pub reads: u32,
+    /// `Some` leaves nodes in the store, and lets so many bytes of them be in memory.
+    pub node_budget: Option<usize>,
+    /// Nodes cannot be read.
+    pub is_broken: bool,
+    /// Cells whose nodes were read.
+    pub node_reads: u32,
 }
 
 /// A store that the processes of a test share, one after the other.
@@ -29,6 +37,13 @@ pub struct StoreContent {
 pub struct MemoryStore(Arc<Mutex<StoreContent>>);
 
 impl MemoryStore {
+    /// A store that keeps cold cells, of which so many bytes may be in memory.
+    pub fn of_cold_cells(node_budget: usize) -> Self {
+        let store = Self::default();
+        store.lock().node_budget = Some(node_budget);
+        store
+    }
+
     pub fn lock(&self) -> MutexGuard<'_, StoreContent> {
         self.0.lock().unwrap()
     }
@@ -73,12 +88,32 @@ impl StateStore for MemoryStore {
     fn read(&mut self, each: &mut EachPiece<'_>) -> Result<(), StoreError> {
         let mut content = self.lock();
         content.reads += 1;
-        for (key, value) in &content.pieces {
+        let nodes_stay = content.node_budget.is_some();
+        let pieces = content.pieces.iter();
+        for (key, value) in pieces.filter(|(key, _)| !nodes_stay || key[0] != NODE_AREA) {
             each(key, value).map_err(|fault| StoreError::State {
                 place: "memory".into(),
                 fault,
             })?;
         }
+        Ok(())
+    }
+    fn nodes(&mut self) -> Option<Arc<dyn StoredNodes>> {
+        let has_budget = self.lock().node_budget.is_some();
+        has_budget.then(|| Arc::new(self.clone()) as Arc<dyn StoredNodes>)
+    }
+    fn node_budget(&mut self, _: usize, _: usize) -> usize {
+        self.lock().node_budget.unwrap_or(usize::MAX)
+    }
+    fn sync_soon(&mut self) {
+        let mut content = self.lock();
+        while !content.queue.is_empty() {
+            let change = content.queue.remove(0);
+            content.put(&change.pieces);
+            content.head = Some(change.head);
+        }
+    }
+    fn check_memory(&mut self, _: usize) -> Result<(), StoreError> {
         Ok(())
     }
     fn replace(&mut self) -> Result<(), StoreError> {
@@ -116,9 +151,37 @@ impl StateStore for MemoryStore {
         None
     }
     fn status(&self) -> StoreStatus {
-        StoreStatus::default()
+        let content = self.lock();
+        let epoch = content.head.as_ref().map_or(0, |head| head.epoch);
+        StoreStatus {
+            epoch,
+            synced: epoch,
+            ..StoreStatus::default()
+        }
     }
     fn close(&mut self) -> StoreStatus {
         StoreStatus::default()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryStore")
+    }
+}
+
+/// Reads what is written, as a store on a disk does: not what waits.
+impl StoredNodes for MemoryStore {
+    fn read(&self, prefix: &[u8], each: &mut EachNode<'_>) -> Result<(), String> {
+        let mut content = self.lock();
+        if content.is_broken {
+            return Err("as told".into());
+        }
+        content.node_reads += 1;
+        let from = content.pieces.range(prefix.to_vec()..);
+        let mut of_prefix = from.take_while(|(key, _)| key.starts_with(prefix));
+        of_prefix
+            .try_for_each(|(key, value)| each(key, value))
+            .map_err(|fault| fault.to_string())
     }
 }

@@ -11,6 +11,7 @@ use leadpulse_engine::ports::{
     Clock, InputPartition, NextOffset, Output, OutputRecord, RecordBatch, SchemaStore, Sink,
     StateStore,
 };
+use leadpulse_engine::questions::QuestionQueue;
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
     AsOfRule, AuditFindings, Chain, ClockMode, Cut, CutTicks, Decoders, Engine, EngineOptions,
@@ -130,6 +131,7 @@ pub struct Life {
     pub waited_clock: Option<WaitedClock>,
     pub stop: Arc<AtomicBool>,
     pub requests: Option<ExplainQueue>,
+    pub questions: Option<QuestionQueue>,
     pub skips: Vec<Skip>,
     /// Called when everything is read.
     pub on_idle: Option<Box<dyn FnMut() + Send>>,
@@ -514,6 +516,9 @@ impl Rig {
         };
         if let Some(desk) = &self.desk {
             engine = engine.with_releases(Box::new(desk.clone()), true);
+        }
+        if let Some(questions) = life.questions {
+            engine = engine.with_questions(questions);
         }
         match life.requests {
             Some(requests) => engine.with_requests(requests),

@@ -181,6 +181,7 @@ impl Writer<'_> {
             self.entities.hub_nodes(version.row(0), fields)
         };
         self.node_mut(entity).hubs = hubs;
+        self.note_standing(entity);
         if entity != survivor {
             self.entities.directory.set_parent(entity, Some(survivor));
             self.entities.directory.journal.note(Change::Home {

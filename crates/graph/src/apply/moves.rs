@@ -8,6 +8,7 @@ use crate::apply::Writer;
 use crate::change::effects::Cause;
 use crate::ids::{CellRef, EntityId};
 use crate::state::node::Node;
+use crate::who::directory::Standing;
 use crate::who::home::RootFoundBy;
 use crate::who::journal::Change;
 
@@ -73,6 +74,12 @@ impl Writer<'_> {
     /// The node of an entity about to change.
     pub fn node_mut(&mut self, entity: EntityId) -> &mut Node {
         self.cells.node_mut(self.entities.place(entity))
+    }
+
+    /// Notes what is counted of the node of an entity, after it changed.
+    pub fn note_standing(&mut self, entity: EntityId) {
+        let standing = Standing::of(self.node(entity));
+        self.entities.directory.set_standing(entity, standing);
     }
 
     /// Moves an entity, or its survivor, to the home it has now.

@@ -86,6 +86,7 @@ impl Writer<'_> {
         if changes_outcome {
             node.outcome_since_ms = event_ms;
         }
+        self.note_standing(entity);
         self.set_parent(entity, parent);
         if self.cells.shared.layout.has_bursts {
             let domain = self.entities.first_domain(&named);
@@ -155,6 +156,7 @@ impl Writer<'_> {
             .copied()
             .filter(|edge| Some(edge.relation) == previous)
             .collect();
+        self.note_standing(entity);
         self.set_parent(entity, None);
         self.settle(entity, edges, None, NamedDomains::new());
         let cell = self.entities.place(entity).cell;
@@ -173,6 +175,7 @@ impl Writer<'_> {
             let node = self.node_mut(entity);
             if node.is_known() {
                 node.stale_since_ms.get_or_insert(row.known_ms());
+                self.note_standing(entity);
             }
         }
         RowOutcome::Accepted

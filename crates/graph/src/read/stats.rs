@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::graph::Graph;
 use crate::ids::EntityId;
-use crate::state::node::Node;
+use crate::state::nodes::nodes_bytes;
 use crate::who::home::RootFoundBy;
 use crate::who::outsiders::Outsider;
 
@@ -29,7 +29,7 @@ pub struct GraphSize {
     pub fingerprints_for_good: usize,
     /// Events kept one by one, because they may still turn out to be of a burst.
     pub open_events: usize,
-    /// Bytes of all nodes and of the memory of newest versions, roughly.
+    /// Bytes of all nodes in memory and of the memory of newest versions, roughly.
     pub bytes: usize,
 }
 
@@ -162,7 +162,7 @@ impl Graph {
         shared
     }
 
-    /// Counts entities, cells, hubs and fingerprints. Walks all nodes.
+    /// Counts entities, cells, hubs and fingerprints. Walks all entities, and the nodes in memory.
     pub fn size(&self) -> GraphSize {
         let tables = self.catalog().tables.len();
         let mut size = GraphSize {
@@ -171,18 +171,18 @@ impl Graph {
             stale: vec![0; tables],
             ..GraphSize::default()
         };
+        for (_, table, standing) in self.directory().standings() {
+            let counts = match standing.is_known {
+                true => &mut size.known,
+                false => &mut size.stubs,
+            };
+            counts[table.index()] += 1;
+            size.stale[table.index()] += usize::from(standing.is_stale);
+        }
         for (_, cell) in self.cells() {
             size.cells += 1;
-            for node in &cell.nodes {
-                let counts = if node.is_known() {
-                    &mut size.known
-                } else {
-                    &mut size.stubs
-                };
-                counts[node.table.index()] += 1;
-                size.stale[node.table.index()] += usize::from(node.stale_since_ms.is_some());
-                size.bytes += size_of::<Node>() + node.heap_bytes();
-            }
+            let nodes = cell.nodes.in_memory().unwrap_or_default();
+            size.bytes += nodes_bytes(nodes);
         }
         size.hubs = self.hubs.len();
         size.fingerprints = self.gate.len();
@@ -193,7 +193,7 @@ impl Graph {
         size
     }
 
-    /// Counts ways to a root, joined rows and retractions. Walks all nodes.
+    /// Counts ways to a root, joined rows and retractions. Walks all entities.
     pub fn identity(&self) -> IdentityStats {
         let mut stats = IdentityStats {
             cancelled_events: self.gate.cancelled(),
@@ -204,22 +204,22 @@ impl Graph {
             stats.inexact_retractions += shard.book.inexact;
             stats.unmatched_retractions += shard.book.unmatched;
         }
-        for node in self.cells().flat_map(|(_, cell)| &cell.nodes) {
-            if node.absorbed {
-                *(if node.is_merged() {
+        for (entity, table, standing) in self.directory().standings() {
+            if standing.is_absorbed {
+                *(if standing.is_merged {
                     &mut stats.merged
                 } else {
                     &mut stats.converted
                 }) += 1;
-            } else if node.is_known() && self.catalog().table_at(node.table).role == Role::Member {
-                let count = match self.entities.home(node.entity).1 {
+            } else if standing.is_known && self.catalog().table_at(table).role == Role::Member {
+                let count = match self.entities.home(entity).1 {
                     RootFoundBy::Reference => &mut stats.by_reference,
                     RootFoundBy::Link => &mut stats.by_link,
                     RootFoundBy::Domain => &mut stats.by_domain,
                     RootFoundBy::Events => &mut stats.by_events,
                     RootFoundBy::ProvisionalDomain => &mut stats.provisional,
                     RootFoundBy::Nothing => &mut stats.unresolved,
-                    RootFoundBy::Outside => match self.entities.outsider(node.entity) {
+                    RootFoundBy::Outside => match self.entities.outsider(entity) {
                         Some(Outsider::Competitor) => &mut stats.competitors,
                         Some(Outsider::Own) | None => &mut stats.own,
                     },

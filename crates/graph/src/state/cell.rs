@@ -9,7 +9,7 @@ use crate::options::GraphOptions;
 use crate::state::decay::{Bank, Landmark, NO_LANDMARK};
 use crate::state::layout::StateLayout;
 use crate::state::node::Node;
-use crate::state::shard::Nodes;
+use crate::state::nodes::Nodes;
 
 /// The constants that every shard reads: fixed for the life of a graph.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub struct Cell {
     /// The contribution that is in the hubs' sums, kept from the first change after a board until
     /// the next one.
     pub(crate) frozen: Option<Box<HubContribution>>,
+    /// The hubs of a cell whose nodes are not in memory.
+    pub(crate) known_hubs: Box<[EntityId]>,
 }
 
 impl Cell {
@@ -53,6 +55,7 @@ impl Cell {
             anchor,
             nodes: Nodes::default(),
             frozen: None,
+            known_hubs: Box::default(),
         }
     }
     /// The contribution that is in the hubs' sums; `None` where it equals [`Self::contribution`].
@@ -72,13 +75,16 @@ impl Cell {
         self.anchor_node().is_some_and(Node::is_outside)
     }
     /// The hubs of the cell now, ascending: named by current versions or touched by events. None
-    /// for an outsider's.
+    /// for an outsider's. Known without the nodes, too.
     pub fn hubs(&self) -> Vec<EntityId> {
-        if self.is_outside() {
+        let Some(nodes) = self.nodes.in_memory() else {
+            return self.known_hubs.to_vec();
+        };
+        let mut own = nodes.iter().filter(|node| node.entity == self.anchor);
+        if own.next().is_some_and(Node::is_outside) {
             return Vec::new();
         }
-        let mut hubs: Vec<EntityId> = self
-            .nodes
+        let mut hubs: Vec<EntityId> = nodes
             .iter()
             .flat_map(|n| {
                 n.hubs

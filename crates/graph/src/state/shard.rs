@@ -1,19 +1,24 @@
 //! A shard: cells that one thread changes at a time.
 
-use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::StoredGraphError;
-use crate::ids::EntityId;
+use crate::ids::{CellRef, EntityId};
 use crate::pieces::{Kept, Noted, Part, PieceError, Pieces, Which, read_value};
 use crate::state::cell::{Cell, HubContribution, StateRules};
 use crate::state::node::Node;
+use crate::state::nodes::{NodeSource, Nodes, PutOut};
 
 /// Area of what shards know besides their cells.
 pub(crate) const BOOKS: u8 = 11;
-/// Area of cells and their nodes.
+/// Area of cells without their nodes.
 pub(crate) const CELLS: u8 = 12;
+/// Area of the hubs of cells.
+pub(crate) const CELL_HUBS: u8 = 28;
+/// Area of nodes. What is read at a start comes before it.
+pub(crate) const NODES: u8 = 29;
 
 /// The place of a cell's head among the pieces of the cell: before its nodes.
 const HEAD: u32 = 0;
@@ -37,6 +42,8 @@ pub(crate) struct Shard {
     changed: Vec<u32>,
     /// The number of nodes of each cell, while pieces are read.
     expected: Vec<u32>,
+    /// Where cells are that may be cold, and the number of the shard.
+    cold: Option<(Arc<NodeSource>, u16)>,
     /// Pieces of cells that changed: index of the cell, and [`HEAD`] or 1 + the place of the node.
     noted: Noted<(u32, u32)>,
 }
@@ -94,38 +101,90 @@ impl Shard {
         };
         let index = match freed {
             Some(index) => {
-                self.cells[index as usize] = Cell::new(anchor);
+                // Nodes of the place stay what they are: none, and perhaps listed.
+                let cell = &mut self.cells[index as usize];
+                cell.anchor = anchor;
+                cell.frozen = None;
                 index
             }
             None => {
-                self.cells.push(Cell::new(anchor));
-                self.cells.len() as u32 - 1
+                let index = self.cells.len() as u32;
+                let mut cell = Cell::new(anchor);
+                if let Some((source, number)) = &self.cold {
+                    cell.nodes.become_of(at(*number, index), source);
+                }
+                self.cells.push(cell);
+                index
             }
         };
         self.noted.add((index, HEAD));
         index
     }
 
+    /// Lets cells be cold from now on. Those of a state that is read next are; those that are here
+    /// are as an epoch left them.
+    pub fn keep_cold(&mut self, source: &Arc<NodeSource>, number: u16, epoch: u64) {
+        for (cell, index) in self.cells.iter_mut().zip(0..) {
+            cell.nodes.become_of(at(number, index), source);
+            cell.nodes.note_epoch(epoch);
+            cell.nodes.list();
+        }
+        self.cold = Some((source.clone(), number));
+    }
+
+    /// Notes that an epoch made all changes that are noted. They are forgotten next.
+    pub fn note_epoch(&mut self, epoch: u64) {
+        if self.cold.is_none() {
+            return;
+        }
+        let mut last = None;
+        for (index, place) in self.noted.sorted() {
+            if place != HEAD && last.replace(index) != Some(index) {
+                self.cells[index as usize].nodes.note_epoch(epoch);
+            }
+        }
+    }
+
+    /// Whether every change has been noted and forgotten: what is stored, or will be, is all there
+    /// is.
+    pub fn is_written(&self) -> bool {
+        self.noted.is_forgotten()
+    }
+
+    /// Puts the nodes of a cell out, if that is possible now. Its hubs stay known.
+    pub fn put_out(&mut self, index: u32, stored: u64) -> PutOut {
+        let cell = &mut self.cells[index as usize];
+        if !cell.nodes.is_resident() || cell.nodes.is_empty() {
+            cell.nodes.unlist();
+            return PutOut::Gone;
+        }
+        if !cell.nodes.may_leave(stored) {
+            return PutOut::Stays;
+        }
+        cell.known_hubs = cell.hubs().into();
+        cell.nodes.put_out()
+    }
+
     /// A node about to change.
     pub fn node_mut(&mut self, cell: u32, node: u32) -> &mut Node {
         self.noted.add((cell, 1 + node));
-        &mut self.cells[cell as usize].nodes.0[node as usize]
+        &mut self.cells[cell as usize].nodes.change()[node as usize]
     }
 
     /// Appends a node to a cell.
     pub fn put(&mut self, cell: u32, node: Node) {
-        let nodes = &mut self.cells[cell as usize].nodes.0;
-        nodes.push(node);
-        let place = nodes.len() as u32;
+        let nodes = &mut self.cells[cell as usize].nodes;
+        let place = 1 + nodes.push(node);
+        nodes.list();
         self.noted.add((cell, HEAD));
         self.noted.add((cell, place));
     }
 
     /// Takes a node out of a cell; the last one gets its place.
     pub fn take(&mut self, cell: u32, node: u32) -> Node {
-        let nodes = &mut self.cells[cell as usize].nodes.0;
+        let nodes = &mut self.cells[cell as usize].nodes;
         let last = nodes.len() as u32;
-        let taken = nodes.swap_remove(node as usize);
+        let taken = nodes.swap_remove(node);
         for place in [HEAD, 1 + node, last] {
             self.noted.add((cell, place));
         }
@@ -143,66 +202,99 @@ impl Shard {
 
     /// Writes pieces of cells, under the number of the shard.
     fn write_cells(&self, which: Which, shard: u16, pieces: &mut Pieces) {
-        let all = || {
-            let cells = (0..).zip(&self.cells);
-            let places = cells
-                .flat_map(|(at, cell)| (0..=cell.nodes.len() as u32).map(move |place| (at, place)));
-            places.collect()
-        };
-        let places: Vec<(u32, u32)> = match which {
-            Which::All => all(),
-            Which::Changed => self.noted.sorted(),
-        };
-        for (at, place) in places {
-            let key = |out: &mut Vec<u8>| {
+        let (mut heads, mut nodes) = (Vec::new(), Vec::new());
+        match which {
+            Which::All => {
+                for (at, cell) in (0..).zip(&self.cells) {
+                    heads.push(at);
+                    nodes.extend((0..cell.nodes.len() as u32).map(|place| (at, place)));
+                }
+            }
+            Which::Changed => {
+                for (at, place) in self.noted.sorted() {
+                    match place.checked_sub(1) {
+                        Some(place) => nodes.push((at, place)),
+                        None => heads.push(at),
+                    }
+                }
+            }
+        }
+        let key = |at: u32| {
+            move |out: &mut Vec<u8>| {
                 out.extend(shard.to_be_bytes());
                 out.extend(at.to_be_bytes());
+            }
+        };
+        for at in heads {
+            let cell = &self.cells[at as usize];
+            let head = CellHead {
+                anchor: cell.anchor,
+                nodes: cell.nodes.len() as u32,
+                frozen: &cell.frozen,
+            };
+            pieces.put(CELLS, key(at), &head);
+        }
+        let mut with_nodes: Vec<u32> = nodes.iter().map(|(at, _)| *at).collect();
+        with_nodes.dedup();
+        for at in with_nodes {
+            match &self.cells[at as usize].hubs()[..] {
+                [] if which == Which::All => {}
+                [] => pieces.remove(CELL_HUBS, key(at)),
+                hubs => pieces.put(CELL_HUBS, key(at), hubs),
+            }
+        }
+        for (at, place) in nodes {
+            let node_key = |out: &mut Vec<u8>| {
+                key(at)(out);
                 out.extend(place.to_be_bytes());
             };
-            let cell = &self.cells[at as usize];
-            if place == HEAD {
-                let head = CellHead {
-                    anchor: cell.anchor,
-                    nodes: cell.nodes.len() as u32,
-                    frozen: &cell.frozen,
-                };
-                pieces.put(CELLS, key, &head);
-            } else {
-                match cell.nodes.get(place as usize - 1) {
-                    Some(node) => pieces.put(CELLS, key, node),
-                    None => pieces.remove(CELLS, key),
-                }
+            match self.cells[at as usize].nodes.get(place as usize) {
+                Some(node) => pieces.put(NODES, node_key, node),
+                None => pieces.remove(NODES, node_key),
             }
         }
     }
 
     /// Takes a stored piece of a cell. Pieces come in the order of their keys.
-    fn read_cell(&mut self, key: &[u8], value: &[u8]) -> Result<(), PieceError> {
-        let (at, place) = key.split_first_chunk().ok_or(PieceError::Key)?;
-        let at = u32::from_be_bytes(*at) as usize;
-        let place = u32::from_be_bytes(place.try_into().map_err(|_| PieceError::Key)?);
-        if place != HEAD {
-            let cell = self.cells.last_mut().ok_or(PieceError::Key)?;
-            let nodes = &mut cell.nodes.0;
-            nodes.push(read_value(CELLS, value)?);
-            let is_next = nodes.len() == place as usize;
-            return match is_next && self.cells.len() == at + 1 {
-                true => Ok(()),
-                false => Err(PieceError::Key),
-            };
+    fn read_cell(&mut self, area: u8, key: &[u8], value: &[u8]) -> Result<(), PieceError> {
+        let (index, rest) = key.split_first_chunk().ok_or(PieceError::Key)?;
+        let index = u32::from_be_bytes(*index);
+        match area {
+            CELLS if rest.is_empty() && index as usize == self.cells.len() => {
+                self.read_head(index, read_value(CELLS, value)?);
+                Ok(())
+            }
+            CELL_HUBS if rest.is_empty() => {
+                let cell = self.cells.get_mut(index as usize);
+                cell.ok_or(PieceError::Key)?.known_hubs = read_value(CELL_HUBS, value)?;
+                Ok(())
+            }
+            NODES => {
+                let place = u32::from_be_bytes(rest.try_into().map_err(|_| PieceError::Key)?);
+                let cell = self.cells.get_mut(index as usize).ok_or(PieceError::Key)?;
+                if self.cold.is_some() || place as usize != cell.nodes.len() {
+                    return Err(PieceError::Key);
+                }
+                cell.nodes.push(read_value(NODES, value)?);
+                Ok(())
+            }
+            _ => Err(PieceError::Key),
         }
-        if at != self.cells.len() {
-            return Err(PieceError::Key);
-        }
-        let head: CellHead<Option<Box<HubContribution>>> = read_value(CELLS, value)?;
+    }
+
+    fn read_head(&mut self, index: u32, head: CellHead<Option<Box<HubContribution>>>) {
         let mut cell = Cell::new(head.anchor);
         if head.frozen.is_some() {
-            self.changed.push(at as u32);
+            self.changed.push(index);
         }
         cell.frozen = head.frozen;
-        self.expected.push(head.nodes);
+        match &self.cold {
+            Some((source, number)) => {
+                cell.nodes = Nodes::stored(head.nodes, at(*number, index), source);
+            }
+            None => self.expected.push(head.nodes),
+        }
         self.cells.push(cell);
-        Ok(())
     }
 
     /// Checks that every cell has the nodes that its head names, after all pieces were read.
@@ -241,26 +333,11 @@ impl Part for Vec<Shard> {
         let shard = shard.ok_or(PieceError::Key)?;
         match area {
             BOOKS => shard.book.read(area, key, value),
-            _ => shard.read_cell(key, value),
+            _ => shard.read_cell(area, key, value),
         }
     }
 }
 
-/// The nodes of a cell. They change through their shard only, which notes what is to be stored.
-#[derive(Clone, Debug, Default)]
-pub struct Nodes(Vec<Node>);
-
-impl Deref for Nodes {
-    type Target = [Node];
-    fn deref(&self) -> &[Node] {
-        &self.0
-    }
-}
-
-impl<'a> IntoIterator for &'a Nodes {
-    type Item = &'a Node;
-    type IntoIter = std::slice::Iter<'a, Node>;
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
-    }
+fn at(shard: u16, index: u32) -> CellRef {
+    CellRef { shard, index }
 }

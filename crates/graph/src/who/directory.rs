@@ -11,10 +11,11 @@ use leadpulse_schema::{Catalog, HubId, TableId};
 use crate::encoding::StoredGraphError;
 use crate::ids::{CellRef, EntityId};
 use crate::pieces::KeptList;
+use crate::state::node::Node;
 use crate::who::journal::Journal;
 
 /// The place of an entity's node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodePlace {
     pub cell: CellRef,
     /// Index in the cell's nodes.
@@ -25,14 +26,33 @@ pub struct NodePlace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Namespace(u16);
 
+/// What is counted of a node, known without it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    pub is_known: bool,
+    pub is_absorbed: bool,
+    pub is_merged: bool,
+    pub is_stale: bool,
+}
+
+impl Standing {
+    pub fn of(node: &Node) -> Self {
+        Self {
+            is_known: node.is_known(),
+            is_absorbed: node.absorbed,
+            is_merged: node.is_merged(),
+            is_stale: node.stale_since_ms.is_some(),
+        }
+    }
+}
+
 /// One entity of the directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DirectoryEntry {
     namespace: Namespace,
     key: Arc<str>,
-    /// Not stored: cells name the entities of their nodes.
-    #[serde(skip)]
     place: Option<NodePlace>,
+    standing: Standing,
     /// Not stored: an entity is among the children of its parent.
     #[serde(skip)]
     parent: Option<EntityId>,
@@ -134,6 +154,7 @@ impl Directory {
             namespace,
             key,
             place: None,
+            standing: Standing::default(),
             parent: None,
             owner: None,
             company: None,
@@ -167,7 +188,22 @@ impl Directory {
         self.entry(entity).place
     }
     pub(crate) fn set_place(&mut self, entity: EntityId, place: NodePlace) {
-        self.entries.at_unstored(entity.0 as usize).place = Some(place);
+        self.entries.at_mut(entity.0 as usize).place = Some(place);
+    }
+    pub(crate) fn set_standing(&mut self, entity: EntityId, standing: Standing) {
+        if self.entry(entity).standing != standing {
+            self.entries.at_mut(entity.0 as usize).standing = standing;
+        }
+    }
+    /// All entities with a node: what is counted of each.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = (EntityId, TableId, Standing)> {
+        let entities = (0..).map(EntityId).zip(self.entries.iter());
+        entities
+            .filter(|(_, entry)| entry.place.is_some())
+            .map(|(entity, entry)| (entity, TableId(entry.namespace.0), entry.standing))
+    }
+    pub(crate) fn standing(&self, entity: EntityId) -> Standing {
+        self.entry(entity).standing
     }
     /// The home of an entity: its survivor, its owner, or the domain that stands for its root.
     /// Following parents leads to the anchor of the cell.

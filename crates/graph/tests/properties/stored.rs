@@ -1,10 +1,18 @@
 //! A graph that was stored and read back goes on as if it never had been.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
-use leadpulse_graph::{DAY_MS, Graph, PieceError, Pieces, StoredGraphError, Tracking, Which};
+use leadpulse_graph::{
+    DAY_MS, EachNode, Graph, NODE_AREA, PieceError, Pieces, StoredGraphError, StoredNodes,
+    Tracking, UnreadableNodes, Which,
+};
 use leadpulse_schema::units::AsOf;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use crate::market::{
     Dice, Market, Plain, START_MS, Style, cases, crm, network, seeds, shop, stream,
@@ -130,7 +138,7 @@ proptest! {
             step(&market, &mut graph, batch, &mut Dice(entropy));
             let mut changed = Pieces::default();
             graph.write_pieces(Which::Changed, &mut changed);
-            graph.forget_changes();
+            graph.forget_changes(0);
             put(&changed, &mut stored);
             let expected = all(&graph);
             let missing = expected.iter().find(|(key, value)| stored.get(*key) != Some(value));
@@ -143,6 +151,157 @@ proptest! {
             }
         }
     }
+}
+
+/// Cells that were put out and read back in all cases.
+static LEFT_AND_CAME: AtomicU64 = AtomicU64::new(0);
+
+/// Stored pieces, with changes that are not written yet.
+#[derive(Clone, Debug, Default)]
+struct Shelf(Arc<Mutex<ShelfContent>>);
+
+#[derive(Debug, Default)]
+struct ShelfContent {
+    stored: Stored,
+    queue: VecDeque<(u64, Pieces)>,
+    epoch: u64,
+}
+
+impl Shelf {
+    /// Takes changes of an epoch, and writes some of those that wait. Returns the last written epoch.
+    fn take(&self, epoch: u64, pieces: Pieces, most_waiting: usize) -> u64 {
+        let mut content = self.0.lock().unwrap();
+        content.queue.push_back((epoch, pieces));
+        while content.queue.len() > most_waiting {
+            let (epoch, pieces) = content.queue.pop_front().unwrap();
+            put(&pieces, &mut content.stored);
+            content.epoch = epoch;
+        }
+        content.epoch
+    }
+
+    fn pieces(&self) -> Stored {
+        self.0.lock().unwrap().stored.clone()
+    }
+}
+
+impl StoredNodes for Shelf {
+    fn read(&self, prefix: &[u8], each: &mut EachNode<'_>) -> Result<(), String> {
+        let content = self.0.lock().unwrap();
+        let from = content.stored.range(prefix.to_vec()..);
+        let mut of_prefix = from.take_while(|(key, _)| key.starts_with(prefix));
+        let read = of_prefix.try_for_each(|(key, value)| each(key, value));
+        read.map_err(|fault| fault.to_string())
+    }
+}
+
+fn read_cold(market: &Market, shelf: &Shelf) -> Graph {
+    let mut graph = market.graph(Tracking::On);
+    graph.keep_cold(Arc::new(shelf.clone()), 0);
+    for (key, value) in shelf.pieces().iter().filter(|(key, _)| key[0] != NODE_AREA) {
+        graph.read_piece(key, value).unwrap();
+    }
+    graph.finish_reading().unwrap();
+    graph.note_changes();
+    graph
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    fn cold_cells_are_as_warm(
+        seeds in seeds(120, 90),
+        entropy in any::<u64>(),
+        which in 0..4_u8,
+        ties in any::<bool>(),
+    ) {
+        let market = match which {
+            0 => crm(),
+            1 => shop(),
+            _ => network(which == 2),
+        };
+        let mut dice = Dice(entropy);
+        let rows = stream(&market, Style { ties, wild: true }, &seeds);
+        let mut warm = market.graph(Tracking::On);
+        let shelf = Shelf::default();
+        let mut cold = market.graph(Tracking::On);
+        cold.keep_cold(Arc::new(shelf.clone()), 0);
+        cold.note_changes();
+        let (mut put_out, mut reads, mut last_stored) = (0, 0, 0);
+        let mut rest = &rows[..];
+        for epoch in 1.. {
+            if rest.is_empty() {
+                break;
+            }
+            let (batch, after) = rest.split_at((1 + dice.below(12) as usize).min(rest.len()));
+            rest = after;
+            let entropy = dice.below(u64::MAX);
+            let expected = step(&market, &mut warm, batch, &mut Dice(entropy));
+            prop_assert_eq!(step(&market, &mut cold, batch, &mut Dice(entropy)), expected);
+            // In the middle of an epoch nothing leaves.
+            cold.put_out(last_stored, 0);
+            let mut changed = Pieces::default();
+            cold.write_pieces(Which::Changed, &mut changed);
+            cold.forget_changes(epoch);
+            let waiting = dice.below(4) as usize;
+            last_stored = shelf.take(epoch, changed, waiting);
+            cold.put_out(last_stored, dice.below(40_000) as usize);
+            if waiting == 0 && dice.below(6) == 0 {
+                let residence = cold.residence().unwrap();
+                (put_out, reads) = (put_out + residence.put_out, reads + residence.reads);
+                cold = read_cold(&market, &shelf);
+                let size = cold.size();
+                prop_assert_eq!((size.known, size.stubs), (warm.size().known, warm.size().stubs));
+                prop_assert_eq!(cold.identity(), warm.identity());
+            }
+        }
+        let residence = cold.residence().unwrap();
+        (put_out, reads) = (put_out + residence.put_out, reads + residence.reads);
+        LEFT_AND_CAME.fetch_add(put_out.min(reads), Relaxed);
+        prop_assert_eq!(cold.image(), warm.image());
+        prop_assert_eq!(cold.check(), Ok(()));
+        prop_assert!(all(&cold) == all(&warm), "other pieces");
+    }
+}
+
+/// Which nodes are in memory is nothing that anybody sees, however late changes are stored.
+#[test]
+fn cold_cells_are_as_warm_ones() {
+    cold_cells_are_as_warm();
+    assert!(LEFT_AND_CAME.load(Relaxed) > 500);
+}
+
+#[test]
+fn a_cell_that_cannot_be_read_back_says_so() {
+    #[derive(Debug)]
+    struct Broken;
+    impl StoredNodes for Broken {
+        fn read(&self, _: &[u8], _: &mut EachNode<'_>) -> Result<(), String> {
+            Err("the disk is gone".into())
+        }
+    }
+    let market = crm();
+    let mut graph = market.graph(Tracking::On);
+    graph.note_changes();
+    let mut runner = TestRunner::deterministic();
+    let seeds = seeds(40, 30).new_tree(&mut runner).unwrap().current();
+    let style = Style {
+        ties: false,
+        wild: false,
+    };
+    let rows = stream(&market, style, &seeds);
+    graph.apply(&market.batch(&rows), None);
+    graph.take_dirty(99);
+    graph.forget_changes(1);
+    graph.keep_cold(Arc::new(Broken), 1);
+    graph.put_out(1, 0);
+    assert!(graph.residence().unwrap().put_out > 0);
+    let unwound = catch_unwind(AssertUnwindSafe(|| graph.image())).unwrap_err();
+    let fault = unwound.downcast::<UnreadableNodes>().unwrap();
+    assert_eq!(
+        fault.to_string(),
+        "stored entities cannot be read back: the disk is gone"
+    );
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! Answers on the wire: JSON, errors with a hint, entity tags, headers.
+//! Answers on the wire: JSON, problem documents, entity tags, headers.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use axum::Json;
 use axum::extract::Request;
@@ -7,86 +9,147 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// An answer that tells an error and the remedy.
+use crate::service::App;
+
+/// A refusal as a problem document (RFC 9457), with the remedy.
 #[derive(Debug)]
 pub(crate) struct ApiError {
-    code: StatusCode,
-    error: String,
+    status: StatusCode,
+    detail: String,
     hint: String,
+    parameter: Option<&'static str>,
+    allowed: Vec<String>,
+    retry_after_s: Option<u64>,
 }
 
 impl ApiError {
-    pub fn bad_request(error: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, detail: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
-            code: StatusCode::BAD_REQUEST,
-            error: error.into(),
+            status,
+            detail: detail.into(),
             hint: hint.into(),
+            parameter: None,
+            allowed: Vec::new(),
+            retry_after_s: None,
         }
     }
-    pub fn not_found(error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            code: StatusCode::NOT_FOUND,
-            error: error.into(),
-            hint: hint.into(),
-        }
+    pub fn bad_request(detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail, hint)
     }
-    pub fn conflict(error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            code: StatusCode::CONFLICT,
-            error: error.into(),
-            hint: hint.into(),
-        }
+    pub fn not_found(detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail, hint)
     }
-    pub fn unavailable(error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            code: StatusCode::SERVICE_UNAVAILABLE,
-            error: error.into(),
-            hint: hint.into(),
-        }
+    pub fn conflict(detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail, hint)
+    }
+    pub fn unavailable(detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint)
     }
     pub fn method_not_allowed() -> Self {
-        let error = "this path does not answer that method".into();
-        Self {
-            code: StatusCode::METHOD_NOT_ALLOWED,
-            error,
-            hint: "everything is read by GET and HEAD, but /api/v1/alerts/simulate by POST; events are written to Kafka".into(),
-        }
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this path does not answer that method",
+            "the header Allow lists its methods, /api all paths; events are written to Kafka",
+        )
     }
-    pub fn internal(error: impl Into<String>) -> Self {
-        Self {
-            code: StatusCode::INTERNAL_SERVER_ERROR,
-            error: error.into(),
-            hint: "see the process's log".into(),
-        }
+    pub fn internal(detail: impl Into<String>) -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, detail, "see the process's log")
+    }
+
+    /// Names the parameter at fault, with the values that it may have.
+    pub fn of_parameter(mut self, name: &'static str, allowed: Vec<String>) -> Self {
+        self.parameter = Some(name);
+        self.allowed = allowed;
+        self
+    }
+
+    /// Names the seconds after which the same request may succeed.
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds.max(1));
+        self
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         #[derive(Serialize)]
-        struct Body {
-            error: String,
+        struct Problem {
+            r#type: &'static str,
+            title: &'static str,
+            status: u16,
+            detail: String,
             hint: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            parameter: Option<&'static str>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            allowed: Vec<String>,
         }
-        (
-            self.code,
-            Json(Body {
-                error: self.error,
-                hint: self.hint,
-            }),
-        )
-            .into_response()
+        let problem = Problem {
+            // The status says all that a program can act on.
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or_default(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            hint: self.hint,
+            parameter: self.parameter,
+            allowed: self.allowed,
+        };
+        let mut response = (self.status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, kind);
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
     }
 }
 
+/// Runs work that takes milliseconds apart from the threads that talk to clients.
+///
+/// # Errors
+/// Those of `work`; 500 after a panic in it.
+pub(crate) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| ApiError::internal("the answer could not be composed"))?
+}
+
+/// JSON with a tag of its content: the client gets nothing where it has the same.
+///
+/// # Errors
+/// Content that cannot be written as JSON.
+pub(crate) fn tagged(
+    app: &App,
+    headers: &HeaderMap,
+    content: &impl Serialize,
+) -> Result<Response, ApiError> {
+    let bytes = serde_json::to_vec(content)
+        .map_err(|error| ApiError::internal(format!("the answer cannot be written: {error}")))?;
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    let tag = EntityTag::new(app.process, hasher.finish());
+    if tag.is_known_to(headers) {
+        return Ok(tag.not_modified());
+    }
+    Ok(tag.on(([(header::CONTENT_TYPE, "application/json")], bytes)))
+}
+
 /// Name of one version of an answer. The name starts with a number of this process, because
-/// versions start again with every process.
+/// versions start again with every process. The tag is weak: an answer has the same one whatever its
+/// compression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EntityTag(String);
 
 impl EntityTag {
     pub fn new(process: u64, version: u64) -> Self {
-        Self(format!("\"{process:x}.{version}\""))
+        Self(format!("\"{process:x}.{version:x}\""))
     }
 
     /// True if the client names this version as known.
@@ -106,7 +169,8 @@ impl EntityTag {
         let mut response = answer.into_response();
         response.headers_mut().insert(
             header::ETAG,
-            HeaderValue::from_str(&self.0).expect("a tag is hexadecimal digits in quotes"),
+            HeaderValue::from_str(&format!("W/{}", self.0))
+                .expect("a tag is hexadecimal digits in quotes"),
         );
         response
     }

@@ -2,32 +2,45 @@
 //! into their bytes.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use leadpulse_engine::ports::SchemaLookupError;
 use leadpulse_engine::read_model::{LETTERS_KEPT, LetterKind};
 use leadpulse_records::ShownLetter;
 use leadpulse_schema::SchemaRef;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::answer::{ApiError, EntityTag};
-use super::{DEFAULT_LIMIT, checked_limit};
+use super::arguments::QueryArguments;
+use super::endpoint::{AnswerKind, Endpoint, Parameter, ParameterValues, READS};
 use crate::service::App;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct LettersQuery {
-    topic: Option<String>,
-    reason: Option<String>,
-    limit: Option<usize>,
-}
+pub(crate) const DEAD_LETTERS: Endpoint = Endpoint {
+    path: "/api/v1/dead-letters",
+    summary: "The newest records that could not be used, with reason, remedy and a look into their bytes",
+    parameters: &[
+        Parameter {
+            name: "topic",
+            values: ParameterValues::Text,
+            about: "only records of this topic; all without it",
+        },
+        Parameter {
+            name: "reason",
+            values: ParameterValues::Text,
+            about: "only records with this reason; all without it",
+        },
+        super::limit(LETTERS_KEPT as u64),
+    ],
+    answer: AnswerKind::Json("DeadLetters"),
+    refusals: &[400],
+    ..READS
+};
 
 /// `/api/v1/dead-letters`
 pub(crate) async fn dead_letters(
     State(app): State<App>,
-    query: Result<Query<LettersQuery>, QueryRejection>,
+    arguments: QueryArguments,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     #[derive(Serialize)]
@@ -35,19 +48,10 @@ pub(crate) async fn dead_letters(
         dead_letters: Vec<ShownLetter>,
         kinds: Vec<LetterKind>,
     }
-    let Query(query) = query.map_err(|rejection| {
-        ApiError::bad_request(
-            rejection.body_text(),
-            "the parameters are topic, reason and limit (a number)",
-        )
-    })?;
-    let limit = checked_limit(query.limit.unwrap_or(DEFAULT_LIMIT), LETTERS_KEPT)?;
-    // An empty parameter is what a form sends for "all".
-    let chosen = |choice: &Option<String>| choice.clone().filter(|text| !text.is_empty());
     let page = app.state.read_model.dead_letters(
-        chosen(&query.topic).as_deref(),
-        chosen(&query.reason).as_deref(),
-        limit,
+        arguments.chosen("topic"),
+        arguments.chosen("reason"),
+        arguments.limit(),
     );
     let tag = EntityTag::new(app.process, page.version);
     let mut is_complete = true;

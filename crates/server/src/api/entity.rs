@@ -1,24 +1,44 @@
 //! `/api/v1/{table}/{id}`: the scores of one entity under every task, and the newest alerts about
-//! it.
+//! it; `…/history`: their past.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use leadpulse_engine::read_model::{ALERTS_KEPT, Phase, ShownRuling};
 use leadpulse_records::{ScorePoint, ShownScore};
 use serde::Serialize;
 
-use super::answer::ApiError;
+use super::answer::{ApiError, tagged};
+use super::arguments::QueryArguments;
+use super::endpoint::{AnswerKind, Endpoint, READS};
 use super::said::AnsweredAlert;
 use crate::service::App;
+
+pub(crate) const ENTITY: Endpoint = Endpoint {
+    path: "/api/v1/{table}/{id}",
+    summary: "Every task's score of one entity, its newest points, and its latest alerts",
+    answer: AnswerKind::Json("Entity"),
+    refusals: &[404],
+    ..READS
+};
+pub(crate) const HISTORY: Endpoint = Endpoint {
+    path: "/api/v1/{table}/{id}/history",
+    summary: "The newest emitted probabilities of one entity under one task, the last one last",
+    parameters: &[super::TASK],
+    answer: AnswerKind::Json("History"),
+    refusals: &[400, 404],
+    ..READS
+};
 
 /// `/api/v1/{table}/{id}`
 pub(crate) async fn entity(
     State(app): State<App>,
     Path((table, id)): Path<(String, String)>,
+    _: QueryArguments,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct EntityAnswer {
@@ -30,15 +50,45 @@ pub(crate) async fn entity(
         history: BTreeMap<Arc<str>, Vec<ScorePoint>>,
         alerts: Vec<AnsweredAlert>,
     }
-    if !app.state.tables.contains(&table) {
+    let (id, scores) = scores_of(&app, &table, id)?;
+    let (_, mut alerts) = app.state.read_model.alerts(ALERTS_KEPT);
+    alerts.retain(|alert| *alert.record.entity_type == *table && *alert.record.entity_id == *id);
+    let read_model = &app.state.read_model;
+    let ruling = scores.first().and_then(|score| {
+        let record = &score.record;
+        let account_id = record.account_id.as_ref();
+        read_model.ruling(&record.entity_type, &record.entity_id, account_id)
+    });
+    let shown = |alert| AnsweredAlert::of(read_model, alert);
+    let alerts = alerts.into_iter().map(shown).collect();
+    let past = |score: &Arc<ShownScore>| (score.record.task.clone(), score.history.clone());
+    let history = scores.iter().map(past).collect();
+    let answer = EntityAnswer {
+        ruling,
+        history,
+        table,
+        id,
+        scores,
+        alerts,
+    };
+    tagged(&app, &headers, &answer)
+}
+
+/// The key of an entity as its rows have it, and its scores: one at least.
+fn scores_of(
+    app: &App,
+    table: &str,
+    id: String,
+) -> Result<(String, Vec<Arc<ShownScore>>), ApiError> {
+    if !app.state.tables.iter().any(|known| known == table) {
         let hint = format!("entity tables are: {}", app.state.tables.join(", "));
         return Err(ApiError::not_found(
             format!("there is no entity table \"{table}\""),
             hint,
         ));
     }
-    let id = app.state.key(&table, id);
-    let scores = app.state.read_model.get(&table, &id);
+    let id = app.state.key(table, id);
+    let scores = app.state.read_model.get(table, &id);
     if scores.is_empty() {
         let hint = match app.state.read_model.status().phase {
             Phase::Live
@@ -52,25 +102,39 @@ pub(crate) async fn entity(
             hint,
         ));
     }
-    let (_, mut alerts) = app.state.read_model.alerts(ALERTS_KEPT);
-    alerts.retain(|alert| *alert.record.entity_type == *table && *alert.record.entity_id == *id);
-    let read_model = &app.state.read_model;
-    let ruling = scores.first().and_then(|score| {
-        let record = &score.record;
-        let account_id = record.account_id.as_ref();
-        read_model.ruling(&record.entity_type, &record.entity_id, account_id)
-    });
-    let shown = |alert| AnsweredAlert::of(read_model, alert);
-    let alerts = alerts.into_iter().map(shown).collect();
-    let past = |score: &Arc<ShownScore>| (score.record.task.clone(), score.history.clone());
-    let history = scores.iter().map(past).collect();
-    Ok(Json(EntityAnswer {
-        ruling,
-        history,
-        table,
-        id,
-        scores,
-        alerts,
-    })
-    .into_response())
+    Ok((id, scores))
+}
+
+/// `/api/v1/{table}/{id}/history`
+pub(crate) async fn history(
+    State(app): State<App>,
+    Path((table, id)): Path<(String, String)>,
+    arguments: QueryArguments,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    #[derive(Serialize)]
+    struct HistoryAnswer<'a> {
+        task: &'a str,
+        entity_type: &'a str,
+        entity_id: &'a str,
+        points: &'a [ScorePoint],
+    }
+    let (id, scores) = scores_of(&app, &table, id)?;
+    let tasks = app.state.tasks.now();
+    let task = super::task_of(&tasks, arguments.chosen("task"), Some(&table))?;
+    let score = scores.iter().find(|one| *one.record.task == *task.name);
+    let score = score.ok_or_else(|| {
+        let detail = format!("no score of \"{id}\" under {}", task.name);
+        ApiError::not_found(
+            detail,
+            "/api/v1/{table}/{id} lists the tasks that scored it",
+        )
+    })?;
+    let answer = HistoryAnswer {
+        task: &task.name,
+        entity_type: &table,
+        entity_id: &id,
+        points: &score.history,
+    };
+    tagged(&app, &headers, &answer)
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use leadpulse_engine::explain::{ExplainRefusal, ExplainRequest};
 use leadpulse_engine::read_model::Phase;
 use leadpulse_records::ShownScore;
-use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::answer::ApiError;
+use super::arguments::QueryArguments;
+use super::endpoint::{AnswerKind, Endpoint, READS};
 use super::task_of;
 use crate::service::App;
 
@@ -27,23 +27,24 @@ const LAST_PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: &str =
     "ask again in a moment; the last explanation of a score is in /api/v1/{table}/{id}";
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct ExplanationQuery {
-    task: Option<String>,
-}
+pub(crate) const EXPLANATION: Endpoint = Endpoint {
+    path: "/api/v1/{table}/{id}/explanation",
+    summary: "The score of an entity as of now with its drivers, asked of the engine",
+    parameters: &[super::TASK],
+    answer: AnswerKind::Json("ShownScore"),
+    refusals: &[400, 404, 409],
+    is_audited: true,
+    ..READS
+};
 
 /// `/api/v1/{table}/{id}/explanation`
 pub(crate) async fn explanation(
     State(app): State<App>,
     Path((table, id)): Path<(String, String)>,
-    query: Result<Query<ExplanationQuery>, QueryRejection>,
+    arguments: QueryArguments,
 ) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|rejection| {
-        ApiError::bad_request(rejection.body_text(), "the only parameter is task (a name)")
-    })?;
     let tasks = app.state.tasks.now();
-    let task = task_of(&tasks, query.task.as_deref(), Some(&table))?;
+    let task = task_of(&tasks, arguments.chosen("task"), Some(&table))?;
     let Some(desk) = &app.state.explanations else {
         return Err(ApiError::unavailable(
             "this process explains nothing on request",

@@ -11,8 +11,40 @@ use prometheus::TextEncoder;
 use serde::Serialize;
 
 use super::answer::ApiError;
+use super::endpoint::{AnswerKind, Endpoint, EndpointAccess, READS};
 use crate::service::App;
 use crate::state::TaskView;
+
+pub(crate) const STATUS: Endpoint = Endpoint {
+    path: "/api/v1/status",
+    summary: "Phase, epoch, as_of, lag, deployed version, and the tasks with their bands",
+    answer: AnswerKind::Json("ProcessStatus"),
+    ..READS
+};
+pub(crate) const HEALTHZ: Endpoint = Endpoint {
+    path: "/healthz",
+    summary: "200 while the engine's loop comes round, whatever Kafka does",
+    answer: AnswerKind::Json("Probe"),
+    access: EndpointAccess::Everybody,
+    ..READS
+};
+pub(crate) const READYZ: Endpoint = Endpoint {
+    path: "/readyz",
+    summary: "200 once scores are live; else 503 with the reason",
+    ..HEALTHZ
+};
+pub(crate) const VERSION: Endpoint = Endpoint {
+    path: "/version",
+    summary: "Name and version of the program",
+    answer: AnswerKind::Json("Version"),
+    ..HEALTHZ
+};
+pub(crate) const METRICS: Endpoint = Endpoint {
+    path: "/metrics",
+    summary: "Metrics of the process",
+    answer: AnswerKind::Text(prometheus::TEXT_FORMAT),
+    ..READS
+};
 
 /// `/api/v1/status`
 pub(crate) async fn status(State(app): State<App>) -> Response {

@@ -12,11 +12,12 @@ use leadpulse_engine::read_model::{
 use leadpulse_records::{ShownAlert, ShownScore};
 use serde::Serialize;
 
+use super::endpoint::{AnswerKind, Endpoint, READS};
 use crate::service::App;
 
 /// An alert with the decision in force about its entity, and the last answer to it.
 #[derive(Serialize)]
-pub(super) struct AnsweredAlert {
+pub(crate) struct AnsweredAlert {
     #[serde(flatten)]
     alert: Arc<ShownAlert>,
     ruling: Option<Arc<ShownRuling>>,
@@ -40,7 +41,7 @@ impl AnsweredAlert {
 
 /// A score with the decision in force about its entity.
 #[derive(Serialize)]
-pub(super) struct RuledScore {
+pub(crate) struct RuledScore {
     #[serde(flatten)]
     score: Arc<ShownScore>,
     ruling: Option<Arc<ShownRuling>>,
@@ -72,6 +73,13 @@ struct ToldAlerts {
     /// Accepted ones among those that were answered; null without an answer.
     share: Option<f64>,
 }
+
+pub(crate) const FEEDBACK: Endpoint = Endpoint {
+    path: "/api/v1/feedback",
+    summary: "Counts of answers to alerts",
+    answer: AnswerKind::Json("Feedback"),
+    ..READS
+};
 
 /// `/api/v1/feedback`
 pub(crate) async fn feedback(State(app): State<App>) -> Response {

@@ -9,8 +9,22 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::oneshot;
 
 use super::answer::ApiError;
+use super::endpoint::{AnswerKind, Endpoint, EndpointAccess, READS, Verb};
+use crate::options::Scope;
 use crate::service::App;
 use crate::simulate::{SimulationError, SimulationRequest};
+
+pub(crate) const SIMULATE: Endpoint = Endpoint {
+    verb: Verb::Post,
+    path: "/api/v1/alerts/simulate",
+    summary: "The alerts that policies would have sent on a history, judged",
+    body: Some("SimulationRequest"),
+    answer: AnswerKind::Json("Simulation"),
+    refusals: &[400, 503],
+    access: EndpointAccess::Client(Scope::Operate),
+    is_audited: true,
+    ..READS
+};
 
 /// `POST /api/v1/alerts/simulate`
 pub(crate) async fn simulate(

@@ -3,28 +3,38 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use leadpulse_records::WorkList;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::answer::{ApiError, EntityTag};
+use super::arguments::QueryArguments;
+use super::endpoint::{AnswerKind, Endpoint, Parameter, ParameterValues, READS};
 use super::task_of;
 use crate::service::App;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct WorkListQuery {
-    task: Option<String>,
-    owner: Option<String>,
-}
+pub(crate) const WORK_LISTS: Endpoint = Endpoint {
+    path: "/api/v1/worklist",
+    summary: "The newest work lists of a task",
+    parameters: &[
+        super::TASK,
+        Parameter {
+            name: "owner",
+            values: ParameterValues::Text,
+            about: "key of a person; empty for what nobody is assigned to, all lists without it",
+        },
+    ],
+    answer: AnswerKind::Json("WorkLists"),
+    refusals: &[400, 404],
+    ..READS
+};
 
 /// `/api/v1/worklist`
 pub(crate) async fn worklist(
     State(app): State<App>,
-    query: Result<Query<WorkListQuery>, QueryRejection>,
+    arguments: QueryArguments,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     #[derive(Serialize)]
@@ -32,17 +42,10 @@ pub(crate) async fn worklist(
         task: &'a str,
         lists: Vec<Arc<WorkList>>,
     }
-    let Query(query) = query.map_err(|rejection| {
-        ApiError::bad_request(
-            rejection.body_text(),
-            "parameters are task (a name; the first task without it) and owner (a person's key; \
-             empty for what nobody is assigned to, all lists without it)",
-        )
-    })?;
     let tasks = app.state.tasks.now();
-    let task = task_of(&tasks, query.task.as_deref(), None)?;
+    let task = task_of(&tasks, arguments.chosen("task"), None)?;
     let read_model = &app.state.read_model;
-    let (version, lists) = read_model.work_lists(&task.name, query.owner.as_deref());
+    let (version, lists) = read_model.work_lists(&task.name, arguments.text("owner"));
     let tag = EntityTag::new(app.process, version);
     Ok(if tag.is_known_to(&headers) {
         tag.not_modified()

@@ -4,9 +4,9 @@
 // once. The order changes only while nobody points at the list or walks through it with the keyboard; until then a button says how
 // many rows wait.
 
-import { ask, forgetAnswers } from "/lib/ask.js";
-import { by, make, write } from "/lib/dom.js";
-import { age, capital, gradeWords, moment, number, points, signed, singular } from "/lib/words.js";
+import { ask, forgetAnswers } from "./lib/ask.js";
+import { by, make, write } from "./lib/dom.js";
+import { age, capital, gradeWords, moment, number, points, signed, singular } from "./lib/words.js";
 
 const POLL_MS = 1000;
 const PAGE = 50;
@@ -30,13 +30,13 @@ const state = {
 // ---- Asking
 
 function scoresUrl() {
-  const query = new URLSearchParams({ task: by("task").value, sort: by("sort").value, limit: state.limit });
-  return `/api/v1/scores?${query}`;
+  const query = new URLSearchParams({ task: by("task").value, sort: by("sort").value, limit: state.limit, view: "full" });
+  return `api/v1/scores?${query}`;
 }
 
 async function poll() {
   try {
-    const status = await ask("/api/v1/status");
+    const status = await ask("api/v1/status");
     state.connected = true;
     takeStatus(status);
     if (status.tasks.length > 0) {
@@ -44,7 +44,7 @@ async function poll() {
       const page = await ask(url);
       if (page && url === scoresUrl()) takePage(page);
     }
-    const feed = await ask(`/api/v1/alerts?limit=${ALERTS}`);
+    const feed = await ask(`api/v1/alerts?view=full&limit=${ALERTS}`);
     if (feed) takeAlerts(feed.alerts);
     showAges();
   } catch (error) {
@@ -342,7 +342,7 @@ class Row {
   async askWhy() {
     const { entity_type: table, entity_id: id, task } = this.score;
     try {
-      const url = `/api/v1/${encodeURIComponent(table)}/${encodeURIComponent(id)}/explanation?${new URLSearchParams({ task })}`;
+      const url = `api/v1/${encodeURIComponent(table)}/${encodeURIComponent(id)}/explanation?${new URLSearchParams({ task })}`;
       this.fresh = await ask(url);
       if (this.detail) this.showDetail();
     } catch (error) {

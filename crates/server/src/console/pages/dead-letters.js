@@ -1,8 +1,8 @@
 // Dead letters: the newest records that could not be used, why, and what to do. Asks every few seconds; an open letter stays open.
 
-import { ask, forgetAnswers } from "/lib/ask.js";
-import { by, make, write } from "/lib/dom.js";
-import { moment, number } from "/lib/words.js";
+import { ask, forgetAnswers } from "./lib/ask.js";
+import { by, make, write } from "./lib/dom.js";
+import { moment, number } from "./lib/words.js";
 
 const POLL_MS = 3000;
 const LIMIT = 200;
@@ -16,7 +16,7 @@ const state = {
 const choice = (id) => by(id).value || new URLSearchParams(location.search).get(id) || "";
 
 function listUrl() {
-  return `/api/v1/dead-letters?${new URLSearchParams({ topic: choice("topic"), reason: choice("reason"), limit: LIMIT })}`;
+  return `api/v1/dead-letters?${new URLSearchParams({ topic: choice("topic"), reason: choice("reason"), limit: LIMIT })}`;
 }
 
 async function poll() {

@@ -1,0 +1,119 @@
+//! What became of records, and whose they are, for people who ask for one.
+
+use std::sync::Arc;
+
+use leadpulse_graph::RowOutcome;
+use leadpulse_schema::{Role, Row, RowBatch};
+
+use super::Machine;
+use super::admit::{AdmittedRows, outcome_in_words};
+use crate::ports::RecordBatch;
+use crate::read_model::{TRACED_OF_A_TICK, TracedRecord};
+
+/// A row with the record that it is of.
+pub(super) struct TracedRow {
+    /// Index of the record.
+    record: u32,
+    outcome: RowOutcome,
+    table: Arc<str>,
+    key: Arc<str>,
+    entity: Option<(Arc<str>, Arc<str>)>,
+    account_id: Option<Arc<str>>,
+}
+
+/// An entity by table and key, and the key of its account.
+type KnownEntity = (Arc<str>, Arc<str>, Option<Arc<str>>);
+
+impl Machine {
+    /// Notes the last rows of a batch, after it was applied.
+    pub(super) fn trace(
+        &self,
+        rows: &RowBatch,
+        record_of: &[u32],
+        outcomes: &[RowOutcome],
+        traced: &mut Vec<TracedRow>,
+    ) {
+        let first = rows.len().saturating_sub(TRACED_OF_A_TICK);
+        for index in first..rows.len() {
+            let row = rows.row(index);
+            let entity = self.entity_of(row);
+            traced.push(TracedRow {
+                record: record_of[index],
+                outcome: outcomes[index],
+                table: self
+                    .given
+                    .catalog
+                    .table_at(row.table())
+                    .name
+                    .as_str()
+                    .into(),
+                key: row.key().into(),
+                account_id: entity.as_ref().and_then(|(_, _, account)| account.clone()),
+                entity: entity.map(|(table, key, _)| (table, key)),
+            });
+        }
+    }
+
+    /// The entity that a row is about, and its account: itself, or the first known owner of an event.
+    fn entity_of(&self, row: Row<'_>) -> Option<KnownEntity> {
+        let catalog = &self.given.catalog;
+        let table = catalog.table_at(row.table());
+        if matches!(table.role, Role::Root | Role::Member) {
+            return self.known_entity(row.table(), row.key());
+        }
+        let references = table.fields.iter().filter_map(|field| {
+            let owner = field.reference?.table;
+            Some((owner, row.get(field.id).text()?))
+        });
+        let mut owners = references.filter(|(owner, _)| {
+            matches!(catalog.table_at(*owner).role, Role::Root | Role::Member)
+        });
+        owners.find_map(|(owner, key)| self.known_entity(owner, key))
+    }
+
+    fn known_entity(&self, table: leadpulse_schema::TableId, key: &str) -> Option<KnownEntity> {
+        let graph = &self.state.graph;
+        let (at, node) = graph.find(table, key)?;
+        let root = graph.catalog().root().id;
+        let anchor = graph
+            .cell(at)
+            .anchor_node()
+            .filter(|node| node.table == root);
+        let directory = graph.directory();
+        let name = graph.catalog().table_at(node.table).name.as_str().into();
+        let account = anchor.map(|anchor| directory.key(anchor.entity).clone());
+        Some((name, directory.key(node.entity).clone(), account))
+    }
+
+    /// What became of an epoch's records, in the order of their rows; of a record with several rows
+    /// the last one.
+    pub(super) fn traced_records(
+        &self,
+        records: &RecordBatch,
+        admitted: &mut AdmittedRows,
+    ) -> Vec<TracedRecord> {
+        let mut found: Vec<TracedRecord> = Vec::with_capacity(admitted.traced.len());
+        let mut last = None;
+        for row in std::mem::take(&mut admitted.traced) {
+            if last == Some(row.record) {
+                found.pop();
+            }
+            last = Some(row.record);
+            let record = records.record(row.record as usize);
+            let input = &self.state.partitions[record.partition() as usize];
+            found.push(TracedRecord {
+                topic: input.topic.as_str().into(),
+                partition: input.partition,
+                offset: record.offset(),
+                epoch: 0,
+                outcome: row.outcome.code(),
+                remark: outcome_in_words(row.outcome),
+                table: row.table,
+                key: row.key,
+                entity: row.entity,
+                account_id: row.account_id,
+            });
+        }
+        found
+    }
+}

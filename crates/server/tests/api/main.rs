@@ -1,0 +1,26 @@
+//! Requests to a running server over real connections.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows tests, but not their helpers"
+)]
+
+mod alerts;
+mod caching;
+mod console;
+mod dead_letters;
+mod document;
+mod entity;
+mod events;
+mod explanation;
+mod guard;
+mod hostile;
+mod json_schema;
+mod process;
+mod refusals;
+mod said;
+mod scores;
+mod simulate;
+mod support;
+mod trace;
+mod vocabulary;
