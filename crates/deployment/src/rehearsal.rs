@@ -16,7 +16,7 @@ use leadpulse_engine::ports::{
 };
 use leadpulse_engine::{
     Alert, AsOfRule, Cut, CutTicks, Decoded, Machine, MachineParts, OutputEncoders, Readings,
-    TickClosing,
+    TickClosing, WorkBudget,
 };
 use leadpulse_features::{Scorer, assignee};
 use leadpulse_graph::{Graph, Tracking};
@@ -198,8 +198,9 @@ impl Stage {
                 closings: is_over.then_some(closing).into_iter().collect(),
                 open_ms: (!is_over).then_some(tick_ms),
                 before_ms: tick_ms + TICK_MS,
-                late: 0,
+                ..CutTicks::default()
             },
+            work: WorkBudget::NONE,
         };
         let sealed = self.machine.step(&records, decoded, cut);
         let epoch = sealed

@@ -93,6 +93,7 @@ mod who;
 
 pub use apply::outcome::RowOutcome;
 pub use change::Tracking;
+pub use change::dirty::TakeLimit;
 pub use change::reasons::Reasons;
 pub use encoding::StoredGraphError;
 pub use graph::Graph;
