@@ -16,7 +16,7 @@ use leadpulse_engine::ports::{
 use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
 use leadpulse_engine::{
     AsOfRule, Cut, CutTicks, Decoded, Decoders, EpochViews, Machine, MachineParts, OutputEncoders,
-    Readings, SchemaVerdicts,
+    Readings, SchemaVerdicts, WorkBudget,
 };
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, GraphOptions, Tracking, owner_of};
@@ -205,6 +205,7 @@ impl Driver {
             closing: false,
             skipped: Vec::new(),
             ticks: CutTicks::default(),
+            work: WorkBudget::NONE,
         };
         let begun = Instant::now();
         let sealed = self

@@ -16,7 +16,7 @@ use leadpulse_engine::ports::{
 };
 use leadpulse_engine::{
     Alert, AsOfRule, Cut, CutTicks, Decoded, ErasureKey, Machine, MachineParts, OutputEncoders,
-    Readings, TickClosing,
+    Readings, TickClosing, WorkBudget,
 };
 use leadpulse_features::{Scorer, assignee};
 use leadpulse_graph::{Graph, Tracking};
@@ -199,8 +199,9 @@ impl Stage {
                 closings: is_over.then_some(closing).into_iter().collect(),
                 open_ms: (!is_over).then_some(tick_ms),
                 before_ms: tick_ms + TICK_MS,
-                late: 0,
+                ..CutTicks::default()
             },
+            work: WorkBudget::NONE,
         };
         let sealed = self.machine.step(&records, decoded, cut);
         let epoch = sealed

@@ -15,11 +15,13 @@ use crate::ports::{InputPartition, NextOffset, Nonce};
 mod fate;
 mod outcomes;
 mod version;
+mod work;
 
-pub use fate::{Committed, Epoch, EpochTally, EpochViews, Sealed};
+pub use fate::{Committed, Epoch, EpochTally, EpochViews, MeasuredWork, Sealed};
 pub(crate) use outcomes::sum;
 pub use outcomes::{Notice, OutcomeCounts};
 pub use version::{RescoringNote, VERSION_SECTION, VersionNote};
+pub use work::{TickProgress, TickStep, WORK_SECTION, WorkBudget, WorkNote};
 
 /// The format of epoch records that this program writes.
 pub const EPOCH_RECORD_VERSION: i32 = 4;

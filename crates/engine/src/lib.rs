@@ -31,9 +31,10 @@ pub use decode::{Blocked, Decoded, Decoders, SchemaVerdicts, dead_letter};
 pub use encoders::OutputEncoders;
 pub use epoch::{
     ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord, EpochTally,
-    EpochViews, HOLDINGS_SECTION, LAYOUT_SECTION, LayoutPartition, Notice, OutcomeCounts,
-    PartitionInterval, PartitionLayout, RESUMED_SECTION, ReasonCount, RescoringNote, ScriptRecord,
-    Sealed, TickClosing, VERSION_SECTION, VersionNote,
+    EpochViews, HOLDINGS_SECTION, LAYOUT_SECTION, LayoutPartition, MeasuredWork, Notice,
+    OutcomeCounts, PartitionInterval, PartitionLayout, RESUMED_SECTION, ReasonCount, RescoringNote,
+    ScriptRecord, Sealed, TickClosing, TickProgress, TickStep, VERSION_SECTION, VersionNote,
+    WORK_SECTION, WorkBudget, WorkNote,
 };
 pub use leadpulse_graph::{EachNode, NODE_AREA, PieceError, Pieces, StoredNodes};
 pub use leadpulse_records::{

@@ -34,6 +34,9 @@ pub struct Metrics {
     retractions: IntCounter,
     cells_scored: IntCounter,
     due_cells: Histogram,
+    work_nodes: IntCounterVec,
+    waiting_cells: IntGaugeVec,
+    tick_epochs: Histogram,
     epochs: IntCounter,
     epoch_records: Histogram,
     epoch_seconds: Histogram,
@@ -209,6 +212,21 @@ impl Metrics {
                 "leadpulse_due_cells",
                 "Cells looked at for alerts, per tick at which any were due.",
                 vec![1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0],
+            )?,
+            work_nodes: counters(
+                "leadpulse_work_nodes_total",
+                "Work of scoring in committed epochs, in nodes, by reason: tick, event, board, timer, bundle, closing.",
+                &["reason"],
+            )?,
+            waiting_cells: gauges(
+                "leadpulse_waiting_cells",
+                "Cells that wait for a later epoch, by queue: tick (due at a half-closed tick), dirty (rows, timers), soft (boards, changes that many read).",
+                &["queue"],
+            )?,
+            tick_epochs: histogram(
+                "leadpulse_tick_epochs",
+                "Epochs that a tick took at which any cells were due.",
+                vec![1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 1000.0],
             )?,
             epochs: counter("leadpulse_epochs_total", "Epochs committed.")?,
             epoch_records: histogram(
@@ -449,6 +467,20 @@ impl Metrics {
         self.cells_scored.inc_by(tally.cells as u64);
         for due in &tally.due {
             self.due_cells.observe(*due as f64);
+        }
+        for (reason, nodes) in &tally.work {
+            self.work_nodes.with_label_values(&[reason]).inc_by(*nodes);
+        }
+        for (queue, cells) in [
+            ("tick", tally.tick_left),
+            ("dirty", tally.dirty_left),
+            ("soft", tally.deferred),
+        ] {
+            let gauge = self.waiting_cells.with_label_values(&[queue]);
+            gauge.set(cells as i64);
+        }
+        for epochs in &tally.tick_epochs {
+            self.tick_epochs.observe(f64::from(*epochs));
         }
         self.epochs.inc();
         self.epoch_records.observe(record.records() as f64);

@@ -28,5 +28,6 @@ mod engine {
     mod stored;
     mod swaps;
     mod ticks;
+    mod work;
     mod worklists;
 }

@@ -87,9 +87,7 @@ impl AlertFactPlan {
     /// The facts about an entity of a cell at a moment.
     pub fn facts(&self, graph: &Graph, cell: &Cell, entity: EntityId, as_of: AsOf) -> AlertFacts {
         let catalog = graph.catalog();
-        let root = cell
-            .anchor_node()
-            .filter(|node| node.table == catalog.root().id);
+        let root = graph.root_node(cell);
         let own = cell.nodes.iter().find(|node| node.entity == entity);
         let outcomes = graph.outcomes(cell);
         let unit = root.map_or(entity, |root| root.entity);

@@ -25,9 +25,7 @@ pub fn assignee(graph: &Graph, cell: &Cell, entity: EntityId) -> Option<String> 
     let deals = open_members(graph, cell);
     let people = cell.nodes.iter().filter(is_member).filter(has_assignments);
     let people = by_activity(graph, people);
-    let root = cell
-        .anchor_node()
-        .filter(|node| node.table == catalog.root().id);
+    let root = graph.root_node(cell);
     own.filter(is_member)
         .chain(deals)
         .chain(people)

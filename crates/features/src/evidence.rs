@@ -243,7 +243,7 @@ impl FeaturePlan {
     ) -> Vec<Evidence> {
         let cell = graph.cell(at);
         let catalog: &Catalog = graph.catalog();
-        let root = cell.anchor_node().filter(|n| n.table == catalog.root().id);
+        let root = graph.root_node(cell);
         let member = cell
             .nodes
             .iter()

@@ -290,7 +290,7 @@ impl Facts {
             committee: CommitteeFact::of(graph, cell, as_of),
             ..Facts::default()
         };
-        if let Some(root) = cell.anchor_node().filter(|n| n.table == catalog.root().id) {
+        if let Some(root) = graph.root_node(cell) {
             let table = catalog.root();
             facts.root = Some(directory.key(root.entity).to_string());
             facts.name = table

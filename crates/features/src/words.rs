@@ -4,7 +4,7 @@ use leadpulse_schema::units::{AsOf, EventTime};
 
 /// Most characters of a value; longer values are cut.
 const LONGEST_VALUE: usize = 60;
-/// What exports write where a field is empty. `NA` is a region to some, and stays.
+/// Words that exports write into empty fields. `NA` is a region to some, and stays.
 const PLACEHOLDERS: [&str; 7] = ["null", "none", "nan", "inf", "n/a", "undefined", "unknown"];
 
 /// A name in words: `toStage`, `pricing_page_view`, `contact_id` → `to stage`, `pricing page view`,

@@ -94,6 +94,7 @@ mod who;
 pub use apply::erase::ErasedRows;
 pub use apply::outcome::RowOutcome;
 pub use change::Tracking;
+pub use change::dirty::TakeLimit;
 pub use change::reasons::Reasons;
 pub use encoding::StoredGraphError;
 pub use graph::Graph;

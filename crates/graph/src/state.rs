@@ -163,7 +163,7 @@ impl Cells {
         }
     }
 
-    /// What is in memory and what is not; `None` where nothing is ever cold.
+    /// Sizes of what is in memory; `None` where nothing is ever cold.
     pub fn residence(&self) -> Option<Residence> {
         self.cold.as_ref().map(|cold| Residence {
             cells: cold.listed.len() + cold.source.arrivals(),

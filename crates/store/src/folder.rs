@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SendError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::memory::MemoryBudget;
 use crate::metrics::StoreMetrics;
 use crate::nodes::OpenDatabase;
 use crate::snapshot::SnapshotPlace;
-use crate::writer::{Shared, Snapshots, Writer};
+use crate::writer::{Shared, Snapshots, ToStore, Writer};
 
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl Default for StoreOptions {
 
 /// The thread that writes, while it runs.
 struct Running {
-    inbox: Sender<StoredChange>,
+    inbox: Sender<ToStore>,
     thread: JoinHandle<Option<StateDatabase>>,
 }
 
@@ -180,6 +180,7 @@ impl FolderStore {
                 written: 0,
                 since: None,
                 sync_bytes: (self.queue_bytes / 2).max(1),
+                sync_asked: false,
                 snapshots: self.snapshots.clone(),
                 last_snapshot: Instant::now(),
                 // A mark of the process before; what cannot be read is written anew.
@@ -233,7 +234,9 @@ impl StateStore for FolderStore {
     }
 
     fn sync_soon(&mut self) {
-        self.shared.ask_for_sync();
+        if let Some(running) = &self.running {
+            let _ = running.inbox.send(ToStore::Sync); // a thread that ended has nothing to sync
+        }
     }
 
     fn check_memory(&mut self, entities: usize) -> Result<(), StoreError> {
@@ -285,9 +288,9 @@ impl StateStore for FolderStore {
             status.queued_bytes += bytes;
             status.kept_bytes += bytes;
         });
-        match running.inbox.send(change) {
-            Ok(()) => None,
-            Err(refused) => Some(refused.0),
+        match running.inbox.send(ToStore::Change(change)) {
+            Err(SendError(ToStore::Change(refused))) => Some(refused),
+            _ => None,
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -18,8 +17,6 @@ use crate::snapshot::{SnapshotOutcome, SnapshotPlace};
 
 /// Written changes are synced at least this often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
-/// While something is to be synced, it is seen this often whether somebody waits for that.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Pause before a failed write is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Tries after the store was asked to end.
@@ -29,8 +26,6 @@ const LAST_TRIES: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     status: Mutex<StoreStatus>,
-    /// Set by who waits for a sync.
-    sync_soon: AtomicBool,
 }
 
 impl Shared {
@@ -39,10 +34,6 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-
-    pub fn ask_for_sync(&self) {
-        self.sync_soon.store(true, Relaxed);
     }
 
     pub fn change(&self, change: impl FnOnce(&mut StoreStatus)) {
@@ -56,6 +47,14 @@ pub(crate) struct Snapshots {
     pub place: Arc<SnapshotPlace>,
     pub every: Duration,
     pub clock: Arc<dyn Clock>,
+}
+
+/// A message to the thread that writes.
+pub(crate) enum ToStore {
+    /// The changes of an epoch.
+    Change(StoredChange),
+    /// Somebody waits for a sync.
+    Sync,
 }
 
 /// Writes what it receives.
@@ -74,6 +73,8 @@ pub(crate) struct Writer {
     pub since: Option<Instant>,
     /// So many written bytes are synced before their time.
     pub sync_bytes: usize,
+    /// Somebody waits for a sync.
+    pub sync_asked: bool,
     pub snapshots: Option<Snapshots>,
     /// The time at which the last snapshot was begun.
     pub last_snapshot: Instant,
@@ -85,16 +86,20 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Writes until the sender is gone, then once more what waits.
-    pub fn run(mut self, inbox: &Receiver<StoredChange>) -> Option<StateDatabase> {
+    pub fn run(mut self, inbox: &Receiver<ToStore>) -> Option<StateDatabase> {
         loop {
             let received = match self.wait() {
                 Some(wait) => inbox.recv_timeout(wait),
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match received {
-                Ok(change) => {
-                    self.unsynced.push_back(change);
-                    self.unsynced.extend(inbox.try_iter());
+                Ok(first) => {
+                    for message in std::iter::once(first).chain(inbox.try_iter()) {
+                        match message {
+                            ToStore::Change(change) => self.unsynced.push_back(change),
+                            ToStore::Sync => self.sync_asked = true,
+                        }
+                    }
                     let _ = self.attempt(false);
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -123,9 +128,7 @@ impl Writer {
             return Some(RETRY_AFTER);
         }
         let left = |since: Instant, every: Duration| every.saturating_sub(since.elapsed());
-        let sync = self
-            .since
-            .map(|since| left(since, SYNC_EVERY).min(LOOK_EVERY));
+        let sync = self.since.map(|since| left(since, SYNC_EVERY));
         let snapshots = self.snapshots.as_ref();
         // While one is made, it is looked at again later.
         let snapshot = snapshots.map(|s| left(self.last_snapshot, s.every).max(SYNC_EVERY));
@@ -326,7 +329,7 @@ impl Writer {
 
     fn sync(&mut self, now: bool) -> Result<(), StoreError> {
         let is_due = self.since.is_some_and(|since| {
-            let is_asked = self.shared.sync_soon.swap(false, Relaxed);
+            let is_asked = std::mem::take(&mut self.sync_asked);
             now || is_asked || self.is_much_written() || since.elapsed() >= SYNC_EVERY
         });
         let Some(database) = self.database.as_ref().filter(|_| is_due) else {

@@ -7,6 +7,7 @@ use leadpulse_schema::{Operation, RowBatch};
 use super::Machine;
 use super::erased::Erasing;
 use super::said::SaidChanges;
+use super::ticks::Folding;
 use super::trace::TracedRow;
 use crate::decode::Decoded;
 use crate::epoch::{EpochTally, OutcomeCounts};
@@ -20,12 +21,12 @@ const FUTURE: &str =
 pub(super) struct AdmittedRows {
     /// Records with rows, by [`RowOutcome`].
     pub counts: [i64; RowOutcome::ALL.len()],
-    /// Records that could not be read.
-    pub undecoded: i64,
-    /// Records that no source of their topic wants.
-    pub filtered: i64,
-    /// Records that concern no row.
-    pub ignored: i64,
+    /// Records that could not be read: the first of `dead`.
+    pub undecoded: usize,
+    /// Records that no source of their topic wants, by index.
+    pub filtered: Vec<u32>,
+    /// Records that concern no row, by index.
+    pub ignored: Vec<u32>,
     /// Rows that people should see though no dead letter says so: index of the record, outcome.
     pub noticed: Vec<(u32, RowOutcome)>,
     /// Dead letters: index of the record, reason, message. Undecoded records first, then late and
@@ -44,9 +45,9 @@ impl AdmittedRows {
     pub fn of(decoded: Decoded) -> (Self, RowBatch, Vec<u32>) {
         let admitted = Self {
             counts: [0; RowOutcome::ALL.len()],
-            undecoded: decoded.dead.len() as i64,
-            filtered: decoded.filtered.len() as i64,
-            ignored: decoded.ignored.len() as i64,
+            undecoded: decoded.dead.len(),
+            filtered: decoded.filtered,
+            ignored: decoded.ignored,
             noticed: Vec::new(),
             dead: decoded.dead,
             said: SaidChanges::default(),
@@ -58,8 +59,20 @@ impl AdmittedRows {
 
     /// The counts for the epoch's record.
     pub fn outcomes(&self) -> OutcomeCounts {
-        let counts = OutcomeCounts::of(&self.counts, self.undecoded);
-        counts.without_row(self.filtered, self.ignored)
+        let counts = OutcomeCounts::of(&self.counts, self.undecoded as i64);
+        counts.without_row(self.filtered.len() as i64, self.ignored.len() as i64)
+    }
+
+    /// Leaves out records that gave no row, unless the epoch takes them. Rows that it does not take
+    /// are not among them.
+    pub fn keep(&mut self, takes: impl Fn(u32) -> bool) {
+        let unread = self.dead.drain(..self.undecoded);
+        let mut kept: Vec<_> = unread.filter(|(index, _, _)| takes(*index)).collect();
+        self.undecoded = kept.len();
+        kept.append(&mut self.dead);
+        self.dead = kept;
+        self.filtered.retain(|index| takes(*index));
+        self.ignored.retain(|index| takes(*index));
     }
 }
 
@@ -67,12 +80,13 @@ impl Machine {
     /// In: rows by partition and offset with the records they are of, and the clock reading that
     /// bounds the future.
     /// Out: their outcomes, added to `admitted`. Only accepted rows have changed the graph, or what
-    /// people said.
+    /// people said. Rows that are applied again are traced for nobody.
     pub(super) fn admit(
         &mut self,
         rows: &RowBatch,
         record_of: &[u32],
         bound_ms: Option<i64>,
+        folding: Folding,
         admitted: &mut AdmittedRows,
         tally: &mut EpochTally,
     ) {
@@ -91,7 +105,9 @@ impl Machine {
         if let Some(screened) = screened {
             outcomes = screened.all(outcomes);
         }
-        self.trace(rows, record_of, &outcomes, &mut admitted.traced);
+        if folding == Folding::On {
+            self.trace(rows, record_of, &outcomes, &mut admitted.traced);
+        }
         for (record, outcome) in by_record(record_of, &outcomes) {
             admitted.counts[outcome as usize] += 1;
             if let Some((reason, message)) = refusal(outcome) {
@@ -107,17 +123,17 @@ impl Machine {
     pub(super) fn count_without_row(
         &self,
         records: &RecordBatch,
-        decoded: &Decoded,
+        admitted: &AdmittedRows,
         tally: &mut EpochTally,
     ) {
         let topic = |index: &u32| {
             let partition = records.record(*index as usize).partition();
             self.state.partitions[partition as usize].topic.clone()
         };
-        for index in &decoded.filtered {
+        for index in &admitted.filtered {
             *tally.filtered.entry(topic(index)).or_default() += 1;
         }
-        for index in &decoded.ignored {
+        for index in &admitted.ignored {
             *tally.ignored.entry(topic(index)).or_default() += 1;
         }
     }

@@ -1,11 +1,10 @@
 //! Answers a request for an explanation from the machine's state, without changing it.
 
+use std::sync::Arc;
+
 use leadpulse_features::{CommitteeSeats, probability};
 use leadpulse_policy::{Decision, Trend};
 use leadpulse_records::{Emission, ON_REQUEST, ShownScore};
-
-use std::sync::Arc;
-
 use serde::Serialize;
 
 use super::Machine;
@@ -33,10 +32,9 @@ impl Machine {
         let table = self.given.catalog.table(entity_type)?;
         let (at, _) = graph.find(table.id, entity_id)?;
         let cell = graph.cell(at);
-        let root = self.given.catalog.root().id;
-        let anchor = cell.anchor_node().filter(|node| node.table == root);
+        let account = graph.root_node(cell);
         Some(CommitteeOf {
-            account_id: anchor.map(|node| graph.directory().key(node.entity).clone()),
+            account_id: account.map(|node| graph.directory().key(node.entity).clone()),
             as_of_ms: as_of.ms(),
             seats: CommitteeSeats::of(graph, cell, as_of),
         })

@@ -14,6 +14,7 @@ use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape, WorkerStart};
 use super::erased::{ErasedNames, ErasureList};
+use super::half::HalfTick;
 use super::rescoring::Rescoring;
 use super::said::Said;
 use super::stored::StoredHashes;
@@ -22,6 +23,15 @@ use super::worklists::ListKey;
 use crate::epoch::PartitionLayout;
 use crate::ports::{Holding, InputPartition, NextOffset};
 use crate::standings::Standings;
+
+/// A closing tick while not every cell is scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Closing {
+    /// Its moment, milliseconds.
+    pub at_ms: i64,
+    /// True once every cell was marked.
+    pub is_marked: bool,
+}
 
 /// Memory of one entity under one task. All of it can be read back from the compacted outputs.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -90,6 +100,10 @@ pub struct WorkerState {
     pub(super) as_of: AsOf,
     pub(super) newest_event_ms: Option<i64>,
     pub(super) ticks: TickState,
+    /// The tick that is half-closed.
+    pub(super) half: Option<HalfTick>,
+    /// The closing tick that is not complete.
+    pub(super) closing: Option<Closing>,
     /// Digest of the deployed version that the last epoch was decided under.
     pub(super) deployed: String,
     pub(super) shape: StateShape,
@@ -150,6 +164,8 @@ impl WorkerState {
             as_of: AsOf::BEGINNING,
             newest_event_ms: None,
             ticks: TickState::default(),
+            half: None,
+            closing: None,
             deployed: String::new(),
             shape: given.shape(),
             is_resumed: false,

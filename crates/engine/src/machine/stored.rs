@@ -26,18 +26,20 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use leadpulse_graph::pieces::{Part, read_value};
 use leadpulse_graph::{
-    GRAPH_AREAS, Graph, PieceError, Pieces, StoredGraphError, StoredNodes, Tracking, Which,
+    CellRef, GRAPH_AREAS, Graph, PieceError, Pieces, Reasons, StoredGraphError, StoredNodes,
+    Tracking, Which,
 };
 use leadpulse_policy::CapState;
 use leadpulse_schema::DayWindow;
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape};
+use super::half::HalfTick;
 use super::rescoring::Rescoring;
-use super::state::WorkerState;
+use super::state::{Closing, WorkerState};
 use super::swap::SwapError;
 use super::ticks::TickState;
-use crate::epoch::PartitionLayout;
+use crate::epoch::{PartitionLayout, TickProgress};
 use crate::ports::{InputPartition, NextOffset};
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
@@ -56,6 +58,10 @@ const LAYOUT: u8 = GRAPH_AREAS + 1;
 const CAPS: u8 = GRAPH_AREAS + 2;
 /// Area of the change of model under way.
 const RESCORING: u8 = GRAPH_AREAS + 9;
+/// Area of the due cells of a half-closed tick.
+const TICK_CELLS: u8 = GRAPH_AREAS + 10;
+/// Area of the progress of a half-closed tick.
+const TICK: u8 = GRAPH_AREAS + 11;
 
 /// Reasons why bytes are not read as a worker's state. The state can always be built anew, by
 /// following the script of epoch records.
@@ -117,6 +123,7 @@ struct StoredFrame {
     listed_board: Option<i64>,
     layout_is_new: bool,
     is_restarted: bool,
+    closing: Option<Closing>,
 }
 
 /// Hashes of small parts as they were last written: an equal part is not written again.
@@ -125,6 +132,8 @@ pub(super) struct StoredHashes {
     layout: u64,
     caps: u64,
     rescoring: u64,
+    tick_cells: u64,
+    tick: u64,
 }
 
 /// The keyed parts of a state besides the graph, by the number of their area.
@@ -171,6 +180,12 @@ impl WorkerState {
         if hashes.caps != self.stored.caps {
             pieces.put(CAPS, |_| {}, &self.caps);
         }
+        if hashes.tick_cells != self.stored.tick_cells {
+            pieces.put(TICK_CELLS, |_| {}, &self.stored_tick_cells());
+        }
+        if hashes.tick != self.stored.tick {
+            pieces.put(TICK, |_| {}, &self.stored_tick());
+        }
         self.stored = hashes;
         for (area, part) in parts!(self, mut) {
             part.write(Which::Changed, area, &mut pieces);
@@ -193,6 +208,8 @@ impl WorkerState {
         pieces.put(LAYOUT, |_| {}, &self.stored_layout());
         pieces.put(CAPS, |_| {}, &self.caps);
         pieces.put(RESCORING, |_| {}, &self.rescoring);
+        pieces.put(TICK_CELLS, |_| {}, &self.stored_tick_cells());
+        pieces.put(TICK, |_| {}, &self.stored_tick());
         each(pieces)?;
         for (area, part) in parts!(self) {
             let mut pieces = Pieces::default();
@@ -259,7 +276,16 @@ impl WorkerState {
             listed_board: self.listed_board,
             layout_is_new: self.layout_is_new,
             is_restarted: self.is_restarted,
+            closing: self.closing,
         }
+    }
+
+    fn stored_tick_cells(&self) -> Option<&[(CellRef, Reasons)]> {
+        self.half.as_ref().map(|half| &*half.due)
+    }
+
+    fn stored_tick(&self) -> Option<&TickProgress> {
+        self.half.as_ref().map(|half| &half.progress)
     }
 
     /// The partitions that positions refer to.
@@ -272,6 +298,8 @@ impl WorkerState {
             layout: hash_of(&self.stored_layout()),
             caps: hash_of(&self.caps),
             rescoring: hash_of(&self.rescoring),
+            tick_cells: hash_of(&self.stored_tick_cells()),
+            tick: hash_of(&self.stored_tick()),
         }
     }
 }
@@ -305,6 +333,8 @@ pub struct StateReader {
     state: WorkerState,
     has_frame: bool,
     has_layout: bool,
+    tick_cells: Option<Vec<(CellRef, Reasons)>>,
+    tick: Option<TickProgress>,
 }
 
 impl StateReader {
@@ -330,6 +360,8 @@ impl StateReader {
             state: WorkerState::empty(graph, given),
             has_frame: false,
             has_layout: false,
+            tick_cells: None,
+            tick: None,
         })
     }
 
@@ -363,12 +395,15 @@ impl StateReader {
                 state.layout_is_new = frame.layout_is_new;
                 state.is_restarted = frame.is_restarted;
                 state.tasks_since = frame.tasks_since;
+                state.closing = frame.closing;
             }
             LAYOUT => {
                 (state.partitions, state.layout) = read_value(LAYOUT, value)?;
                 self.has_layout = true;
             }
             RESCORING => state.rescoring = read_value::<Option<Rescoring>>(RESCORING, value)?,
+            TICK_CELLS => self.tick_cells = read_value(TICK_CELLS, value)?,
+            TICK => self.tick = read_value(TICK, value)?,
             CAPS => state.caps = read_value::<CapState>(CAPS, value)?,
             0..GRAPH_AREAS => state.graph.read_piece(key, value)?,
             other => {
@@ -392,7 +427,13 @@ impl StateReader {
         if state.partitions.len() != state.positions.len() {
             return Err(StateError::OutOfRange("partition"));
         }
+        let half = self.tick_cells.zip(self.tick);
+        state.half = half.map(|(due, progress)| HalfTick { due, progress });
         state.graph.finish_reading()?;
+        let due = state.half.iter().flat_map(|half| &half.due);
+        if !due.map(|(at, _)| *at).all(|at| state.graph.has_cell(at)) {
+            return Err(StateError::OutOfRange("cell"));
+        }
         let entities = state.graph.directory().len();
         let keys = state.tracked.keys().chain(state.explained.keys());
         for (task, entity) in keys {

@@ -1,9 +1,9 @@
-//! What became of records, and whose they are, for people who ask for one.
+//! Outcomes of records and the entities that they are about, for people who ask for one.
 
 use std::sync::Arc;
 
 use leadpulse_graph::RowOutcome;
-use leadpulse_schema::{Role, Row, RowBatch};
+use leadpulse_schema::{Role, Row, RowBatch, TableId};
 
 use super::Machine;
 use super::admit::{AdmittedRows, outcome_in_words};
@@ -74,22 +74,18 @@ impl Machine {
         owners.find_map(|(owner, key)| self.known_entity(owner, key))
     }
 
-    fn known_entity(&self, table: leadpulse_schema::TableId, key: &str) -> Option<KnownEntity> {
+    fn known_entity(&self, table: TableId, key: &str) -> Option<KnownEntity> {
         let graph = &self.state.graph;
         let (at, node) = graph.find(table, key)?;
-        let root = graph.catalog().root().id;
-        let anchor = graph
-            .cell(at)
-            .anchor_node()
-            .filter(|node| node.table == root);
+        let account = graph.root_node(graph.cell(at));
         let directory = graph.directory();
         let name = graph.catalog().table_at(node.table).name.as_str().into();
-        let account = anchor.map(|anchor| directory.key(anchor.entity).clone());
+        let account = account.map(|account| directory.key(account.entity).clone());
         Some((name, directory.key(node.entity).clone(), account))
     }
 
-    /// What became of an epoch's records, in the order of their rows; of a record with several rows
-    /// the last one.
+    /// Outcomes of an epoch's records, in the order of their rows; of a record with several rows that
+    /// of the last one.
     pub(super) fn traced_records(
         &self,
         records: &RecordBatch,

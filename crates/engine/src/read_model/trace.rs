@@ -1,6 +1,5 @@
 //! Outcomes of the newest records: for each what became of it, and whose it is.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -39,9 +38,9 @@ pub struct TracedRecord {
     pub account_id: Option<Arc<str>>,
 }
 
-/// The newest outcomes, newest last. A snapshot.
+/// The newest outcomes, newest last. A snapshot: a copy shares all but what is added to it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TracedRecords(VecDeque<Arc<TracedRecord>>);
+pub(super) struct TracedRecords(imbl::Vector<Arc<TracedRecord>>);
 
 impl TracedRecords {
     /// Adds the outcomes of a committed epoch, and drops the oldest beyond the bound.
@@ -50,7 +49,7 @@ impl TracedRecords {
         self.0
             .extend(records.map(|record| Arc::new(TracedRecord { epoch, ..record })));
         let surplus = self.0.len().saturating_sub(TRACED_KEPT);
-        self.0.drain(..surplus);
+        self.0 = self.0.skip(surplus);
     }
 
     /// Drops the outcomes of rows that are, or are about, an erased person, or have a key that names

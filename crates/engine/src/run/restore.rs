@@ -431,6 +431,7 @@ impl Engine {
         replay: &mut ScriptReplay,
         goal: Goal<'_>,
     ) -> Result<bool, RunError> {
+        record.work_note()?;
         let Some(batch) = self.interval(record, replay)? else {
             return Ok(false);
         };

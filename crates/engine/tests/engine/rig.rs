@@ -18,7 +18,7 @@ use leadpulse_engine::{
     Epoch, EpochRecord, ErasureKey, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine,
     MachineError, MachineParts, Metrics, NoSink, OutputEncoders, Ports, RESUMED_SECTION, Readings,
     Reason, RunError, RunSummary, SchemaVerdicts, ScriptRecord, Sealed, Skip, StandbyOptions, Task,
-    TickClosing, Until, audit,
+    TickClosing, Until, WorkBudget, audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
@@ -161,6 +161,8 @@ impl Rig {
         let options = EngineOptions {
             clock: ClockMode::Events,
             epoch_floor_ms: 10_000,
+            // No epoch is cut by the time that passes.
+            epoch_nodes: Some(u64::MAX),
             soft_budget: 4,
             explain_budget: 2,
             explain_top: 0,
@@ -613,6 +615,7 @@ impl Rig {
             closing: false,
             skipped: vec![],
             ticks: self.ticks_of(machine, &batch, clock_ms),
+            work: WorkBudget::NONE,
         };
         let partitions = self.broker.lock().partitions.clone();
         let decoded = Decoders::default().decode(

@@ -23,6 +23,7 @@ use rand_chacha::ChaCha8Rng;
 use super::broker::{Fault, HandClock, Reading};
 use super::decisions::{DecisionRow, Decisions};
 use super::market::Market;
+use super::memory_store::MemoryStore;
 use super::rig::{Filter, KeyAndValue, Life, Put, Rig, TaskSpec};
 use super::scorer::{Linear, by_name};
 
@@ -425,6 +426,7 @@ pub fn expected(rig: &Rig) -> Told {
     let mut in_force = rig.release.clone();
     let mut open_tick = None;
     for record in script {
+        let is_closing = record.closing || record.work_note().unwrap().is_closing;
         let release = record.version_note().unwrap().release;
         if release != in_force {
             let desk = rig.desk.as_ref().unwrap();
@@ -440,16 +442,20 @@ pub fn expected(rig: &Rig) -> Told {
             });
             in_force = release;
         }
+        let is_empty = record.ticks.is_empty();
         for at in record.ticks {
             // The closing tick ends a tick that is open without looking at it.
-            let opened_ms = open_tick.filter(|_| record.closing).unwrap_or(at.tick);
+            let opened_ms = open_tick.filter(|_| is_closing).unwrap_or(at.tick);
             steps.push(ScriptStep {
                 opened_ms,
                 at,
                 swaps_to: None,
             });
         }
-        open_tick = record.open_tick;
+        // An epoch that ends within a tick has opened none: rows of the one before are still not
+        // looked at.
+        let is_closed = !is_empty;
+        open_tick = record.open_tick.or(open_tick.filter(|_| !is_closed));
     }
     Oracle::new(rig, live_from_ms).follow(&steps)
 }
@@ -467,6 +473,45 @@ pub fn random_reading(generator: &mut ChaCha8Rng) -> Reading {
 }
 
 /// A market whose alerts begin after a third of its records.
+/// A start whose stored state is many epochs behind applies their rows, past the moments at which
+/// the stored memory of alerts asked for a decision, and ends where the log does.
+#[test]
+fn a_start_far_behind_the_log_passes_moments_that_were_decided() {
+    for seed in 70..74 {
+        let mut rig = Rig::new(&tasks(), by_name);
+        rig.cap = Some(1);
+        rig.options.max_records = 20;
+        let mut market = Market::with_people(seed);
+        market.send(&rig, 300);
+        let first = rig
+            .broker
+            .lock()
+            .input
+            .iter()
+            .flatten()
+            .map(|m| m.timestamp_ms)
+            .min();
+        rig.options.live_from_ms = first;
+        let store = MemoryStore::default();
+        rig.store = Some(store.clone());
+        rig.run(Until::End, Life::default()).unwrap();
+        store.lock().lag = 1_000;
+        market.send(&rig, 300);
+        rig.run(Until::End, Life::default()).unwrap();
+        store.die(0);
+        let stored = store.lock().head.as_ref().map_or(0, |head| head.epoch);
+        let epochs = rig.script().len() as u64;
+        assert!(stored + 10 < epochs, "{stored} of {epochs}");
+        market.send(&rig, 20);
+        rig.run(Until::End, Life::default()).unwrap();
+        let script = rig.script();
+        let taken: i64 = script.iter().map(|r| r.outcomes().records()).sum();
+        let sent: usize = rig.broker.lock().input.iter().map(Vec::len).sum();
+        assert_eq!(taken, sent as i64, "every record was taken");
+        assert!(script.is_sorted_by(|one, next| one.epoch + 1 == next.epoch));
+    }
+}
+
 pub fn market(seed: u64, records: u64) -> Rig {
     let mut rig = Rig::new(&tasks(), by_name);
     Market::with_people(seed).send(&rig, records);

@@ -14,9 +14,21 @@ impl Graph {
         self.cells.get(at)
     }
 
+    /// Whether there is a cell, occupied or free.
+    pub fn has_cell(&self, at: CellRef) -> bool {
+        let shard = self.cells.shards.get(usize::from(at.shard));
+        shard.is_some_and(|shard| (at.index as usize) < shard.cells().len())
+    }
+
     /// All cells, by shard and index.
     pub fn cells(&self) -> impl Iterator<Item = (CellRef, &Cell)> {
         self.cells.occupied()
+    }
+
+    /// The node of the root that a cell is of; `None` for a cell without one.
+    pub fn root_node<'a>(&self, cell: &'a Cell) -> Option<&'a Node> {
+        let root = self.catalog().root().id;
+        cell.anchor_node().filter(|node| node.table == root)
     }
 
     /// The cell and node of an entity, if a row ever named the entity.

@@ -49,7 +49,7 @@ pub struct Residence {
     pub put_out: u64,
 }
 
-/// What all cells of a graph share that may be cold.
+/// Shared by all cells of a graph that may be cold.
 #[derive(Debug)]
 pub(crate) struct NodeSource {
     stored: Arc<dyn StoredNodes>,
@@ -255,10 +255,12 @@ impl Nodes {
 
     /// Measures the nodes, if they are in memory and may be cold.
     pub(crate) fn measure(&self) {
-        let Some(Origin { source, .. }) = &self.origin else {
-            return;
-        };
-        let now = self.loaded.get().map_or(0, |nodes| nodes_bytes(nodes));
+        if let Some(Origin { source, .. }) = &self.origin {
+            self.note_bytes(source, self.in_memory().map_or(0, nodes_bytes));
+        }
+    }
+
+    fn note_bytes(&self, source: &NodeSource, now: usize) {
         let before = self.bytes.swap(now, Relaxed);
         // Wraps, as the difference may be negative.
         source.bytes.fetch_add(now.wrapping_sub(before), Relaxed);
@@ -276,11 +278,10 @@ impl Nodes {
     }
 
     /// Puts the nodes out: they are stored.
-    pub(crate) fn put_out(&mut self) -> PutOut {
+    pub(crate) fn put_out(&mut self) {
         self.loaded.take();
         self.unlist();
         self.measure();
-        PutOut::Done
     }
 
     fn get(&self) -> &Vec<Node> {
@@ -293,9 +294,7 @@ impl Nodes {
     fn read(&self) -> Vec<Node> {
         let nodes = read(self.origin.as_ref(), self.len);
         if let Some(Origin { source, .. }) = &self.origin {
-            let bytes = nodes_bytes(&nodes);
-            let before = self.bytes.swap(bytes, Relaxed);
-            source.bytes.fetch_add(bytes.wrapping_sub(before), Relaxed);
+            self.note_bytes(source, nodes_bytes(&nodes));
             source.reads.fetch_add(1, Relaxed);
             self.list();
         }
@@ -314,7 +313,7 @@ fn read(origin: Option<&Origin>, len: u32) -> Vec<Node> {
     }
 }
 
-/// What became of a cell that was to be put out.
+/// The outcome for a cell that was to be put out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PutOut {
     /// Its nodes are not in memory any more.

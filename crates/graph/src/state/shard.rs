@@ -162,7 +162,8 @@ impl Shard {
             return PutOut::Stays;
         }
         cell.known_hubs = cell.hubs().into();
-        cell.nodes.put_out()
+        cell.nodes.put_out();
+        PutOut::Done
     }
 
     /// A node about to change.

@@ -59,6 +59,15 @@ fn read(market: &Market, stored: &Stored) -> Result<Graph, StoredGraphError> {
     read_into(market.graph(Tracking::On), stored)
 }
 
+/// One of four markets.
+fn market_of(which: u8) -> Market {
+    match which {
+        0 => crm(),
+        1 => shop(),
+        _ => network(which == 2),
+    }
+}
+
 /// Applies a batch, lets time pass and scores what is taken. Returns everything that a caller sees.
 fn step(market: &Market, graph: &mut Graph, rows: &[Plain], dice: &mut Dice) -> String {
     let outcomes = graph.apply(&market.batch(rows), None);
@@ -87,11 +96,7 @@ proptest! {
         which in 0..4_u8,
         ties in any::<bool>(),
     ) {
-        let market = match which {
-            0 => crm(),
-            1 => shop(),
-            _ => network(which == 2),
-        };
+        let market = market_of(which);
         let mut dice = Dice(entropy);
         let rows = stream(&market, Style { ties, wild: false }, &seeds);
         let mut undisturbed = market.graph(Tracking::On);
@@ -120,11 +125,7 @@ proptest! {
         which in 0..4_u8,
         ties in any::<bool>(),
     ) {
-        let market = match which {
-            0 => crm(),
-            1 => shop(),
-            _ => network(which == 2),
-        };
+        let market = market_of(which);
         let mut dice = Dice(entropy);
         let rows = stream(&market, Style { ties, wild: true }, &seeds);
         let mut graph = market.graph(Tracking::On);
@@ -215,11 +216,7 @@ proptest! {
         which in 0..4_u8,
         ties in any::<bool>(),
     ) {
-        let market = match which {
-            0 => crm(),
-            1 => shop(),
-            _ => network(which == 2),
-        };
+        let market = market_of(which);
         let mut dice = Dice(entropy);
         let rows = stream(&market, Style { ties, wild: true }, &seeds);
         let mut warm = market.graph(Tracking::On);

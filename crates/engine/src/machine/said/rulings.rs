@@ -141,9 +141,7 @@ impl Rulings {
         if self.is_empty() {
             return None;
         }
-        let root = graph.catalog().root().id;
-        let account = cell.anchor_node().filter(|node| node.table == root);
-        let account = || self.of(graph, account?.entity, at_ms);
+        let account = || self.of(graph, graph.root_node(cell)?.entity, at_ms);
         self.of(graph, entity, at_ms).or_else(account)
     }
 
