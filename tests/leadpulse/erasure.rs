@@ -36,8 +36,10 @@ fn file_with_trace(dir: &Path) -> Option<String> {
     })
 }
 
-/// Sends rows, each as (table, key, fields).
-fn send(scenario: &Scenario, rows: &[(&str, &str, &[(&str, Value<'_>)])], at_ms: i64) {
+/// A row as table, key and fields.
+type SentRow<'a> = (&'a str, &'a str, &'a [(&'a str, Value<'a>)]);
+
+fn send(scenario: &Scenario, rows: &[SentRow<'_>], at_ms: i64) {
     let mut producer = Producer::connect(&scenario.options, &scenario.metrics).unwrap();
     for (table, key, fields) in rows {
         let value = framed(scenario, table, &row(scenario, table, fields));
