@@ -8,6 +8,7 @@ use leadpulse_graph::{CellRef, EntityId, Reasons};
 use leadpulse_policy::CapState;
 use leadpulse_records::{
     Alert, Explained, PolicyStateRecord, Score, ShownAlert, ShownScore, facts_json, name_of,
+    output_key,
 };
 use leadpulse_schema::TableId;
 use leadpulse_schema::units::AsOf;
@@ -17,7 +18,7 @@ use super::decide::{Decided, margin};
 use super::half::Pass;
 use super::state::{Closing, Tracked, expect};
 use super::ticks::{CutTicks, Folding};
-use super::{AsOfRule, Cut, Machine, Readings};
+use super::{AsOfRule, Cut, Machine, Readings, Task};
 use crate::decode::Decoded;
 use crate::epoch::{
     Epoch, EpochRecord, EpochTally, HOLDINGS_SECTION, PartitionLayout, Sealed, WorkBudget,
@@ -223,6 +224,26 @@ impl Machine {
             self.state.explained.remove(&(task, entity));
         }
         Ok(self.shown(record, table))
+    }
+
+    /// Forgets explanations of entities whose current score was deleted. `is_deleted` is asked about
+    /// keys of the output.
+    pub fn forget_deleted(&mut self, is_deleted: impl Fn(&[u8]) -> bool) {
+        let directory = self.state.graph.directory();
+        let is_gone = |(task, entity): &(usize, EntityId)| {
+            let Task {
+                name,
+                entity: table,
+                ..
+            } = &self.given.tasks[*task];
+            let table = &self.given.catalog.table_at(*table).name;
+            is_deleted(&output_key(name, table, directory.key(*entity)))
+        };
+        let explained = self.state.explained.keys().copied();
+        let gone: Vec<_> = explained.filter(is_gone).collect();
+        for key in gone {
+            self.state.explained.remove(&key);
+        }
     }
 
     /// A score record with what the graph says of its entity.

@@ -151,6 +151,7 @@ impl Engine {
             return Ok(further.into_values().collect());
         }
         let current = self.latest(Output::CurrentScores)?;
+        self.forget_deleted(&current);
         Ok(current.into_values().flatten().collect())
     }
 

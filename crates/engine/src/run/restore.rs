@@ -718,6 +718,9 @@ impl Engine {
     ) -> Result<Option<Vec<ShownScore>>, RunError> {
         let mut scores = Vec::new();
         let newer = self.latest(Output::CurrentScores)?;
+        if !is_last {
+            self.forget_deleted(&newer);
+        }
         let stored = self.stored.take_scores(&newer).into_iter();
         let stored = stored.map(|value| (value, true));
         let read_back = newer.values().flatten().cloned();
@@ -798,6 +801,14 @@ impl Engine {
             let is_newer =
                 |letter: &KeptLetter| letter.refused_as_of.is_some_and(|at| at.ms() > erased_ms);
             letters.retain(is_newer);
+        }
+    }
+
+    /// Forgets what the stored state has of entities whose scores were deleted after its epoch.
+    pub(super) fn forget_deleted(&mut self, newer: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) {
+        if newer.values().any(Option::is_none) {
+            let is_deleted = |key: &[u8]| newer.get(key).is_some_and(Option::is_none);
+            self.machine.forget_deleted(is_deleted);
         }
     }
 

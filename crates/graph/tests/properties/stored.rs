@@ -265,7 +265,9 @@ proptest! {
 #[test]
 fn cold_cells_are_as_warm_ones() {
     cold_cells_are_as_warm();
-    assert!(LEFT_AND_CAME.load(Relaxed) > 500);
+    // A case has from none to some hundred.
+    let left_and_came = LEFT_AND_CAME.load(Relaxed);
+    assert!(left_and_came > 50, "{left_and_came} cells left and came");
 }
 
 #[test]
