@@ -3,8 +3,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use leadpulse_features::{FeatureBatch, Scorer};
+use leadpulse_features::{FeatureBatch, Forward, Scorer};
 use leadpulse_graph::{CellRef, Graph};
+use leadpulse_model::Bundle;
 use leadpulse_schema::units::AsOf;
 
 use crate::gauge::{Span, Table, load, number, percentile, timed};
@@ -33,6 +34,7 @@ pub fn measure(ground: &Ground, graph: &Graph) {
         .take(CELLS)
         .collect();
     let (scorer, as_of_ms) = (ground.scorer.as_ref(), graph.as_of_ms());
+    let burn = scorer.clone().with_forward(Forward::Burn);
     let encode = |chunk: &[CellRef]| {
         scorer
             .plan()
@@ -45,6 +47,9 @@ pub fn measure(ground: &Ground, graph: &Graph) {
         "encode CPU µs",
         "logits wall µs",
         "logits CPU µs",
+        "logits by Burn, wall µs",
+        "CPU µs",
+        "ratio of CPU",
     ]);
     for size in BATCHES {
         let batches: Vec<FeatureBatch> = cells.chunks(size).map(encode).collect();
@@ -53,15 +58,19 @@ pub fn measure(ground: &Ground, graph: &Graph) {
                 .chunks(size)
                 .for_each(|chunk| drop(black_box(encode(chunk))))
         });
-        let scoring = per_cell(cells.len(), || {
-            batches
-                .iter()
-                .for_each(|batch| drop(black_box(scorer.logits(batch, 0))))
-        });
-        table.row(
-            size.to_string(),
-            [encoding.0, encoding.1, scoring.0, scoring.1].map(number),
-        );
+        let score = |scorer: &Bundle| {
+            let all = || {
+                let batches = batches.iter();
+                batches.for_each(|batch| drop(black_box(scorer.logits(batch, 0))));
+            };
+            per_cell(cells.len(), all)
+        };
+        let (scoring, by_burn) = (score(scorer), score(&burn));
+        let times = [
+            encoding.0, encoding.1, scoring.0, scoring.1, by_burn.0, by_burn.1,
+        ];
+        let figures = times.into_iter().chain([by_burn.1 / scoring.1]);
+        table.row(size.to_string(), figures.map(number));
     }
     let members = cells
         .iter()

@@ -60,6 +60,7 @@ impl ReleaseLoader {
         let loaded = release.onto(&self.loaded, &self.catalog)?;
         let project = loaded.project_on(self.catalog.clone())?;
         let scorer = load_bundle(&project, &self.registry.bundle_dir(&bundle))?;
+        let scorer = scorer.with_forward(loaded.config.engine.forward);
         let tasks = scored_tasks(&loaded, &project, &scorer)?;
         let views = task_views(&loaded.config, &project, &scorer, &tasks);
         let card = scorer.card();

@@ -47,7 +47,7 @@ impl ModelChoice {
     pub fn load(&self, loaded: &Loaded, project: &Project) -> Result<ChosenModel, DeployError> {
         if let Self::Folder(dir) = self {
             return Ok(ChosenModel {
-                bundle: load_bundle(project, dir)?,
+                bundle: load_bundle(project, dir)?.with_forward(loaded.config.engine.forward),
                 registry: loaded.models().ok(),
                 origin: VersionOrigin::Given,
                 release: None,
@@ -56,6 +56,7 @@ impl ModelChoice {
         let registry = loaded.models()?;
         let id = registry.champion()?.manifest.bundle_id;
         let bundle = load_bundle(project, &registry.bundle_dir(&id))?;
+        let bundle = bundle.with_forward(loaded.config.engine.forward);
         let release = Release::of(loaded, &project.catalog, &id);
         let origin = match self {
             Self::RegistryAnew => VersionOrigin::Anew(release.digest()),

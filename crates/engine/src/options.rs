@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use leadpulse_features::Forward;
 use leadpulse_schema::units::{as_moment, as_span};
 
 /// The source of time that moves `as_of` on.
@@ -45,6 +46,8 @@ pub struct EngineOptions {
     /// Entities at the top of each task that are kept explained, within the budget: no explanation
     /// there is older than a day.
     pub explain_top: usize,
+    /// The program that computes scores.
+    pub forward: Forward,
     /// The source of time that moves `as_of` on.
     pub clock: ClockMode,
     /// Alerts are decided at multiples of this, milliseconds. It divides the board period.
@@ -67,6 +70,7 @@ impl Default for EngineOptions {
             soft_budget: 512,
             explain_budget: 4,
             explain_top: 200,
+            forward: Forward::Plain,
             clock: ClockMode::Wall,
             tick_ms: 10_000,
             live_from_ms: None,

@@ -43,7 +43,7 @@ pub use facts::{CommitteeFact, EventFact, Facts, MemberFact, OpenFact};
 pub use ignored::{IgnoredField, ignored_fields};
 pub use plan::FeaturePlan;
 pub use scorer::{
-    Contribution, Explanation, LOGIT_STEPS, Scorer, ScorerTask, on_grid, probability,
+    Contribution, Explanation, Forward, LOGIT_STEPS, Scorer, ScorerTask, on_grid, probability,
 };
 pub use seats::{CommitteeSeats, Seat, SeatedPerson};
 pub use spec::FeatureSpec;

@@ -1,6 +1,7 @@
 //! The port between the engine and a model.
 
 use leadpulse_schema::TableId;
+use serde::{Deserialize, Serialize};
 
 use crate::batch::FeatureBatch;
 use crate::plan::FeaturePlan;
@@ -43,6 +44,19 @@ pub struct Explanation {
     pub contributions: Vec<Contribution>,
 }
 
+/// The program that computes scores. Logits of the two differ by rounding: by a step of the grid at
+/// most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forward {
+    /// Loops over one cell at a time, compiled from the networks: the faster one on a processor, with
+    /// the same bits on each.
+    #[default]
+    Plain,
+    /// The networks as they were trained, in batches of cells of like shape.
+    Burn,
+}
+
 /// A loaded model. The logit of a cell does not depend on the other cells in the batch.
 pub trait Scorer: Send + Sync {
     /// Identifier of the bundle, written into every output.
@@ -58,6 +72,11 @@ pub trait Scorer: Send + Sync {
     /// `[cells]` for a task on the root; `[cells, slots]` of the task's member block for a task on
     /// a member table, with NaN for padding rows.
     fn logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64>;
+    /// Logits of several tasks, each as [`Self::logits`]: what tasks share is computed once.
+    fn logits_of(&self, batch: &FeatureBatch, tasks: &[usize]) -> Vec<Vec<f64>> {
+        let tasks = tasks.iter();
+        tasks.map(|task| self.logits(batch, *task)).collect()
+    }
     /// Explains one row: cell `cell`, and for member tasks slot `slot` (else 0).
     fn explain(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> Explanation;
     /// The model for people, as JSON: origin, tasks with grade and metrics. Null for a scorer without

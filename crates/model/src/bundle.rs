@@ -18,10 +18,13 @@ mod write;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
 
-use leadpulse_features::{Explanation, FeatureBatch, FeaturePlan, LOGIT_STEPS, Scorer, ScorerTask};
+use leadpulse_features::{
+    Explanation, FeatureBatch, FeaturePlan, Forward, LOGIT_STEPS, Scorer, ScorerTask,
+};
 
 pub use error::BundleError;
 
@@ -31,6 +34,8 @@ use write::files_of;
 
 use crate::fit::Fitted;
 use crate::fit::levels::Levels;
+use crate::network::TowerTarget;
+use crate::plain::PlainEnsemble;
 
 /// Version of the bundle format that is written and read. Plans of version 1 had other columns,
 /// towers of version 2 did not read the row of the member that they score.
@@ -69,6 +74,8 @@ pub struct Bundle {
     plan: FeaturePlan,
     tasks: Vec<ScorerTask>,
     fitted: Fitted,
+    plain: Arc<PlainEnsemble>,
+    forward: Forward,
 }
 
 impl fmt::Debug for Bundle {
@@ -138,12 +145,24 @@ impl Bundle {
             .map(|(name, bytes)| (name, sha256(&bytes)))
             .collect();
         manifest.bundle_id = manifest.to_text().1;
-        Ok(Self {
+        Ok(Self::of_parts(manifest, plan, fitted))
+    }
+
+    fn of_parts(manifest: Manifest, plan: FeaturePlan, fitted: Fitted) -> Self {
+        Self {
             tasks: scorer_tasks(&fitted),
+            plain: Arc::new(PlainEnsemble::new(&fitted)),
+            forward: Forward::default(),
             manifest,
             plan,
             fitted,
-        })
+        }
+    }
+
+    /// The bundle with scores computed by another program.
+    pub fn with_forward(mut self, forward: Forward) -> Self {
+        self.forward = forward;
+        self
     }
 
     /// The contents of `manifest.json`.
@@ -161,6 +180,7 @@ impl Bundle {
                 Member::Trees => task.trees.as_mut()?.weight = 1.0,
             }
         }
+        alone.plain = Arc::new(PlainEnsemble::new(&alone.fitted));
         Some(alone)
     }
 
@@ -181,10 +201,23 @@ impl Scorer for Bundle {
         &self.tasks
     }
     fn logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
-        self.fitted.logits(batch, task)
+        self.logits_of(batch, &[task]).swap_remove(0)
+    }
+    fn logits_of(&self, batch: &FeatureBatch, tasks: &[usize]) -> Vec<Vec<f64>> {
+        match self.forward {
+            Forward::Plain => self.plain.logits(batch, tasks),
+            Forward::Burn => {
+                let tasks = tasks.iter();
+                tasks.map(|task| self.fitted.logits(batch, *task)).collect()
+            }
+        }
     }
     fn explain(&self, batch: &FeatureBatch, task: usize, cell: usize, slot: usize) -> Explanation {
-        self.fitted.explain(batch, task, cell, slot)
+        let target = self.fitted.config.towers[task].target;
+        let alone = Fitted::alone(batch, target, cell);
+        let row = if target == TowerTarget::Root { 0 } else { slot };
+        let logit = self.logits(&alone, task)[row];
+        self.fitted.explain_as(&alone, task, row, logit)
     }
     fn card(&self) -> serde_json::Value {
         let manifest = &self.manifest;

@@ -158,6 +158,7 @@ impl Game<'_> {
 
 impl Fitted {
     /// Explains one row, as [`leadpulse_features::Scorer::explain`].
+    #[cfg(test)]
     pub(crate) fn explain(
         &self,
         batch: &FeatureBatch,
@@ -166,22 +167,18 @@ impl Fitted {
         slot: usize,
     ) -> Explanation {
         let (game, logit) = self.game(batch, task, cell, slot);
-        let (base_logit, values) = game.shapley(logit);
-        let contribution =
-            |player: Option<u32>| player.map_or(0.0, |player| values[player as usize]);
-        let contributions = game
-            .player_of()
-            .iter()
-            .enumerate()
-            .map(|(group, p)| Contribution {
-                group,
-                logit: contribution(*p),
-            });
-        Explanation {
-            base_logit,
-            logit,
-            contributions: contributions.collect(),
-        }
+        explanation(&game, logit)
+    }
+
+    /// Explains row `row` of a cell alone, whose published logit the values sum to.
+    pub(crate) fn explain_as(
+        &self,
+        alone: &FeatureBatch,
+        task: usize,
+        row: usize,
+        logit: f64,
+    ) -> Explanation {
+        explanation(&Game::new(self, alone, task, row), logit)
     }
 
     /// One row as a game, and its published logit, which the values sum to.
@@ -197,6 +194,21 @@ impl Fitted {
         let alone = Self::alone(batch, target, cell);
         let logit = self.logits(&alone, task)[row];
         (Game::new(self, &alone, task, row), logit)
+    }
+}
+
+fn explanation(game: &Game<'_>, logit: f64) -> Explanation {
+    let (base_logit, values) = game.shapley(logit);
+    let contribution = |player: Option<u32>| player.map_or(0.0, |player| values[player as usize]);
+    let groups = game.player_of().iter().enumerate();
+    let contributions = groups.map(|(group, player)| Contribution {
+        group,
+        logit: contribution(*player),
+    });
+    Explanation {
+        base_logit,
+        logit,
+        contributions: contributions.collect(),
     }
 }
 

@@ -10,6 +10,7 @@ mod examples;
 mod explain;
 mod fit;
 mod network;
+mod plain;
 mod score;
 mod trees;
 

@@ -33,6 +33,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use dropout::Dropout;
+pub(crate) use init::NORM_EPSILON;
 pub use inputs::{Inputs, MemberInputs, MemberValues};
 pub(crate) use tower::TowerColumns;
 pub use tower::{TowerConfig, TowerTarget};

@@ -108,7 +108,7 @@ impl Fitted {
             .collect()
     }
 
-    fn unrounded_logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
+    pub(crate) fn unrounded_logits(&self, batch: &FeatureBatch, task: usize) -> Vec<f64> {
         let target = self.config.towers[task].target;
         let rows = match target {
             TowerTarget::Root => 1,

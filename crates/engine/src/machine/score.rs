@@ -12,9 +12,9 @@ use leadpulse_schema::{Absence, TableId};
 use super::Machine;
 use crate::epoch::EpochTally;
 
-/// Cells that are encoded and scored together. The scorer forms its own batches of cells of like
-/// shape within a chunk.
-const SCORE_CHUNK: usize = 128;
+/// The most cells that are encoded and scored together, and the least that are worth a thread of
+/// their own.
+const SCORE_CHUNK: (usize, usize) = (128, 8);
 
 /// One entity of a cell under one task: its logit, or the reason why it has none.
 pub(super) struct Assessed {
@@ -66,9 +66,12 @@ impl Machine {
     /// Out: an entry per entity and task that is in the population or was ever observed, by cell,
     /// task and entity key.
     pub(super) fn score(&self, dirty: &[(CellRef, Reasons)]) -> Vec<Assessed> {
-        // Collected in order of chunks: which thread scores a chunk decides nothing.
+        // All threads have work, also in a small epoch. Collected in order of chunks: which thread
+        // scores a chunk decides nothing.
+        let (most, least) = SCORE_CHUNK;
+        let size = dirty.len().div_ceil(rayon::current_num_threads());
         let chunks: Vec<Vec<Assessed>> = dirty
-            .par_chunks(SCORE_CHUNK)
+            .par_chunks(size.clamp(least, most))
             .map(|chunk| self.score_chunk(chunk))
             .collect();
         chunks.into_iter().flatten().collect()
@@ -133,22 +136,26 @@ impl Machine {
     }
 
     fn score_chunk(&self, chunk: &[(CellRef, Reasons)]) -> Vec<Assessed> {
+        let tasks = 0..self.given.tasks.len();
+        let candidates: Vec<Vec<Candidate>> =
+            tasks.map(|task| self.candidates(chunk, task)).collect();
+        let is_scored = |task: &usize| candidates[*task].iter().any(|one| one.eligible.is_ok());
+        let scored: Vec<usize> = (0..candidates.len()).filter(is_scored).collect();
+        // Encoded once for all tasks, and not at all where no task asks about any entity.
+        let batch = (!scored.is_empty()).then(|| self.encode_chunk(chunk));
+        let mut logits = vec![Vec::new(); candidates.len()];
+        if let Some(batch) = &batch {
+            let of_scorer = |task: &usize| self.given.scorer_tasks[*task];
+            let asked: Vec<usize> = scored.iter().map(of_scorer).collect();
+            let found = self.given.scorer.logits_of(batch, &asked);
+            for (task, found) in scored.into_iter().zip(found) {
+                logits[task] = found;
+            }
+        }
         let mut assessed: Vec<(usize, Assessed)> = Vec::new();
-        let mut batch: Option<FeatureBatch> = None;
-        for task in 0..self.given.tasks.len() {
-            let candidates = self.candidates(chunk, task);
-            let is_scored = candidates.iter().any(|one| one.eligible.is_ok());
-            let logits = if is_scored {
-                // Encoded once for all tasks, and not at all where no task asks about any entity.
-                let batch = batch.get_or_insert_with(|| self.encode_chunk(chunk));
-                self.given
-                    .scorer
-                    .logits(batch, self.given.scorer_tasks[task])
-            } else {
-                Vec::new()
-            };
+        for (task, candidates) in candidates.iter().enumerate() {
             for candidate in candidates {
-                let one = self.assess(chunk, task, &candidate, batch.as_ref(), &logits);
+                let one = self.assess(chunk, task, candidate, batch.as_ref(), &logits[task]);
                 assessed.push((candidate.cell, one));
             }
         }

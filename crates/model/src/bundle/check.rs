@@ -2,10 +2,10 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
-use leadpulse_features::Layout;
+use leadpulse_features::{Layout, Scorer};
 
 use super::manifest::Golden;
-use super::{BundleError, GOLDEN_TOLERANCE};
+use super::{Bundle, BundleError, GOLDEN_TOLERANCE};
 use crate::explain::coalitions::MOST_GROUPS;
 use crate::fit::{Fitted, FittedTask, target_of};
 use crate::network::{TowerConfig, TrunkConfig};
@@ -115,9 +115,10 @@ impl ModuleVisitor for FiniteSweep {
 }
 
 /// Refuses an ensemble that scores golden cells otherwise than when it was written.
-pub(super) fn check_golden(fitted: &Fitted, golden: &Golden) -> Result<(), BundleError> {
+pub(super) fn check_golden(bundle: &Bundle, golden: &Golden) -> Result<(), BundleError> {
+    let fitted = &bundle.fitted;
     for (index, (task, expected)) in fitted.tasks.iter().zip(&golden.logits).enumerate() {
-        let found = fitted.logits(&fitted.golden, index);
+        let found = bundle.logits(&fitted.golden, index);
         let differs = |cell: usize, expected: Option<f64>, found: Option<f64>| {
             let print = |z: Option<f64>| z.map_or("none".to_owned(), |z| z.to_string());
             Err(BundleError::Golden {

@@ -8,7 +8,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Device};
-use leadpulse_features::{FeaturePlan, FeatureSpec};
+use leadpulse_features::{FeaturePlan, FeatureSpec, Forward};
 use leadpulse_schema::TableId;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -17,8 +17,7 @@ use serde::de::DeserializeOwned;
 use super::check::{check, check_golden};
 use super::manifest::{Golden, Manifest, TaskManifest, sha256};
 use super::{
-    Bundle, BundleError, FORMAT_VERSION, GOLDEN, MANIFEST, NORMALISER, scorer_tasks, sibling,
-    weights_name,
+    Bundle, BundleError, FORMAT_VERSION, GOLDEN, MANIFEST, NORMALISER, sibling, weights_name,
 };
 use crate::fit::{Fitted, FittedTask, TaskDefinition};
 use crate::network::Network;
@@ -98,13 +97,11 @@ impl Bundle {
             golden: golden.batch(),
         };
         check(&fitted, plan.layout())?;
-        check_golden(&fitted, &golden)?;
-        Ok(Self {
-            tasks: scorer_tasks(&fitted),
-            manifest,
-            plan,
-            fitted,
-        })
+        let bundle = Self::of_parts(manifest, plan, fitted);
+        for forward in [Forward::Plain, Forward::Burn] {
+            check_golden(&bundle.clone().with_forward(forward), &golden)?;
+        }
+        Ok(bundle)
     }
 }
 

@@ -6,6 +6,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 
+/// Added to the variance where a layer is normalised.
+pub(crate) const NORM_EPSILON: f64 = 1e-5;
+
 /// Draws initial parameters and their ids from one seed.
 pub(super) struct Initialiser<'a> {
     pub rng: &'a mut ChaCha8Rng,
@@ -48,7 +51,9 @@ impl Initialiser<'_> {
     }
 
     pub fn layer_norm(&mut self, width: usize) -> LayerNorm {
-        let mut norm = LayerNormConfig::new(width).init(self.device);
+        let mut norm = LayerNormConfig::new(width)
+            .with_epsilon(NORM_EPSILON)
+            .init(self.device);
         norm.gamma = self.param(vec![1.0; width], [width]);
         norm.beta = Some(self.param(vec![0.0; width], [width]));
         norm

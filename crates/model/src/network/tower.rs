@@ -16,7 +16,7 @@ use crate::examples::normalise::Dropped;
 
 /// Width of `u`, the last hidden layer, and of a scored member's own row.
 // The prototype's width. Why 32 is unknown.
-const NARROW: usize = 32;
+pub(crate) const NARROW: usize = 32;
 
 /// The kind of row that a task scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,14 +89,14 @@ impl TowerConfig {
 #[derive(Module, Debug)]
 pub(crate) struct Tower {
     pub project: Linear,
-    norm: LayerNorm,
-    hidden: Linear,
-    narrow: Linear,
+    pub norm: LayerNorm,
+    pub hidden: Linear,
+    pub narrow: Linear,
     /// Reads the row of the member that is scored, as it is.
     pub own: Option<Linear>,
-    row: Option<Linear>,
+    pub row: Option<Linear>,
     pub direct: Option<Linear>,
-    output: Linear,
+    pub output: Linear,
     #[module(skip)]
     pub target: TowerTarget,
 }

@@ -217,6 +217,7 @@ fn pool(h: Tensor<3>, mask: &Tensor<3>) -> Tensor<2> {
 ///
 /// # Shapes
 /// - `rows`: `[hidden]` each, `context`: `[hidden]`, `pools`: `[3 · hidden]`
+#[inline(always)]
 pub(crate) fn pool_rows<'r>(
     rows: impl Iterator<Item = &'r [f32]>,
     context: &[f32],

@@ -80,7 +80,8 @@ impl DecisionTree {
         to.len() as u32 - 1
     }
 
-    fn reads(&self, column: usize) -> bool {
+    /// Whether a split reads a column.
+    pub fn reads(&self, column: usize) -> bool {
         let reads =
             |node: &TreeNode| matches!(node, TreeNode::Split(c, ..) if *c as usize == column);
         self.nodes.iter().any(reads)
@@ -149,6 +150,21 @@ impl Forest {
     /// The columns that the trees read, in the order of the numbers of a row.
     pub fn columns(&self) -> &[TreeColumn] {
         &self.columns
+    }
+
+    /// The trees, in their order.
+    pub fn trees(&self) -> &[DecisionTree] {
+        &self.trees
+    }
+
+    /// The output of no trees.
+    pub fn base(&self) -> f64 {
+        self.base
+    }
+
+    /// Outputs per row.
+    pub fn output_count(&self) -> usize {
+        self.outputs
     }
 
     /// The number of trees.
