@@ -63,6 +63,7 @@ fn files_without_ids_are_read_by_what_init_writes() {
     let config = out.join("leadpulse.toml");
     let text = fs::read_to_string(&config).unwrap();
     assert!(text.contains("key = "), "{text}");
+    assert!(text.contains("[[tasks.policy.actions]]"), "{text}");
     let tasks = text.split("[[tasks]]").nth(1).unwrap();
     let name = tasks.split('"').nth(1).unwrap();
     let query = |words: &[&str]| {

@@ -208,8 +208,19 @@ fn task_section(task: &FirstTask) -> String {
         task.query,
         quoted(&task.anchors)
     ));
+    text.push_str(ACTIONS);
     text
 }
+
+/// Rules of actions that need no field of a particular schema.
+const ACTIONS: &str = "\n\
+# What a work list recommends: the action of the first rule that fits. Labels are for people; docs/events.md\n\
+# lists all conditions.\n\
+[[tasks.policy.actions]]\ncode = \"call_again\"\nlabel = \"Call again: nothing for two weeks\"\n\
+when = { band = [\"hot\"], silent = \"14d\" }\n\n\
+[[tasks.policy.actions]]\ncode = \"call\"\nlabel = \"Call\"\nwhen = { band = [\"hot\"] }\n\n\
+[[tasks.policy.actions]]\ncode = \"nurture\"\nlabel = \"Stay in touch\"\nwhen = { band = [\"warm\"] }\n\n\
+[[tasks.policy.actions]]\ncode = \"none\"\nlabel = \"Nothing to do\"\n";
 
 /// A TOML text. JSON's escapes are TOML's too.
 fn quoted(text: &str) -> String {
