@@ -254,7 +254,7 @@ impl Engine {
             .collect();
         topics.dedup();
         let store = ports.store.take();
-        Self {
+        let engine = Self {
             ticks: Ticks::new(options.tick_ms as i64),
             clock: GuardedClock::new(ports.clock.clone()),
             attendant: AttendedClock {
@@ -291,7 +291,9 @@ impl Engine {
             stored: stored::Stored::new(store),
             standby: None,
             follower_lag: FollowerLag::default(),
-        }
+        };
+        engine.name_version();
+        engine
     }
 
     /// Counts decoded rows, and logs once how their references fit.
@@ -466,6 +468,8 @@ impl Engine {
                 .iter()
                 .map(|r| r.timestamp_ms())
                 .max();
+            self.gauges.is_caught_up = caught_up;
+            self.gauges.note_taken(&gathered.taken.records);
             let decoded = self.decode(&gathered.taken.records)?;
             self.note_fit(&decoded, caught_up);
             let closed_ms = gathered.taken.closings.last().map(|closing| closing.tick);

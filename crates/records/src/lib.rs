@@ -32,7 +32,9 @@ pub use dead_letter::{
     Rejected, without_key, without_original_headers, without_value,
 };
 pub use digest::digest_alert;
-pub use emission::{Emission, EmissionRecords, Lineage, Listing, Standing, facts_json, name_of};
+pub use emission::{
+    Emission, EmissionRecords, Lineage, Listing, Standing, facts_json, name_of, score_causes,
+};
 pub use explained::{Explained, drivers};
 pub use exposure::{EXPOSURE_SCHEMA, Exposure, ExposureGroup};
 pub use output::{Output, OutputRecord, output_key};

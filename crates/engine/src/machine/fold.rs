@@ -141,7 +141,7 @@ impl Machine {
         let before_ms = tracked.alerts.revisit_at_ms;
         let folded = task.policy.fold(&mut tracked.alerts, &seen);
         for (alert_type, reason) in &folded.held {
-            let key = (alert_type.name(), reason.name());
+            let key = (task.name.to_string(), alert_type.name(), reason.name());
             *tally.suppressed.entry(key).or_default() += 1;
         }
         let is_moved = self.given.work_lists.are_made() && tracked.note_listed(item.logit);
@@ -197,7 +197,8 @@ impl Machine {
     }
 
     fn write_alert(&self, shown: ShownAlert, decided: &mut Decided, tally: &mut EpochTally) {
-        let key = (shown.record.r#type.0, shown.record.severity.0);
+        let record = &shown.record;
+        let key = (record.task.to_string(), record.r#type.0, record.severity.0);
         *tally.alerts.entry(key).or_default() += 1;
         decided.outputs.push(self.alert_output(&shown.record));
         decided.views.alerts.push(shown);
