@@ -234,7 +234,11 @@ impl Metrics {
         self.cells_scored.inc_by(tally.cells as u64);
         for due in &tally.due {
             self.due_cells.observe(*due as f64);
+            // A tick is closed within its epoch.
+            self.tick_epochs.observe(1.0);
         }
+        let soft = self.waiting_cells.with_label_values(&["soft"]);
+        soft.set(tally.deferred as i64);
         self.epochs.inc();
         self.epoch_records.observe(record.records() as f64);
         self.epoch_seconds.observe(seconds);

@@ -453,6 +453,8 @@ impl Engine {
                 }
                 return Ok(());
             }
+            // The records that complete the backlog are history too.
+            self.gauges.is_caught_up = caught_up;
             caught_up = caught_up || self.has_reached(targets, Waiting::Excepted);
             let next_ms = self.ticks.next_ms();
             let live_ms = gathered.clock.live_ms.map(|ms| ms.min(next_ms - 1));
@@ -468,7 +470,6 @@ impl Engine {
                 .iter()
                 .map(|r| r.timestamp_ms())
                 .max();
-            self.gauges.is_caught_up = caught_up;
             self.gauges.note_taken(&gathered.taken.records);
             let decoded = self.decode(&gathered.taken.records)?;
             self.note_fit(&decoded, caught_up);

@@ -19,7 +19,7 @@ const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Gauges {
     pub lag_records: u64,
-    /// True once the topics were read to where they ended at the start.
+    /// True for epochs after the topics were read to where they ended at the start.
     pub is_caught_up: bool,
     /// Time of the last measurement of the graph; `None` before the first.
     measured: Option<Duration>,
