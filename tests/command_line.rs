@@ -105,7 +105,7 @@ fn near_misses_are_named() {
         "did you mean accounts?",
     );
     check(
-        &["replay", "--data", "d", "--only", "contact"],
+        &["replay", "--data", "d", "--only", "contcts"],
         1,
         "did you mean contacts?",
     );
