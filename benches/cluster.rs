@@ -207,6 +207,7 @@ impl Feed {
             policy_state,
             worklist,
             exposures,
+            erasure_proofs,
         } = outputs;
         for topic in [
             scores,
@@ -217,6 +218,7 @@ impl Feed {
             policy_state,
             worklist,
             exposures,
+            erasure_proofs,
         ] {
             *topic = own(topic);
         }

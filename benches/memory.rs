@@ -16,7 +16,7 @@ use leadpulse_engine::ports::{
 use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
 use leadpulse_engine::{
     AsOfRule, Cut, CutTicks, Decoded, Decoders, EpochViews, Machine, MachineParts, OutputEncoders,
-    Readings, SchemaVerdicts,
+    Readings, SchemaVerdicts, WorkBudget,
 };
 use leadpulse_features::Scorer;
 use leadpulse_graph::{CellRef, Graph, GraphOptions, Tracking, owner_of};
@@ -111,6 +111,7 @@ impl Driver {
             current_scores: true,
             caps: ground.loaded.config.alerts.caps.checked()?,
             work_lists: ground.loaded.config.work_lists()?,
+            erasure_key: ground.loaded.config.erasure_key()?,
             release: None,
         })?;
         Ok(Self {
@@ -204,6 +205,7 @@ impl Driver {
             closing: false,
             skipped: Vec::new(),
             ticks: CutTicks::default(),
+            work: WorkBudget::NONE,
         };
         let begun = Instant::now();
         let sealed = self

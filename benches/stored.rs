@@ -154,6 +154,7 @@ fn build(project: &Project, dir: &Path, files: &Path, budget: Option<usize>) -> 
                 ..StoreHead::default()
             },
             pieces,
+            is_erasure: false,
         });
         while let Some(change) = waiting.take() {
             waiting = store.write(change);

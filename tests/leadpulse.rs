@@ -19,6 +19,7 @@ mod leadpulse {
     mod connect;
     mod dataset;
     mod dead_letters;
+    mod erasure;
     mod exact;
     mod inferred;
     mod interleaving;

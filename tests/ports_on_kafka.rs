@@ -17,9 +17,9 @@ use leadpulse_engine::ports::{
 };
 use leadpulse_engine::{HEADER_REASON, HEADER_VALUE_BYTES, Reason, dead_letter};
 use leadpulse_kafka::{
-    CommitPoint, Failpoint, InputTopic, Isolation, KafkaMetrics, KafkaOptions, KafkaOutputLog,
-    KafkaSink, KafkaSource, MockBroker, MockSink, OutputTopics, OwnedRecord, Producer, TopicSpec,
-    TopicWatch, describe, ensure_topics, output_topics, read_all,
+    CommitPoint, Failpoint, Holdings, InputTopic, Isolation, KafkaMetrics, KafkaOptions,
+    KafkaOutputLog, KafkaSink, KafkaSource, MockBroker, MockSink, OutputTopics, OwnedRecord,
+    Producer, TopicSpec, TopicWatch, describe, ensure_topics, output_topics, read_all,
 };
 use leadpulse_schema::TableId;
 use leadpulse_schema::units::AsOf;
@@ -77,6 +77,7 @@ impl Deployment {
             policy_state: format!("{name}.policy"),
             worklist: format!("{name}.worklist"),
             exposures: format!("{name}.exposures"),
+            erasure_proofs: format!("{name}.erasure-proofs"),
         };
         let options = KafkaOptions {
             brokers: servers.into(),
@@ -1142,7 +1143,10 @@ fn topics_that_will_delete_needed_records_are_found() {
     let with = |name: &str, settings: &[(&'static str, &'static str)]| TopicSpec {
         name: name.into(),
         partitions: 2,
-        settings: settings.to_vec(),
+        settings: settings
+            .iter()
+            .map(|(key, value)| (*key, (*value).to_owned()))
+            .collect(),
     };
     let epochs = on.options.outputs.epochs.clone();
     let wanted = [
@@ -1186,7 +1190,14 @@ fn topics_that_will_delete_needed_records_are_found() {
     on.options.outputs = OutputTopics::beside(&unique("kept.epochs"));
     ensure_topics(&on.options, &output_topics(&on.options)).unwrap();
     assert_eq!(
-        describe(&on.options, &on.inputs, AnHourLater.wall_ms(), &on.metrics).unwrap(),
+        describe(
+            &on.options,
+            &on.inputs,
+            AnHourLater.wall_ms(),
+            &on.metrics,
+            &Holdings::default(),
+        )
+        .unwrap(),
         []
     );
 }

@@ -23,7 +23,7 @@ use crate::harness::{kafka, repository, unique};
 use crate::proxy::{Client, Proxy};
 
 /// Every output topic.
-pub const OUTPUTS: [Output; 8] = Output::ALL;
+pub const OUTPUTS: [Output; 9] = Output::ALL;
 
 /// A deployment.
 pub struct Scenario {
@@ -217,6 +217,7 @@ impl Scenario {
             policy_state: format!("{prefix}.policy"),
             worklist: format!("{prefix}.worklist"),
             exposures: format!("{prefix}.exposures"),
+            erasure_proofs: format!("{prefix}.erasure-proofs"),
         };
         let options = &self.options;
         let values = [
@@ -231,6 +232,7 @@ impl Scenario {
             ("OUTPUTS__POLICY_STATE", &options.outputs.policy_state),
             ("OUTPUTS__WORKLIST", &options.outputs.worklist),
             ("OUTPUTS__EXPOSURES", &options.outputs.exposures),
+            ("OUTPUTS__ERASURE_PROOFS", &options.outputs.erasure_proofs),
         ];
         self.environment = values
             .map(|(name, value)| (format!("LEADPULSE_KAFKA__{name}"), value.clone()))

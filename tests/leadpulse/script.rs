@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use leadpulse_engine::ports::{Output, OutputRecord, RecordBatch};
 use leadpulse_engine::{
-    Decoders, EngineOptions, EpochRecord, Machine, MachineParts, SchemaVerdicts, Task,
+    Decoders, EngineOptions, EpochRecord, ErasureKey, Machine, MachineParts, SchemaVerdicts, Task,
 };
 use leadpulse_graph::{GraphOptions, Tracking};
 use leadpulse_kafka::{OwnedRecord, SchemaPort};
@@ -224,6 +224,7 @@ fn machine(scenario: &Scenario) -> Machine {
         work_lists: WorkListOptions::default()
             .checked(TICK_MS as u64, 0)
             .unwrap(),
+        erasure_key: ErasureKey::default(),
         release: None,
     })
     .unwrap()

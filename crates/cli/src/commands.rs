@@ -6,6 +6,7 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod dlq;
+pub mod erase;
 pub mod explain;
 mod given;
 pub mod init;

@@ -79,6 +79,9 @@ enum CommandArguments {
     /// Works on dead letters: lists, shows and replays records that could not be used.
     #[command(subcommand)]
     Dlq(commands::dlq::DlqArguments),
+    /// Erases a person: sends requests, lists proofs.
+    #[command(subcommand)]
+    Erase(commands::erase::EraseArguments),
     /// Plans a query; with data, counts its labels.
     Query(commands::query::QueryArguments),
     /// Writes the files of a simulated market.
@@ -114,6 +117,7 @@ impl CommandArguments {
             Self::Replay(command) => command.run(),
             Self::Validate(command) => command.run(),
             Self::Dlq(command) => command.run(),
+            Self::Erase(command) => command.run(),
             Self::Query(command) => command.run(),
             Self::Simulate(command) => command.run(),
             Self::Metrics(command) => command.run(),

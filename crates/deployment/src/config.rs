@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use leadpulse_engine::{EngineOptions, StandbyOptions};
+use leadpulse_engine::{EngineOptions, ErasureKey, ErasureKeyError, StandbyOptions};
 use leadpulse_graph::GraphOptions;
 use leadpulse_kafka::KafkaOptions;
 use leadpulse_model::FitOptions;
 use leadpulse_policy::{CapOptions, PolicyError, PolicyOptions, WorkListOptions, WorkLists};
 use leadpulse_project::Anchors;
-use leadpulse_registry::RegistryOptions;
+use leadpulse_registry::{RegistryOptions, Secret};
 use leadpulse_schema::units::Span;
 use leadpulse_schema::{
     CurrencyOptions, EnvelopeOption, FilterValues, NameList, SourceFormat, SourceShape, TextOption,
@@ -145,11 +145,33 @@ pub struct Config {
     pub registry: Option<RegistryOptions>,
     /// The place of the worker's state between two starts.
     pub store: StoreOptions,
+    /// Recognition of persons who were erased.
+    pub erasure: ErasureOptions,
     /// Listener and limits of the HTTP API.
     pub server: ServerOptions,
 }
 
+/// The `[erasure]` section.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ErasureOptions {
+    /// The secret of the keyed hashes by which erased persons are recognised; `None` uses a key that
+    /// everybody knows. It must stay the same: under another one nobody is recognised.
+    pub secret: Option<Secret>,
+}
+
 impl Config {
+    /// The key by which erased persons are recognised.
+    ///
+    /// # Errors
+    /// A secret that is too short.
+    pub fn erasure_key(&self) -> Result<ErasureKey, ErasureKeyError> {
+        match &self.erasure.secret {
+            Some(secret) => ErasureKey::of(secret.reveal().as_bytes()),
+            None => Ok(ErasureKey::default()),
+        }
+    }
+
     /// The work lists, whose spans begin at the local midnight of caps.
     ///
     /// # Errors

@@ -160,6 +160,7 @@ impl Assembly<'_> {
             None => None,
         };
 
+        self.warn_of_open_erasures();
         let supervisor = Arc::new(Supervisor::new(&read_model, &stop));
         if cluster == Cluster::Real {
             self.prepare_outputs(until, &supervisor)?;
@@ -361,9 +362,12 @@ impl Assembly<'_> {
         })?;
         let partitions = source.partitions();
         let sink: Box<dyn Sink> = match cluster {
-            Cluster::Real => Box::new(
-                KafkaSink::new(options, partitions, metrics)?.with_attendant(supervisor.clone()),
-            ),
+            Cluster::Real => {
+                let sink = KafkaSink::new(options, partitions, metrics)?;
+                let sink = sink.with_attendant(supervisor.clone());
+                let holdings = watch.as_ref().map(TopicWatch::holdings);
+                Box::new(sink.with_holdings(holdings.unwrap_or_default()))
+            }
             Cluster::Mock => Box::new(MockSink::new(options, partitions, metrics)?),
         };
         Ok(Connected {
@@ -391,6 +395,19 @@ impl Assembly<'_> {
         let partitions = source.partitions();
         let heartbeats = KafkaHeartbeats::new(&config.kafka, partitions, every, metrics)?;
         Ok(Some(heartbeats))
+    }
+
+    /// Warns of hashes of erased persons that anybody can make who has the program.
+    fn warn_of_open_erasures(&self) {
+        let mut tables = self.project.catalog.tables.iter();
+        let taken = tables.find(|table| table.erasure.is_some());
+        if let Some(table) = taken.filter(|_| self.loaded.config.erasure.secret.is_none()) {
+            tracing::warn!(
+                table = table.name,
+                "erased persons are recognised by hashes without a secret, so proofs and stored state can be tested for guesses; \
+                 set erasure.secret = {{ env = \"ERASURE_SECRET\" }} before the first request: a later change refuses the stored state"
+            );
+        }
     }
 
     /// The machine's parts, of a process that owns nothing.
@@ -440,6 +457,7 @@ pub(crate) fn given_parts(
         current_scores: config.kafka.outputs.writes(Output::CurrentScores),
         caps: config.alerts.caps.checked()?,
         work_lists: config.work_lists()?,
+        erasure_key: config.erasure_key()?,
         release: None,
     })
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use leadpulse_engine::ports::{PortError, SchemaLookupError, StoreError};
-use leadpulse_engine::{MachineError, RunError};
+use leadpulse_engine::{ErasureKeyError, MachineError, RunError};
 use leadpulse_history::{HistoryError, PlaceError};
 use leadpulse_model::BundleError;
 use leadpulse_policy::PolicyError;
@@ -12,6 +12,7 @@ use leadpulse_schema::{EncodeError, FileError, RegistryError};
 use leadpulse_server::ServerError;
 
 use crate::config_error::ConfigError;
+use crate::erasures::ErasureOrderError;
 use crate::models::ModelsError;
 
 /// A deployment that cannot start, or that ended with an error.
@@ -43,6 +44,12 @@ pub enum DeployError {
     /// A task's policy contradicts itself.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// A request to erase cannot be sent.
+    #[error(transparent)]
+    Erasure(#[from] ErasureOrderError),
+    /// The secret of erasures cannot be used.
+    #[error("erasure.secret cannot be used")]
+    ErasureKey(#[from] ErasureKeyError),
     /// The cluster refuses topics, or did not answer in time.
     #[error(
         "the topics cannot be prepared on {brokers}; is the cluster up, and kafka.brokers right?"

@@ -121,6 +121,7 @@ fn known_paths(template: &toml::Value) -> BTreeSet<String> {
         "kafka.security.token",
         "registry.password",
         "registry.token",
+        "erasure.secret",
     ];
     single.chain(secrets.map(str::to_owned)).collect()
 }

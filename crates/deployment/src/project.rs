@@ -179,7 +179,7 @@ impl Loaded {
         Ok(inputs)
     }
 
-    /// The input topics that hold decisions and answers of people only: a run creates them, as it does
+    /// The input topics that hold decisions, answers and requests of people only: a run creates them, as it does
     /// its outputs, because no other system has them.
     ///
     /// # Errors
@@ -188,7 +188,7 @@ impl Loaded {
         let is_said = |table: &TableId| {
             matches!(
                 catalog.table_at(*table).role,
-                Role::Override | Role::Feedback
+                Role::Override | Role::Feedback | Role::Erasure
             )
         };
         let mut inputs = self.inputs(catalog)?;

@@ -15,8 +15,8 @@ use leadpulse_engine::ports::{
     CommittedEpoch, InputPartition, NextOffset, PortError, RecordBatch, SealedEpoch, Sink,
 };
 use leadpulse_engine::{
-    Alert, AsOfRule, Cut, CutTicks, Decoded, Machine, MachineParts, OutputEncoders, Readings,
-    TickClosing,
+    Alert, AsOfRule, Cut, CutTicks, Decoded, ErasureKey, Machine, MachineParts, OutputEncoders,
+    Readings, TickClosing, WorkBudget,
 };
 use leadpulse_features::{Scorer, assignee};
 use leadpulse_graph::{Graph, Tracking};
@@ -111,6 +111,7 @@ impl Rehearsal<'_> {
             current_scores: false,
             caps: self.caps.clone(),
             work_lists: WorkLists::none(),
+            erasure_key: ErasureKey::default(),
             release: None,
         })?)
     }
@@ -198,8 +199,9 @@ impl Stage {
                 closings: is_over.then_some(closing).into_iter().collect(),
                 open_ms: (!is_over).then_some(tick_ms),
                 before_ms: tick_ms + TICK_MS,
-                late: 0,
+                ..CutTicks::default()
             },
+            work: WorkBudget::NONE,
         };
         let sealed = self.machine.step(&records, decoded, cut);
         let epoch = sealed

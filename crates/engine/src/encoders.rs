@@ -4,8 +4,9 @@
 //! are the engine's own format; their codec reads every version that a release wrote.
 
 use leadpulse_records::{
-    ALERT_SCHEMA, Alert, EXPOSURE_SCHEMA, Exposure, POLICY_STATE_SCHEMA, PolicyStateRecord,
-    ReadError, RecordCodec, SCORE_SCHEMA, Score, WORK_LIST_SCHEMA, WorkList,
+    ALERT_SCHEMA, Alert, ERASURE_PROOF_SCHEMA, EXPOSURE_SCHEMA, ErasureProof, Exposure,
+    POLICY_STATE_SCHEMA, PolicyStateRecord, ReadError, RecordCodec, SCORE_SCHEMA, Score,
+    WORK_LIST_SCHEMA, WorkList,
 };
 use leadpulse_schema::Frame;
 use serde::de::DeserializeOwned;
@@ -31,6 +32,7 @@ pub struct OutputEncoders {
     policy_state: RecordCodec,
     work_list: RecordCodec,
     exposure: RecordCodec,
+    erasure_proof: RecordCodec,
 }
 
 impl OutputEncoders {
@@ -55,6 +57,7 @@ impl OutputEncoders {
             policy_state: codec(POLICY_STATE_SCHEMA, "policy-state-value")?,
             work_list: codec(WORK_LIST_SCHEMA, "worklist-value")?,
             exposure: codec(EXPOSURE_SCHEMA, "exposures-value")?,
+            erasure_proof: codec(ERASURE_PROOF_SCHEMA, "erasure-proofs-value")?,
         })
     }
 
@@ -91,6 +94,28 @@ impl OutputEncoders {
     /// Writes an exposure as a framed Avro record.
     pub fn exposure(&self, record: &Exposure) -> Vec<u8> {
         self.exposure.encode(record)
+    }
+
+    /// Writes the proof of an erasure as a framed Avro record.
+    pub fn erasure_proof(&self, record: &ErasureProof) -> Vec<u8> {
+        self.erasure_proof.encode(record)
+    }
+
+    /// Reads the proof of an erasure back.
+    ///
+    /// # Errors
+    /// As [`Self::read_score`].
+    pub fn read_erasure_proof(
+        &self,
+        value: &[u8],
+        schemas: &dyn SchemaStore,
+    ) -> Result<ErasureProof, PortError> {
+        read(
+            &self.erasure_proof,
+            "the proof of an erasure",
+            value,
+            schemas,
+        )
     }
 
     /// Reads a record of the epochs topic back, of any format that a release wrote. A record that

@@ -15,11 +15,13 @@ use crate::ports::{InputPartition, NextOffset, Nonce};
 mod fate;
 mod outcomes;
 mod version;
+mod work;
 
-pub use fate::{Committed, Epoch, EpochTally, EpochViews, Sealed};
+pub use fate::{Committed, Epoch, EpochTally, EpochViews, MeasuredWork, Sealed};
 pub(crate) use outcomes::sum;
 pub use outcomes::{Notice, OutcomeCounts};
 pub use version::{RescoringNote, VERSION_SECTION, VersionNote};
+pub use work::{TickProgress, TickStep, WORK_SECTION, WorkBudget, WorkNote};
 
 /// The format of epoch records that this program writes.
 pub const EPOCH_RECORD_VERSION: i32 = 4;
@@ -32,6 +34,10 @@ pub const LAYOUT_SECTION: &str = "layout";
 /// Section of the first epoch of a process that went on from the stored state of the epoch before:
 /// nothing waits that did not wait then.
 pub const RESUMED_SECTION: &str = "resumed";
+
+/// Section of an epoch that took requests to erase: JSON of the places that held copies of records
+/// then, as [`Holding`](crate::ports::Holding)s.
+pub const HOLDINGS_SECTION: &str = "holdings";
 
 /// The offsets an epoch took from one partition: `start..end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,23 +31,24 @@ pub use decode::{Blocked, Decoded, Decoders, SchemaVerdicts, dead_letter};
 pub use encoders::OutputEncoders;
 pub use epoch::{
     ClockState, Committed, DecidedRange, EPOCH_RECORD_VERSION, Epoch, EpochRecord, EpochTally,
-    EpochViews, LAYOUT_SECTION, LayoutPartition, Notice, OutcomeCounts, PartitionInterval,
-    PartitionLayout, RESUMED_SECTION, ReasonCount, RescoringNote, ScriptRecord, Sealed,
-    TickClosing, VERSION_SECTION, VersionNote,
+    EpochViews, HOLDINGS_SECTION, LAYOUT_SECTION, LayoutPartition, MeasuredWork, Notice,
+    OutcomeCounts, PartitionInterval, PartitionLayout, RESUMED_SECTION, ReasonCount, RescoringNote,
+    ScriptRecord, Sealed, TickClosing, TickProgress, TickStep, VERSION_SECTION, VersionNote,
+    WORK_SECTION, WorkBudget, WorkNote,
 };
 pub use leadpulse_graph::{EachNode, NODE_AREA, PieceError, Pieces, StoredNodes};
 pub use leadpulse_records::{
-    Alert, Driver, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
+    Alert, Driver, ErasureProof, HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256,
     HEADER_KEY_BYTES, HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION,
     HEADER_REASON, HEADER_REPLAY_FIRST, HEADER_REPLAY_LETTER, HEADER_REPLAYED, HEADER_STAGE,
-    HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, LetterPlace,
-    PolicyStateRecord, Reason, Score, ShownLetter, Standing, WholeLetter, drivers, output_key,
-    replayed_letter, without_key, without_original_headers, without_value,
+    HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, HeldUntil,
+    LetterPlace, PolicyStateRecord, Reason, Score, ShownLetter, Standing, WholeLetter, drivers,
+    output_key, replayed_letter, without_key, without_original_headers, without_value,
 };
 pub use machine::{
-    AsOfRule, CommitteeOf, Cut, CutTicks, Deployed, Machine, MachineError, MachineParts, Readings,
-    STATE_FORMAT, StateError, StateReader, StateShape, SwapError, Task, TickState, Unmatched,
-    WorkerState, outcome_in_words,
+    AsOfRule, CommitteeOf, Cut, CutTicks, Deployed, ErasedNames, ErasureKey, ErasureKeyError,
+    Machine, MachineError, MachineParts, Readings, STATE_FORMAT, StateError, StateReader,
+    StateShape, SubjectHash, SwapError, Task, TickState, Unmatched, WorkerState, outcome_in_words,
 };
 pub use metrics::{ENGINE_METRICS, Metrics};
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};

@@ -12,15 +12,17 @@ use leadpulse_graph::Graph;
 use leadpulse_schema::units::AsOf;
 
 use crate::decode::Decoded;
-use crate::epoch::{DecidedRange, Epoch, EpochTally, PartitionLayout, Sealed};
+use crate::epoch::{DecidedRange, Epoch, EpochTally, PartitionLayout, Sealed, WorkBudget};
 use crate::ports::{InputPartition, NextOffset, RecordBatch};
 
 mod admit;
 mod answer;
 mod decide;
 mod deployed;
+mod erased;
 mod exposures;
 mod fold;
+mod half;
 mod notices;
 mod reasons;
 mod rescoring;
@@ -37,13 +39,17 @@ mod trace;
 mod track;
 mod worklists;
 
-use decide::Asked;
+use decide::{Asked, Decided};
+use half::Pass;
 use notices::kept_letters;
 use ticks::Folding;
+
+use admit::AdmittedRows;
 
 pub use admit::outcome_in_words;
 pub use answer::CommitteeOf;
 pub use deployed::{Deployed, MachineError, MachineParts, StateShape, Task};
+pub use erased::{ErasedNames, ErasureKey, ErasureKeyError, SubjectHash};
 pub use restore::Unmatched;
 pub(crate) use said::SaidKind;
 pub use state::WorkerState;
@@ -62,12 +68,15 @@ pub struct Cut {
     pub moment: AsOfRule,
     /// Readings of the clock.
     pub clock: Readings,
-    /// True for the closing tick: every cell is scored, every score emitted.
+    /// True for the closing tick: every cell is scored, every score emitted. Where that is more
+    /// than the work of an epoch, until the record of one is [closing](crate::EpochRecord::closing).
     pub closing: bool,
     /// Offsets that were left out by an operator's decision.
     pub skipped: Vec<DecidedRange>,
     /// The ticks that divide its rows.
     pub ticks: CutTicks,
+    /// The most work.
+    pub work: WorkBudget,
 }
 
 /// The rule by which an epoch's `as_of` is found.
@@ -154,8 +163,9 @@ impl Machine {
     /// board is due, or cells or explanations wait, or lists of a task that is gone stand.
     pub fn wants_tick(&self, clock_ms: Option<i64>) -> bool {
         let graph = &self.state.graph;
-        let waits = graph.deferred() > 0 && self.given.soft_budget > 0;
-        if waits || !self.state.unexplained.is_empty() || self.has_retired_list() {
+        let waits = graph.deferred() > 0 && self.given.soft_budget > 0 || graph.dirty() > 0;
+        let waits = waits || self.is_half_closed() || !self.state.unexplained.is_empty();
+        if waits || self.has_retired_list() {
             return true;
         }
         let (Some(now_ms), Some(as_of)) = (clock_ms, self.as_of()) else {
@@ -166,7 +176,9 @@ impl Machine {
     }
 
     /// Decides the next epoch. `decoded` are the rows of exactly the records between the last
-    /// positions and the cut's.
+    /// positions and the cut's. If a tick is more work than the cut allows, the epoch ends within it:
+    /// the positions of its record are those of the tick, and what the cut has behind them is for
+    /// later epochs.
     pub fn step(&mut self, records: &RecordBatch, decoded: Decoded, cut: Cut) -> Epoch<Sealed> {
         self.step_timed(records, decoded, cut, &|| Duration::ZERO)
     }
@@ -184,33 +196,94 @@ impl Machine {
         let mut laps = Laps::start(elapsed);
         let before = (self.state.as_of.ms(), self.state.graph.joined_count());
         self.state.number += 1;
-        self.count_without_row(records, &decoded, &mut tally);
+        let mut cut = cut;
+        self.note_closing(&cut);
+        let mut pass = Pass {
+            folding: Folding::On,
+            left: cut.work.of_ticks(),
+            decided: Decided::default(),
+            tally: &mut tally,
+            elapsed,
+        };
         let bound_ms = cut.clock.bound_ms;
-        let (mut admitted, mut decided) =
-            self.apply(decoded, bound_ms, &cut.ticks, Folding::On, &mut tally);
+        let (mut admitted, stopped) = self.apply(decoded, bound_ms, &cut.ticks, &mut pass);
+        let Pass {
+            left, mut decided, ..
+        } = pass;
+        if let Some(closings) = stopped {
+            self.shorten(&mut cut, closings, records, &mut admitted);
+        }
+        self.end_closing_at_rows(&cut);
+        self.count_without_row(records, &admitted, &mut tally);
         laps.end("graph", &mut tally);
-        let mut dirty = self.track(&cut, &mut tally);
-        self.list_unexplained(cut.closing);
-        let wanted = self.take_unexplained(cut.closing, &mut dirty);
+        let is_closing = cut.closing && !self.is_half_closed();
+        let mut dirty = self.track(&cut, is_closing, &mut tally);
+        let mut wanted = self.take_unexplained(is_closing, left.explanations, &mut dirty);
+        self.want_unnamed(&admitted, &mut dirty, &mut wanted);
+        decided.caps_changed |= admitted.erasing.is_in_caps;
         laps.end("track", &mut tally);
-        let assessed = self.score_further(&dirty, decided.tick_scores.take());
+        let assessed = self.score_measured(&dirty, decided.tick_scores.take(), elapsed, &mut tally);
         laps.end("infer", &mut tally);
         let asked = Asked {
-            closing: cut.closing,
+            closing: is_closing,
             wanted,
         };
-        self.decide(&dirty, &assessed, &asked, &mut decided, &mut tally);
+        self.decide(
+            &dirty,
+            &assessed,
+            &asked,
+            &mut decided,
+            (elapsed, &mut tally),
+        );
         laps.end("policy", &mut tally);
+        let closes = is_closing && self.is_closed();
         let scored = assessed.iter().filter(|one| one.logit.is_ok()).count();
         tally.notices = self.notices(records, &admitted);
         decided.views.traced = self.traced_records(records, &mut admitted);
         let changes = self.said_since(before, admitted.said);
         self.retire_lists(&mut decided);
-        let (sealed, record) = self.seal(records, cut, admitted, scored as i64, decided.outputs);
+        self.write_erasures(&admitted.erasing, cut.clock, &mut decided);
+        tally.erased = admitted.erasing.done.len() as u64;
+        let counts = (scored as i64, closes);
+        let (sealed, record) = self.seal(records, cut, admitted, counts, decided.outputs);
         decided.views.dead_letters = kept_letters(&sealed.outputs);
         decided.views.said = self.said_view_of(changes);
         laps.end("seal", &mut tally);
         Epoch::sealed(sealed, record, decided.views, tally)
+    }
+}
+
+impl Machine {
+    /// Ends a cut behind so many of its closings, because a tick took the work of the epoch.
+    fn shorten(
+        &self,
+        cut: &mut Cut,
+        closings: usize,
+        records: &RecordBatch,
+        admitted: &mut AdmittedRows,
+    ) {
+        let ticks = &mut cut.ticks;
+        ticks.closings.truncate(closings);
+        ticks.open_ms = None;
+        let late = closings.checked_sub(1).and_then(|at| ticks.late_by.get(at));
+        ticks.late = late.copied().unwrap_or_default();
+        cut.positions = match ticks.closings.last() {
+            Some(last) => last.positions.iter().copied().map(NextOffset).collect(),
+            None => self.state.positions.clone(),
+        };
+        let takes = |partition: u32, offset: i64| {
+            let end = cut.positions.get(partition as usize);
+            end.is_some_and(|end| offset < end.0)
+        };
+        cut.read = vec![0; cut.positions.len()];
+        let taken = records.iter().filter(|r| takes(r.partition(), r.offset()));
+        taken.for_each(|record| cut.read[record.partition() as usize] += 1);
+        let is_passed = |range: &DecidedRange| takes(range.partition as u32, range.end - 1);
+        cut.skipped.retain(is_passed);
+        admitted.keep(|index| {
+            let record = records.record(index as usize);
+            takes(record.partition(), record.offset())
+        });
     }
 }
 

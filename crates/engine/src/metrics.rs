@@ -82,6 +82,8 @@ pub struct Metrics {
     rescoring: IntGauge,
     lag_seconds: IntGaugeVec,
     model_info: IntGaugeVec,
+    erasures: IntCounter,
+    erased_hashes: IntGauge,
 }
 
 /// Everything that label values come from, as far as it is known at a start.
@@ -162,6 +164,8 @@ impl Metrics {
             rescoring: made.gauge("leadpulse_rescoring_entities")?,
             lag_seconds: made.gauges("leadpulse_kafka_consumer_lag_seconds")?,
             model_info: made.gauges("leadpulse_model_info")?,
+            erasures: made.counter("leadpulse_erasures_total")?,
+            erased_hashes: made.gauge("leadpulse_erased_hashes")?,
         };
         made.finish()?;
         metrics.said(&SaidKind::all().map(|kind| (kind, 0)));
@@ -197,6 +201,7 @@ impl Metrics {
             }
         }
         let tally = &epoch.tally;
+        self.erasures.inc_by(tally.erased);
         for ((task, cause), n) in &tally.emitted {
             self.scores
                 .with_label_values(&[task.as_str(), cause])
@@ -234,11 +239,21 @@ impl Metrics {
         self.cells_scored.inc_by(tally.cells as u64);
         for due in &tally.due {
             self.due_cells.observe(*due as f64);
-            // A tick is closed within its epoch.
-            self.tick_epochs.observe(1.0);
         }
-        let soft = self.waiting_cells.with_label_values(&["soft"]);
-        soft.set(tally.deferred as i64);
+        for (reason, nodes) in &tally.work {
+            self.work_nodes.with_label_values(&[reason]).inc_by(*nodes);
+        }
+        for (queue, cells) in [
+            ("tick", tally.tick_left),
+            ("dirty", tally.dirty_left),
+            ("soft", tally.deferred),
+        ] {
+            let gauge = self.waiting_cells.with_label_values(&[queue]);
+            gauge.set(cells as i64);
+        }
+        for epochs in &tally.tick_epochs {
+            self.tick_epochs.observe(f64::from(*epochs));
+        }
         self.epochs.inc();
         self.epoch_records.observe(record.records() as f64);
         self.epoch_seconds.observe(seconds);
@@ -369,6 +384,9 @@ impl Metrics {
     pub(crate) fn swapped(&self, is_in_force: bool) {
         let outcome = if is_in_force { "in_force" } else { "refused" };
         self.swaps.with_label_values(&[outcome]).inc();
+    }
+    pub(crate) fn erased_hashes(&self, hashes: usize) {
+        self.erased_hashes.set(hashes as i64);
     }
     pub(crate) fn rescoring(&self, waiting: u64) {
         self.rescoring.set(waiting as i64);

@@ -28,6 +28,14 @@ pub struct EngineOptions {
     pub max_records: usize,
     /// Bytes of records in one epoch at most.
     pub max_bytes: usize,
+    /// Work of one epoch, milliseconds: scoring for ticks and subscribers, and half as much again for
+    /// explanations. What does not fit waits, the nearest to a threshold first; a tick goes on in the
+    /// next epoch. One cell and one explanation are done in any case.
+    #[serde(rename = "epoch_work", with = "as_span::ms")]
+    pub epoch_work_ms: u64,
+    /// Work of one epoch as a number of nodes, instead of a time: for runs that are to be cut
+    /// alike. By default the time counts.
+    pub epoch_nodes: Option<u64>,
     /// Cells re-scored in one epoch because a board moved their hubs, at most.
     pub soft_budget: usize,
     /// Explanations computed in one epoch at most, besides alerts, which are always explained:
@@ -54,6 +62,8 @@ impl Default for EngineOptions {
             epoch_floor_ms: 20,
             max_records: 20_000,
             max_bytes: 16 << 20,
+            epoch_work_ms: 100,
+            epoch_nodes: None,
             soft_budget: 512,
             explain_budget: 4,
             explain_top: 200,
@@ -90,6 +100,15 @@ impl EngineOptions {
         }
         if !3_600_000_u64.is_multiple_of(self.tick_ms) {
             return refuse("tick", "divides an hour: deadlines and boards lie on ticks");
+        }
+        if !(5..=10_000).contains(&self.epoch_work_ms) {
+            return refuse(
+                "epoch_work",
+                "is from 5ms to 10s: a follower takes 1.5 s without an epoch for silence",
+            );
+        }
+        if self.epoch_nodes == Some(0) {
+            return refuse("epoch_nodes", "is at least 1: an epoch scores something");
         }
         if self.max_records == 0 || self.max_bytes < 1 << 16 {
             return refuse("max_records", "an epoch holds at least 1 record and 64 KiB");

@@ -14,11 +14,13 @@ use leadpulse_schema::{SchemaRef, TableId, WriterSchema};
 
 mod failure;
 mod heartbeat;
+mod holding;
 mod releases;
 mod store;
 
 pub use failure::{PortCause, PortError, PortFailure, ScriptFault};
 pub use heartbeat::{CommitMark, Heartbeats, OwnerSight, SignOfLife};
+pub use holding::{Holding, HoldingKind};
 pub use leadpulse_records::{Output, OutputRecord};
 pub use releases::{OfferedRelease, ReleaseRefusal, Releases};
 pub use store::{
@@ -355,6 +357,10 @@ pub trait Sink: Send {
     /// known.
     fn written(&self) -> OutputPositions {
         OutputPositions::default()
+    }
+    /// The topics and how long they keep a record, as far as is known. Never waits.
+    fn holdings(&self) -> Vec<Holding> {
+        Vec::new()
     }
 }
 

@@ -28,6 +28,7 @@ mod said;
 mod trace;
 
 use crate::epoch::RescoringNote;
+use crate::machine::ErasedNames;
 
 pub use changes::{CHANGED_SCORES_KEPT, CHANGES_KEPT, ChangeLog, PublishedChange};
 pub use letters::{LETTERS_KEPT, LETTERS_KEPT_OF_A_KIND, LetterKind, LettersPage};
@@ -336,6 +337,45 @@ impl ReadModel {
         let mut log = ChangeLog::clone(&self.changes.load());
         log.restart();
         self.changes.store(Arc::new(log));
+    }
+
+    /// Forgets a person: scores, places in rankings, dead letters with one of the names, outcomes of
+    /// rows, and what alerts say of the person. Readers of changes start anew, because the log has
+    /// older scores.
+    pub fn forget(&self, names: &ErasedNames) {
+        let mut rankings = self.rankings();
+        for (entity_type, entity_id) in &names.entities {
+            let key = (entity_type.clone(), entity_id.clone());
+            self.entities.remove(&key);
+            for ((_, of), ranking) in rankings.iter_mut() {
+                if of == entity_type {
+                    ranking.forget(entity_id);
+                }
+            }
+        }
+        self.show(&rankings);
+        drop(rankings);
+        let mut log = ChangeLog::clone(&self.changes.load());
+        log.restart();
+        self.changes.store(Arc::new(log));
+        self.forget_in_alerts(names);
+        let mut letters = Letters::clone(&self.letters.load());
+        letters.forget(names);
+        self.letters.store(Arc::new(letters));
+        self.forget_traced(names);
+    }
+
+    fn forget_in_alerts(&self, names: &ErasedNames) {
+        let is_gone = |table: Option<&str>, key: &str| names.has(table, key);
+        let mut kept = Alerts::clone(&self.alerts.load());
+        kept.version += 1;
+        let less = |alert: &Arc<ShownAlert>| {
+            let record = alert.record.without(&is_gone)?;
+            let name = alert.name.clone();
+            Some(Arc::new(ShownAlert { record, name }))
+        };
+        kept.newest_last = kept.newest_last.iter().filter_map(less).collect();
+        self.alerts.store(Arc::new(kept));
     }
 
     /// Makes work lists visible, each in the place of the one before.

@@ -46,6 +46,7 @@ mod silence;
 mod stored;
 mod swaps;
 mod ticks;
+mod work;
 
 /// Wait of a poll while nothing arrives. The loop beats at least this often.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
@@ -220,6 +221,7 @@ pub struct Engine {
     /// Ranges that were left out since the last epoch.
     skipped: Vec<DecidedRange>,
     ticks: Ticks,
+    costs: work::WorkCosts,
     swaps: swaps::Swaps,
     /// Number and `as_of` of the newest committed epoch.
     committed: (u64, Option<AsOf>),
@@ -283,6 +285,7 @@ impl Engine {
             skips: Vec::new(),
             audited: audit::AuditFindings::default(),
             skipped: Vec::new(),
+            costs: work::WorkCosts::default(),
             swaps: swaps::Swaps::default(),
             committed: (0, None),
             taken: 0,
@@ -430,7 +433,10 @@ impl Engine {
             }
             self.ports.sink.check()?;
             self.answer_requests(true);
-            self.swap_if_asked();
+            // A tick is closed under the version that began with it.
+            if !self.machine.is_half_closed() {
+                self.swap_if_asked();
+            }
             if ends.is_none() {
                 self.grow()?;
             }
@@ -438,8 +444,11 @@ impl Engine {
             self.release_held();
             let clock = self.readings(caught_up, ends.is_some(), None);
             self.begin_ticks(clock, caught_up);
+            let place = self.ticks.place();
             let gathered = self.gather(cut_at, caught_up, ends.as_deref())?;
+            let is_at_rest = !self.machine.is_half_closed() || self.machine.closing_ms().is_some();
             if gathered.taken.is_empty()
+                && is_at_rest
                 && ends
                     .as_ref()
                     .is_some_and(|ends| self.has_reached(ends, Waiting::Counts))
@@ -482,10 +491,17 @@ impl Engine {
                 continue; // every record waits for a schema
             }
             closed = closed && decoded.is_empty();
+            let blocked = decoded.blocked.clone();
             let (batch, cut) = self.cut(gathered, &decoded, ends.as_deref())?;
+            self.note_holdings();
+            let offered = (cut.positions.clone(), cut.skipped.clone());
             let clock = &self.ports.clock;
             let elapsed = || clock.elapsed();
             let sealed = self.machine.step_timed(&batch, decoded, cut, &elapsed);
+            self.costs.note(&sealed.tally);
+            if sealed.record.positions() != offered.0 || self.machine.is_half_closed() {
+                self.give_back(&batch, &blocked, offered.1, &sealed.record, place);
+            }
             self.commit(sealed, started, newest_record_ms)?;
             // Epochs follow each other at the floor; under load what arrives while one is
             // processed makes the next one longer:

@@ -12,6 +12,7 @@ mod engine {
     mod decisions;
     mod driven;
     mod emission;
+    mod erasure;
     mod exactly_once;
     mod explanations;
     mod market;
@@ -27,5 +28,6 @@ mod engine {
     mod stored;
     mod swaps;
     mod ticks;
+    mod work;
     mod worklists;
 }

@@ -33,7 +33,7 @@ impl VocabularyBuilder {
         match table.role {
             Role::Root | Role::Member => self.observe_entity(table, row),
             Role::Event => self.observe_event(state, row),
-            Role::Hub | Role::Staff | Role::Override | Role::Feedback => {}
+            Role::Hub | Role::Staff | Role::Override | Role::Feedback | Role::Erasure => {}
         }
     }
 

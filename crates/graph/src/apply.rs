@@ -17,6 +17,7 @@ use crate::who::Entities;
 
 mod admission;
 pub(crate) mod bursts;
+pub(crate) mod erase;
 pub(crate) mod gate;
 mod merges;
 mod moves;
@@ -68,7 +69,7 @@ impl Writer<'_> {
                 (Role::Hub, Operation::Gap) => RowOutcome::Accepted,
                 (Role::Hub, operation) => self.hub_row(row, operation),
                 // The engine keeps them: they change alerts, and no cell.
-                (Role::Override | Role::Feedback, _) => RowOutcome::Accepted,
+                (Role::Override | Role::Feedback | Role::Erasure, _) => RowOutcome::Accepted,
                 (Role::Staff, _) => self.staff.take(catalog.table_at(row.table()), row),
                 (Role::Event, _) => match self.admit(clock_ms, row, index as u32) {
                     Ok(event) => {

@@ -5,8 +5,8 @@
 //! engine ([`dirty`]). Where many become dirty at once, [`sharing`] says when each is taken. The
 //! tracker reads cells and never changes one.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use crate::ids::CellRef;
 use crate::pieces::{KeptList, Part, PieceError, Pieces, Which, read_value};
 
 pub(crate) mod boards;
-mod dirty;
+pub(crate) mod dirty;
 pub(crate) mod effects;
 pub(crate) mod reasons;
 pub(crate) mod sharing;
@@ -57,6 +57,8 @@ struct TrackedCell {
     is_moved: bool,
     /// Hash of the anchor's key, which gives the cell its place in the hour.
     place: u32,
+    /// The round in which the cell began to wait: see [`Tracker::take_dirty`].
+    since: u32,
 }
 
 impl TrackedCell {
@@ -86,6 +88,7 @@ impl Default for TrackedCell {
             is_swapped: false,
             is_moved: false,
             place: 0,
+            since: 0,
         }
     }
 }
@@ -136,13 +139,18 @@ impl TrackedShard {
         }
     }
 
-    fn mark(&mut self, index: u32, reason: Reasons) {
-        let reasons = self.cells[index as usize].reasons;
+    fn mark(&mut self, index: u32, reason: Reasons, round: u32) {
+        let cell = &self.cells[index as usize];
+        let (reasons, waits) = (cell.reasons, cell.waits());
         if reasons.is_empty() {
             self.dirty.push(index);
         }
         if !reasons.contains(reason) {
-            self.cells.at_mut(index as usize).reasons = reasons.with(reason);
+            let cell = self.cells.at_mut(index as usize);
+            cell.reasons = reasons.with(reason);
+            if reasons.is_empty() && !waits {
+                cell.since = round;
+            }
         }
     }
 }
@@ -157,6 +165,10 @@ pub(crate) struct Tracker {
     /// Soft-dirty cells; once in order, the one nearest to a threshold is last. Some may have been
     /// scored since, and wait no more.
     soft: Vec<CellRef>,
+    /// Soft-dirty cells with the round in which they began to wait. Some wait no more.
+    soft_ages: BTreeSet<(u32, CellRef)>,
+    /// Counts takes since the last restart, where cells wait by budget.
+    round: u32,
     /// The number of cells that wait, where they wait by budget.
     waiting: usize,
     soft_is_ordered: bool,
@@ -169,7 +181,7 @@ pub(crate) struct Tracker {
 impl Tracker {
     /// Makes a cell dirty.
     pub fn mark(&mut self, at: CellRef, reason: Reasons) {
-        self.shards[at.shard as usize].mark(at.index, reason);
+        self.shards[at.shard as usize].mark(at.index, reason, self.round);
     }
 
     pub fn new(
@@ -184,6 +196,8 @@ impl Tracker {
             sharing,
             shards: (0..shards).map(|_| TrackedShard::default()).collect(),
             soft: Vec::new(),
+            soft_ages: BTreeSet::new(),
+            round: 0,
             waiting: 0,
             soft_is_ordered: true,
             is_replaying: false,
@@ -198,13 +212,15 @@ impl Tracker {
     /// Lists dirty and waiting cells, and timers, again, after cells were read from stored state.
     /// Timers up to `fired_ms` have fired: cells without nodes keep such deadlines.
     pub fn index(&mut self, fired_ms: i64) {
-        let waits_by_budget = self.sharing == Sharing::Budget;
+        let waits_by_budget = self.sharing.is_by_budget();
         for (number, shard) in self.shards.iter_mut().enumerate() {
             for (index, cell) in shard.cells.iter().enumerate() {
                 if !cell.reasons.is_empty() {
                     shard.dirty.push(index as u32);
                 } else if waits_by_budget && cell.waits() {
-                    self.soft.push(CellRef::at(number, index));
+                    let at = CellRef::at(number, index);
+                    self.soft.push(at);
+                    self.soft_ages.insert((cell.since, at));
                 }
                 self.waiting += usize::from(waits_by_budget && cell.waits());
                 if cell.deadline_ms > fired_ms && cell.deadline_ms != i64::MAX {
@@ -230,6 +246,21 @@ impl Tracker {
 
     pub fn tracking(&self) -> Tracking {
         self.tracking
+    }
+
+    /// The number of takes since the last restart.
+    pub fn round(&self) -> u32 {
+        self.round
+    }
+
+    /// Sets the number of takes, of a stored tracker.
+    pub fn set_round(&mut self, round: u32) {
+        self.round = round;
+    }
+
+    /// The number of cells with a reason.
+    pub fn dirty(&self) -> usize {
+        self.shards.iter().map(|shard| shard.dirty.len()).sum()
     }
 
     fn cell(&self, at: CellRef) -> &TrackedCell {

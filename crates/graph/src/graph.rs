@@ -13,14 +13,16 @@ use leadpulse_schema::{Catalog, DayWindow, Role, RowBatch, TableId};
 
 use crate::apply::Writer;
 use crate::apply::bursts::Bursts;
+use crate::apply::erase::ErasedRows;
 use crate::apply::gate::Gate;
 use crate::apply::newest::NewestVersions;
 use crate::apply::outcome::RowOutcome;
 use crate::apply::staff::Staff;
 use crate::change::boards::publish;
+use crate::change::dirty::{TakeLimit, work_of};
 use crate::change::effects::Effects;
 use crate::change::reasons::Reasons;
-use crate::change::sharing::{DUE_BY_DEFAULT, Sharing};
+use crate::change::sharing::{STEP_BY_DEFAULT_MS, Sharing};
 use crate::change::{Tracker, Tracking};
 use crate::ids::{CellRef, EntityId};
 use crate::invariants::{BrokenInvariant, GraphParts};
@@ -79,6 +81,9 @@ impl Graph {
     ) -> Self {
         let bank = Bank::new(&options.half_lives_days);
         let layout = StateLayout::new(catalog.clone(), &options);
+        let step_ms = STEP_BY_DEFAULT_MS;
+        let by_budget = Sharing::Budget { step_ms };
+        let by_place = Sharing::Places { step_ms };
         Self {
             hubs: Hubs::new(layout.hub_width * bank.len()),
             sources: SourceTimes::default(),
@@ -86,8 +91,8 @@ impl Graph {
             newest: NewestVersions::default(),
             bursts: Bursts::default(),
             staff: Staff::default(),
-            tracker: Tracker::new(tracking, windows.clone(), options.shards, Sharing::Budget),
-            due: Tracker::new(tracking, windows, options.shards, DUE_BY_DEFAULT),
+            tracker: Tracker::new(tracking, windows.clone(), options.shards, by_budget),
+            due: Tracker::new(tracking, windows, options.shards, by_place),
             entities: Entities::new(catalog, &options),
             cells: Cells::new(Arc::new(StateRules {
                 layout,
@@ -162,16 +167,31 @@ impl Graph {
     pub fn apply(&mut self, batch: &RowBatch, clock_ms: Option<i64>) -> Vec<RowOutcome> {
         let (outcomes, effects) = self.write(batch, clock_ms);
         self.is_behind_board |= !batch.is_empty();
+        self.mark(&effects);
+        outcomes
+    }
+
+    /// Marks the cells that rows affected.
+    fn mark(&mut self, effects: &Effects) {
         let (directory, cells) = (&self.entities.directory, &self.cells);
         // The low bits of the same hash choose the shard.
         let place = |at: CellRef| {
             let key = directory.key(cells.get(at).anchor);
             (xxh3_64(key.as_bytes()) >> 32) as u32
         };
-        self.tracker.mark_effects(&effects, self.fired_ms, place);
-        self.due.mark_effects(&effects, self.fired_ms, place);
-        debug_assert_eq!(self.check_touched(&effects), Ok(()));
-        outcomes
+        self.tracker.mark_effects(effects, self.fired_ms, place);
+        self.due.mark_effects(effects, self.fired_ms, place);
+        debug_assert_eq!(self.check_touched(effects), Ok(()));
+    }
+
+    /// Erases the entities of some keys and all that are the same person's, `address` naming further
+    /// rows of the person. Nothing happens to a key that no row named. Later rows are not refused:
+    /// that is the caller's.
+    pub fn erase(&mut self, named: &[(TableId, &str)], address: Option<&str>) -> ErasedRows {
+        let (erased, effects) = self.writer().erase(named, address);
+        self.is_behind_board |= !erased.entities.is_empty();
+        self.mark(&effects);
+        erased
     }
 
     /// Keeps the changes of homes and identities from now on, for [`Self::take_changes`].
@@ -306,8 +326,18 @@ impl Graph {
     /// Takes the cells to re-score now: all that rows or timers touched, and up to `soft_budget`
     /// of those that wait. In order of shard and index, each once, with its reasons.
     pub fn take_dirty(&mut self, soft_budget: usize) -> Vec<(CellRef, Reasons)> {
-        self.tracker
-            .take_dirty(&mut self.cells, &self.due, soft_budget)
+        self.take_within(TakeLimit::of_soft(soft_budget))
+    }
+
+    /// As [`Self::take_dirty`], within a limit of work. Where not all fit, what has waited long comes
+    /// first, then what is nearest to a threshold; the rest waits on.
+    pub fn take_within(&mut self, limit: TakeLimit) -> Vec<(CellRef, Reasons)> {
+        self.tracker.take_dirty(&mut self.cells, &self.due, limit)
+    }
+
+    /// The work of scoring a cell, in nodes: about that of one member each.
+    pub fn work(&self, at: CellRef) -> u64 {
+        work_of(self.cells.get(at))
     }
 
     /// Takes the cells that are due at the current moment, a tick: all that rows touched since their
@@ -317,7 +347,7 @@ impl Graph {
     /// each once, with its reasons; [`Self::folded`] ends the tick for a cell.
     pub fn take_due(&mut self) -> Vec<(CellRef, Reasons)> {
         self.due
-            .take_dirty(&mut self.cells, &self.tracker, usize::MAX)
+            .take_dirty(&mut self.cells, &self.tracker, TakeLimit::NONE)
     }
 
     /// Makes the cell of an entity due at the tick that follows, though no row touched it. Nothing
@@ -339,9 +369,10 @@ impl Graph {
         self.due.mark_all(&self.cells, reason);
     }
 
-    /// The distance of two ticks, milliseconds: a divisor of an hour. Deadlines of due cells, and
-    /// what boards make due, lie on such ticks. Ten seconds unless set.
+    /// The distance of two ticks, milliseconds: a divisor of an hour. Deadlines, and what boards
+    /// make due, lie on such ticks. Ten seconds unless set.
     pub fn set_tick_ms(&mut self, tick_ms: i64) {
+        self.tracker.share(Sharing::Budget { step_ms: tick_ms });
         self.due.share(Sharing::Places { step_ms: tick_ms });
     }
 
@@ -364,6 +395,11 @@ impl Graph {
     /// changed that very many refer to.
     pub fn deferred(&self) -> usize {
         self.tracker.deferred()
+    }
+
+    /// The number of cells that rows, timers or the engine made dirty and that are not taken.
+    pub fn dirty(&self) -> usize {
+        self.tracker.dirty()
     }
 
     /// Announces rows of the past, which are not scored: boards mark no cell until

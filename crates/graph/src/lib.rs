@@ -91,8 +91,10 @@ mod state;
 mod stored;
 mod who;
 
+pub use apply::erase::ErasedRows;
 pub use apply::outcome::RowOutcome;
 pub use change::Tracking;
+pub use change::dirty::TakeLimit;
 pub use change::reasons::Reasons;
 pub use encoding::StoredGraphError;
 pub use graph::Graph;
@@ -119,6 +121,7 @@ pub use state::revisable::{Accumulated, OpenEvent, Revisable};
 pub use state::sources::SourceTimes;
 pub use state::tally::{DecayedTally, Mention, Touch};
 pub use stored::{GRAPH_AREAS, NODE_AREA};
+pub use who::addresses::person_address;
 pub use who::directory::{Directory, Namespace, NodePlace};
 pub use who::domains::{Domains, registrable_domain};
 pub use who::edges::{Edge, Edges};

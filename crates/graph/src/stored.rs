@@ -43,6 +43,8 @@ struct GraphFrame {
     sources: SourceTimes,
     /// Whether rows of the past are applied again.
     is_replaying: bool,
+    /// Takes of dirty cells since the last restart.
+    round: u32,
 }
 
 /// The parts of a graph by the number of their area, which a format never uses for another.
@@ -154,6 +156,7 @@ impl Graph {
             is_behind_board: self.is_behind_board,
             sources: self.sources.clone(),
             is_replaying: self.tracker.is_replaying(),
+            round: self.tracker.round(),
         }
     }
 
@@ -179,6 +182,7 @@ impl Graph {
             self.board = frame.board;
             self.is_behind_board = frame.is_behind_board;
             self.sources = frame.sources;
+            self.tracker.set_round(frame.round);
             if frame.is_replaying {
                 self.tracker.begin_replay();
             }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what is missing here fails a test")]
 
+#[path = "properties/erasure.rs"]
+mod erasure;
 #[path = "properties/gate.rs"]
 mod gate;
 #[path = "properties/identities.rs"]

@@ -135,7 +135,7 @@ fn rank(role: Role) -> u8 {
         Role::Root => 1,
         Role::Member => 2,
         Role::Event => 3,
-        Role::Override | Role::Feedback => 4,
+        Role::Override | Role::Feedback | Role::Erasure => 4,
     }
 }
 

@@ -15,6 +15,7 @@ use leadpulse_schema::units::{Span, as_span};
 
 use crate::client_settings::{ClientRole, LONGEST_TRANSACTION_MS, RESERVED};
 use crate::output_topics::OutputTopics;
+use crate::retained::OutputRetention;
 use crate::security::{SaslMechanism, SecurityOptions, TYPED};
 
 /// The `[kafka]` section of the configuration.
@@ -33,6 +34,8 @@ pub struct KafkaOptions {
     pub security: SecurityOptions,
     /// Names of the output topics.
     pub outputs: OutputTopics,
+    /// Time that records stay in output topics, if they have to be created.
+    pub retention: OutputRetention,
     /// Partitions of the score topics, if they have to be created. The other outputs have one.
     pub output_partitions: i32,
     /// Replicas of a topic that has to be created; −1 for the brokers' default.
@@ -84,6 +87,7 @@ impl Default for KafkaOptions {
             transactional_id: "leadpulse-0".into(),
             security: SecurityOptions::default(),
             outputs: OutputTopics::default(),
+            retention: OutputRetention::default(),
             output_partitions: 4,
             replication_factor: -1,
             request_timeout_ms: 10_000,

@@ -26,6 +26,8 @@ pub struct OutputTopics {
     pub worklist: String,
     /// Alerts that were told or held out; one partition.
     pub exposures: String,
+    /// Proofs of erasures; one partition.
+    pub erasure_proofs: String,
 }
 
 /// The `[kafka.outputs]` section as written.
@@ -40,6 +42,7 @@ struct ConfiguredOutputs {
     policy_state: Option<String>,
     worklist: Option<String>,
     exposures: Option<String>,
+    erasure_proofs: Option<String>,
 }
 
 impl From<ConfiguredOutputs> for OutputTopics {
@@ -54,6 +57,7 @@ impl From<ConfiguredOutputs> for OutputTopics {
             policy_state: configured.policy_state.unwrap_or(names.policy_state),
             worklist: configured.worklist.unwrap_or(names.worklist),
             exposures: configured.exposures.unwrap_or(names.exposures),
+            erasure_proofs: configured.erasure_proofs.unwrap_or(names.erasure_proofs),
         }
     }
 }
@@ -79,6 +83,7 @@ impl OutputTopics {
             policy_state: name("policy-state"),
             worklist: name("worklist"),
             exposures: name("exposures"),
+            erasure_proofs: name("erasure-proofs"),
         }
     }
 
@@ -106,6 +111,7 @@ impl OutputTopics {
             Output::PolicyState => &self.policy_state,
             Output::WorkLists => &self.worklist,
             Output::Exposures => &self.exposures,
+            Output::ErasureProofs => &self.erasure_proofs,
         }
     }
 
@@ -115,7 +121,7 @@ impl OutputTopics {
         !self.name(output).is_empty()
     }
 
-    pub(crate) fn fields(&self) -> [(&'static str, &str); 8] {
+    pub(crate) fn fields(&self) -> [(&'static str, &str); 9] {
         [
             ("scores", &self.scores),
             ("current_scores", &self.current_scores),
@@ -125,6 +131,7 @@ impl OutputTopics {
             ("policy_state", &self.policy_state),
             ("worklist", &self.worklist),
             ("exposures", &self.exposures),
+            ("erasure_proofs", &self.erasure_proofs),
         ]
     }
 }
@@ -150,6 +157,7 @@ mod tests {
                     "scoring.policy-state.v1",
                     "scoring.worklist.v1",
                     "scoring.exposures.v1",
+                    "scoring.erasure-proofs.v1",
                 ],
             ),
             (
@@ -163,6 +171,7 @@ mod tests {
                     "epochs-eu.policy-state.v2",
                     "epochs-eu.worklist.v2",
                     "epochs-eu.exposures.v2",
+                    "epochs-eu.erasure-proofs.v2",
                 ],
             ),
             (
@@ -176,6 +185,7 @@ mod tests {
                     "pulse-policy-state",
                     "pulse-worklist",
                     "pulse-exposures",
+                    "pulse-erasure-proofs",
                 ],
             ),
         ];

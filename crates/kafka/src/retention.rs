@@ -15,13 +15,14 @@ use rdkafka::admin::{AdminOptions, ConfigResource, OwnedResourceSpecifier, Resou
 use rdkafka::message::Message;
 use rustc_hash::FxHashMap;
 
-use leadpulse_engine::ports::{Clock, Output, PortCause, PortError};
+use leadpulse_engine::ports::{Clock, Holding, HoldingKind, Output, PortCause, PortError};
 
 use crate::client::port_error;
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetRange, OffsetReader, TopicPartition};
 use crate::options::KafkaOptions;
 use crate::record::timestamp_ms;
+use crate::retained::is_by_time;
 use crate::source::InputTopic;
 use crate::topics::{admin_client, can_administer, runtime};
 
@@ -33,7 +34,8 @@ const HOUR_MS: f64 = 3_600_000.0;
 pub struct Finding {
     /// Topic name.
     pub topic: String,
-    /// The setting: `cleanup.policy`, `retention.ms` or `retention.bytes`.
+    /// The setting: `cleanup.policy`, `retention.ms`, `retention.bytes` or
+    /// `message.timestamp.type`.
     pub setting: &'static str,
     /// The setting's value on the broker.
     pub value: String,
@@ -61,7 +63,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The records of a topic that a restart needs.
+/// The records of a topic that are needed, or must not stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     /// Every input record.
@@ -70,6 +72,8 @@ enum Need {
     Epochs,
     /// The newest record of each key.
     Latest,
+    /// None: records of people, which are to go with time.
+    Past,
 }
 
 /// The topic settings that decide which records are deleted.
@@ -78,6 +82,8 @@ struct DeletionSettings {
     cleanup_policy: String,
     retention_ms: Option<i64>,
     retention_bytes: Option<i64>,
+    /// True where records carry the time of their append.
+    is_append_time: bool,
 }
 
 impl DeletionSettings {
@@ -94,6 +100,7 @@ impl DeletionSettings {
             cleanup_policy: value("cleanup.policy"),
             retention_ms: limit("retention.ms"),
             retention_bytes: limit("retention.bytes"),
+            is_append_time: value("message.timestamp.type") == "LogAppendTime",
         }
     }
 
@@ -101,6 +108,33 @@ impl DeletionSettings {
         self.cleanup_policy
             .split(',')
             .any(|found| found.trim() == policy)
+    }
+
+    /// The time that a record stays after its append, milliseconds; `None` where none ends it.
+    fn keeps_ms(&self) -> Option<i64> {
+        self.retention_ms.filter(|_| self.has("delete"))
+    }
+
+    /// Findings for a topic whose records are to go with time.
+    fn judge_past(&self, topic: &str) -> Vec<Finding> {
+        let keeps_for_ever = !self.has("delete") || self.retention_ms.is_none();
+        let by_event_time = !keeps_for_ever && !self.is_append_time;
+        let (setting, value, advice) = if keeps_for_ever {
+            let advice = "it names people and keeps them for ever, also those who were erased. Set retention.ms, and message.timestamp.type = LogAppendTime before";
+            ("retention.ms", "-1".to_owned(), advice)
+        } else if by_event_time {
+            let advice = "its records carry the time of events, so retention goes by that: old ones go at once, and those ahead of time stay. Set LogAppendTime";
+            ("message.timestamp.type", "CreateTime".to_owned(), advice)
+        } else {
+            return Vec::new();
+        };
+        vec![Finding {
+            topic: topic.to_owned(),
+            setting,
+            value,
+            hours_left: None,
+            advice: advice.to_owned(),
+        }]
     }
 
     /// Findings for a topic; `oldest_ms` is the timestamp of its oldest record.
@@ -119,6 +153,7 @@ impl DeletionSettings {
             Need::Input => "a restart applies every record of an input again",
             Need::Epochs => "a restart needs every epoch record",
             Need::Latest => "a restart needs the newest record of every key",
+            Need::Past => return self.judge_past(topic),
         };
         if need != Need::Latest && self.has("compact") {
             let advice = format!(
@@ -156,13 +191,14 @@ impl DeletionSettings {
 }
 
 /// Asks the brokers for the settings of the input and output topics, and judges them. Retention is
-/// measured against `now_ms`. Topics that do not exist, or whose settings may not be read, are
+/// measured against `now_ms`. How long topics keep records goes to `holdings`. Topics that do not exist, or whose settings may not be read, are
 /// passed over with a warning.
 pub fn describe(
     options: &KafkaOptions,
     inputs: &[InputTopic],
     now_ms: i64,
     metrics: &Arc<KafkaMetrics>,
+    holdings: &Holdings,
 ) -> Result<Vec<Finding>, PortError> {
     let outputs = &options.outputs;
     let mut wanted: Vec<(&str, Need)> = inputs
@@ -178,14 +214,17 @@ pub fn describe(
     .into_iter()
     .filter(|output| outputs.writes(*output));
     wanted.extend(latest.map(|output| (outputs.name(output), Need::Latest)));
+    let past = Output::ALL.into_iter().filter(|output| is_by_time(*output));
+    wanted.extend(past.map(|output| (outputs.name(output), Need::Past)));
     let settings = settings_of(options, &wanted)?;
+    holdings.set(found_holdings(&wanted, &settings));
     let reader = OffsetReader::connect(options, Isolation::Uncommitted, metrics)?;
     let mut findings = Vec::new();
     for (topic, need) in wanted {
         let Some(settings) = settings.get(topic) else {
             continue;
         };
-        let needs_time = settings.has("delete") && settings.retention_ms.is_some();
+        let needs_time = need != Need::Past && settings.keeps_ms().is_some();
         let oldest_ms = if needs_time {
             oldest_ms(&reader, topic)?
         } else {
@@ -194,6 +233,32 @@ pub fn describe(
         findings.extend(settings.judge(topic, need, oldest_ms, now_ms));
     }
     Ok(findings)
+}
+
+/// How long topics keep records, as far as their settings are known.
+fn found_holdings(
+    wanted: &[(&str, Need)],
+    settings: &FxHashMap<String, DeletionSettings>,
+) -> Vec<Holding> {
+    let mut found = Vec::new();
+    for (topic, need) in wanted {
+        let kind = match need {
+            Need::Input => HoldingKind::Input,
+            Need::Latest => HoldingKind::Compacted,
+            Need::Past => HoldingKind::Output,
+            // Epoch records name nobody.
+            Need::Epochs => continue,
+        };
+        if found.iter().any(|known: &Holding| known.place == *topic) {
+            continue;
+        }
+        found.push(Holding {
+            place: (*topic).to_owned(),
+            kind,
+            keeps_ms: settings.get(*topic).and_then(DeletionSettings::keeps_ms),
+        });
+    }
+    found
 }
 
 fn settings_of(
@@ -277,10 +342,29 @@ fn oldest_ms(reader: &OffsetReader, topic: &str) -> Result<Option<i64>, PortErro
     Ok(oldest)
 }
 
+/// How long topics keep records, as the watch found last. Shared with the sink.
+#[derive(Clone, Debug, Default)]
+pub struct Holdings(Arc<Mutex<Vec<Holding>>>);
+
+impl Holdings {
+    /// What is known now.
+    pub fn get(&self) -> Vec<Holding> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, found: Vec<Holding>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+}
+
 /// A thread that checks the topics' settings at the start and every hour. The thread ends when this
 /// handle is dropped.
 pub struct TopicWatch {
     findings: Arc<Mutex<Vec<Finding>>>,
+    holdings: Holdings,
     _running: Sender<()>,
 }
 
@@ -299,18 +383,20 @@ impl TopicWatch {
         let (running, until_dropped) = bounded::<()>(0);
         let (looked, first_look) = bounded(1);
         let findings = Arc::new(Mutex::new(Vec::new()));
-        let (options, inputs, metrics, found) = (
+        let holdings = Holdings::default();
+        let (options, inputs, metrics, found, held) = (
             options.clone(),
             inputs.to_vec(),
             Arc::clone(metrics),
             Arc::clone(&findings),
+            holdings.clone(),
         );
         let limit = options.request_timeout();
         let spawned = std::thread::Builder::new()
             .name("kafka-retention".into())
             .spawn(move || {
                 loop {
-                    match describe(&options, &inputs, clock.wall_ms(), &metrics) {
+                    match describe(&options, &inputs, clock.wall_ms(), &metrics, &held) {
                         Ok(now) => {
                             now.iter().for_each(|finding| tracing::warn!("{finding}"));
                             metrics.set_findings(&now);
@@ -335,8 +421,14 @@ impl TopicWatch {
         let _ = first_look.recv_timeout(limit); // brokers that do not answer keep nobody waiting
         Ok(Self {
             findings,
+            holdings,
             _running: running,
         })
+    }
+
+    /// How long topics keep records, by the newest look.
+    pub fn holdings(&self) -> Holdings {
+        self.holdings.clone()
     }
 
     /// Findings of the newest look.
@@ -362,6 +454,7 @@ mod tests {
         retention_ms: Option<i64>,
         retention_bytes: Option<i64>,
         oldest_ms: Option<i64>,
+        is_append_time: bool,
     }
 
     fn check(need: Need, case: Case, expected: &[(&str, Option<f64>)]) {
@@ -369,6 +462,7 @@ mod tests {
             cleanup_policy: case.policy.into(),
             retention_ms: case.retention_ms,
             retention_bytes: case.retention_bytes,
+            is_append_time: case.is_append_time,
         };
         let findings = settings.judge("t", need, case.oldest_ms, NOW);
         let found: Vec<(&str, Option<f64>)> = findings
@@ -395,12 +489,14 @@ mod tests {
             retention_ms: Some(retention_ms),
             retention_bytes: None,
             oldest_ms,
+            is_append_time: false,
         };
         let forever = |policy| Case {
             policy,
             retention_ms: None,
             retention_bytes: None,
             oldest_ms: Some(NOW),
+            is_append_time: false,
         };
         let bytes = Case {
             retention_bytes: Some(1 << 30),
@@ -416,7 +512,11 @@ mod tests {
             ..forever("compact,delete")
         };
         let six_hours_ago = Some(NOW - 6 * HOUR);
-        let cases: [(Need, Case, Findings<'_>); 10] = [
+        let by_append = Case {
+            is_append_time: true,
+            ..delete_after(HOUR, six_hours_ago)
+        };
+        let cases: [(Need, Case, Findings<'_>); 14] = [
             (Need::Input, forever("delete"), &[]),
             (
                 Need::Input,
@@ -443,6 +543,14 @@ mod tests {
             (Need::Latest, unused_limits, &[]),
             (Need::Latest, forever("delete"), &[("cleanup.policy", None)]),
             (Need::Latest, both, &[("retention.ms", Some(1.0))]),
+            (Need::Past, by_append, &[]),
+            (Need::Past, forever("delete"), &[("retention.ms", None)]),
+            (Need::Past, unused_limits, &[("retention.ms", None)]),
+            (
+                Need::Past,
+                delete_after(HOUR, six_hours_ago),
+                &[("message.timestamp.type", None)],
+            ),
         ];
         for (need, case, expected) in cases {
             check(need, case, expected);

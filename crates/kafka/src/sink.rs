@@ -55,8 +55,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use leadpulse_engine::ports::{
-    Attendant, CommittedEpoch, InputPartition, Output, OutputPositions, OutputRecord, PortCause,
-    PortError, SealedEpoch, Sink, Unattended,
+    Attendant, CommittedEpoch, Holding, InputPartition, Output, OutputPositions, OutputRecord,
+    PortCause, PortError, SealedEpoch, Sink, Unattended,
 };
 
 use crate::access::Access;
@@ -70,6 +70,7 @@ use crate::oversize::DeadLetterRoom;
 use crate::ownership::OwnershipWatch;
 use crate::patience::{Attended, Backoff};
 use crate::polled::Delivered;
+use crate::retention::Holdings;
 use crate::transaction::{CommitPoint, Failpoint, Work};
 
 /// The outputs on a cluster, in transactions.
@@ -101,6 +102,7 @@ pub struct KafkaSink {
     longest_transaction: Duration,
     dead_letters: DeadLetterRoom,
     failpoint: Option<Failpoint>,
+    holdings: Holdings,
 }
 
 impl KafkaSink {
@@ -130,6 +132,7 @@ impl KafkaSink {
             longest_transaction: Duration::from_millis(LONGEST_TRANSACTION_MS),
             dead_letters: DeadLetterRoom::default(),
             failpoint: None,
+            holdings: Holdings::default(),
         })
     }
 
@@ -137,6 +140,13 @@ impl KafkaSink {
     #[must_use]
     pub fn with_attendant(mut self, attendant: Arc<dyn Attendant>) -> Self {
         self.attended = Attended::new(attendant);
+        self
+    }
+
+    /// Tells how long topics keep records by what a watch has found.
+    #[must_use]
+    pub fn with_holdings(mut self, holdings: Holdings) -> Self {
+        self.holdings = holdings;
         self
     }
 
@@ -249,6 +259,10 @@ impl Sink for KafkaSink {
                 }
             }
         }
+    }
+
+    fn holdings(&self) -> Vec<Holding> {
+        self.holdings.get()
     }
 
     fn written(&self) -> OutputPositions {

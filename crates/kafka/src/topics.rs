@@ -24,7 +24,7 @@ pub struct TopicSpec {
     /// Number of partitions, at least 1.
     pub partitions: i32,
     /// Topic settings as Kafka names them, with values.
-    pub settings: Vec<(&'static str, &'static str)>,
+    pub settings: Vec<(&'static str, String)>,
 }
 
 /// Settings for timestamps that are event time: often years old, sometimes ahead of the clock. With
@@ -39,27 +39,38 @@ const EVENT_TIME: [(&str, &str); 2] = [
 impl TopicSpec {
     /// A topic that keeps every record, for event time as timestamp.
     pub fn log(name: &str, partitions: i32) -> Self {
-        let settings = [("cleanup.policy", "delete")]
-            .into_iter()
-            .chain(EVENT_TIME)
-            .collect();
-        Self {
-            name: name.to_owned(),
-            partitions,
-            settings,
-        }
+        Self::of(name, partitions, "delete", EVENT_TIME)
+    }
+
+    /// A topic that keeps records for a time after they were appended. Their own timestamps, which
+    /// may be years old, are replaced by that of the append.
+    pub fn log_for(name: &str, partitions: i32, retention_ms: u64) -> Self {
+        let settings = [
+            ("retention.ms", retention_ms.to_string()),
+            ("message.timestamp.type", "LogAppendTime".to_owned()),
+        ];
+        Self::of(name, partitions, "delete", settings)
     }
 
     /// A topic that keeps the newest record of each key.
     pub fn latest_by_key(name: &str, partitions: i32) -> Self {
-        let settings = [("cleanup.policy", "compact")]
-            .into_iter()
-            .chain(EVENT_TIME)
-            .collect();
+        Self::of(name, partitions, "compact", EVENT_TIME)
+    }
+
+    fn of(
+        name: &str,
+        partitions: i32,
+        policy: &str,
+        settings: impl IntoIterator<Item = (&'static str, impl Into<String>)>,
+    ) -> Self {
+        let settings = settings.into_iter().map(|(key, value)| (key, value.into()));
         Self {
             name: name.to_owned(),
             partitions,
-            settings,
+            settings: [("cleanup.policy", policy.to_owned())]
+                .into_iter()
+                .chain(settings)
+                .collect(),
         }
     }
 }
@@ -77,12 +88,21 @@ const OUTPUT_BYTES: &str = "8388608";
 pub fn output_topics(options: &KafkaOptions) -> Vec<TopicSpec> {
     let of = |output: Output| {
         let name = options.outputs.name(output);
+        let partitions = match output {
+            Output::Scores | Output::CurrentScores => options.output_partitions,
+            _ => 1,
+        };
         let mut spec = match output {
-            Output::Scores => TopicSpec::log(name, options.output_partitions),
-            Output::CurrentScores => TopicSpec::latest_by_key(name, options.output_partitions),
-            Output::Alerts | Output::DeadLetters | Output::Epochs | Output::Exposures => {
-                TopicSpec::log(name, 1)
-            }
+            Output::CurrentScores => TopicSpec::latest_by_key(name, partitions),
+            Output::Scores
+            | Output::Alerts
+            | Output::DeadLetters
+            | Output::Epochs
+            | Output::Exposures
+            | Output::ErasureProofs => match options.retention.of(output) {
+                Some(retention_ms) => TopicSpec::log_for(name, partitions, retention_ms),
+                None => TopicSpec::log(name, partitions),
+            },
             Output::PolicyState | Output::WorkLists => TopicSpec::latest_by_key(name, 1),
         };
         let bytes = if output == Output::DeadLetters {
@@ -90,7 +110,7 @@ pub fn output_topics(options: &KafkaOptions) -> Vec<TopicSpec> {
         } else {
             OUTPUT_BYTES
         };
-        spec.settings.push(("max.message.bytes", bytes));
+        spec.settings.push(("max.message.bytes", bytes.to_owned()));
         spec
     };
     Output::ALL
@@ -259,6 +279,7 @@ fn await_topics(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::retained::is_by_time;
 
     #[test]
     fn every_output_has_a_topic_and_epochs_have_one_order() {
@@ -282,16 +303,26 @@ mod tests {
             };
             assert!(
                 spec.settings
-                    .contains(&("max.message.bytes", room.to_string().as_str())),
+                    .contains(&("max.message.bytes", room.to_string())),
                 "{output:?}"
             );
-            assert!(spec.settings.contains(&("retention.ms", "-1")));
+            let kept_ms = options.retention.of(output);
+            assert_eq!(kept_ms.is_some(), is_by_time(output), "{output:?}");
+            let retention = kept_ms.map_or("-1".to_owned(), |ms| ms.to_string());
+            assert!(spec.settings.contains(&("retention.ms", retention)));
+            let append = ("message.timestamp.type", "LogAppendTime".to_owned());
+            assert_eq!(
+                spec.settings.contains(&append),
+                kept_ms.is_some(),
+                "{output:?}"
+            );
             let keeps_newest = matches!(
                 output,
                 Output::CurrentScores | Output::PolicyState | Output::WorkLists
             );
             assert_eq!(
-                spec.settings.contains(&("cleanup.policy", "compact")),
+                spec.settings
+                    .contains(&("cleanup.policy", "compact".to_owned())),
                 keeps_newest,
                 "{output:?}"
             );

@@ -186,7 +186,9 @@ fn file_rows(read: &FileReport, outcomes: &[u64; RowOutcome::ALL.len()]) -> File
             RowOutcome::Duplicate => &mut rows.duplicate,
             RowOutcome::Late => &mut rows.late,
             RowOutcome::Future => &mut rows.future,
-            RowOutcome::NothingToDelete | RowOutcome::StaleVersion => &mut rows.other,
+            RowOutcome::NothingToDelete | RowOutcome::StaleVersion | RowOutcome::Erased => {
+                &mut rows.other
+            }
         };
         *count += outcomes[outcome as usize];
     }

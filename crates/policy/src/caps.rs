@@ -6,7 +6,7 @@ use std::sync::Arc;
 use leadpulse_schema::units::DAY_MS;
 use serde::{Deserialize, Serialize};
 
-use crate::account::AccountAlert;
+use crate::account::{AccountAlert, EntityDraft};
 use crate::error::PolicyError;
 
 /// Greatest distance of a local time from UTC, minutes.
@@ -80,6 +80,29 @@ struct OwnerDay {
     day: i64,
     sent: u32,
     kept: Vec<AccountAlert>,
+}
+
+impl CapState {
+    /// Forgets the parts of kept alerts that are about some entities, and alerts without any other
+    /// part. Returns true if there were any.
+    pub fn forget(&mut self, is_gone: impl Fn(&EntityDraft) -> bool) -> bool {
+        let mut is_changed = false;
+        for day in self.days.values_mut() {
+            let kept = std::mem::take(&mut day.kept);
+            for alert in kept {
+                let AccountAlert { lead, parts } = alert;
+                let all = std::iter::once(lead).chain(parts);
+                let (gone, left): (Vec<_>, Vec<_>) = all.partition(|part| is_gone(part));
+                is_changed |= !gone.is_empty();
+                let mut left = left.into_iter();
+                if let Some(lead) = left.next() {
+                    let parts = left.collect();
+                    day.kept.push(AccountAlert { lead, parts });
+                }
+            }
+        }
+        is_changed
+    }
 }
 
 /// The alerts of one person and day beyond the cap.

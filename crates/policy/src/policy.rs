@@ -137,9 +137,15 @@ impl Policy {
     ///
     /// Emits once for an entity that had a score, and again when the reason becomes another. The
     /// entity has no band until it returns.
-    pub fn observe_ineligible(&self, state: &mut EntityState, why: Absence) -> Decision {
+    pub fn observe_ineligible(
+        &self,
+        state: &mut EntityState,
+        why: Absence,
+        forced: bool,
+    ) -> Decision {
         let was_eligible = state.eligibility == Eligibility::Eligible;
-        let is_news = was_eligible || (state.emissions > 0 && state.absence != Some(why));
+        let has_other = state.absence != Some(why) || forced;
+        let is_news = was_eligible || (state.emissions > 0 && has_other);
         let state_changed =
             state.eligibility != Eligibility::Ineligible || state.absence != Some(why);
         let emitted = state.emitted;

@@ -144,6 +144,49 @@ pub struct Alert {
     pub sub_scores: Option<SubScores>,
 }
 
+impl Alert {
+    /// The alert without some entities, by table (`None` where the record does not name it) and key.
+    /// `None` if it is about one of them. Where it named one, ids of events go as well: whose they
+    /// are is not known.
+    pub fn without(&self, is_gone: &dyn Fn(Option<&str>, &str) -> bool) -> Option<Self> {
+        let is_key = |key: &Option<String>| key.as_deref().is_some_and(|key| is_gone(None, key));
+        let account = self.account_id.as_deref();
+        if is_gone(Some(&self.entity_type), &self.entity_id)
+            || account.is_some_and(|key| is_gone(None, key))
+        {
+            return None;
+        }
+        let mut less = self.clone();
+        less.parts
+            .retain(|part| !is_gone(Some(&part.entity_type), &part.entity_id));
+        if let Some(committee) = &mut less.committee {
+            committee
+                .members
+                .retain(|member| !is_gone(None, &member.contact_id));
+        }
+        let is_ones = |event: &RecentEvent| is_key(&event.contact_id);
+        less.last_events.retain(|event| !is_ones(event));
+        less.trigger = less.trigger.filter(|event| !is_ones(event));
+        for key in [
+            &mut less.suggested_contact_id,
+            &mut less.lead_id,
+            &mut less.contact_id,
+        ] {
+            if is_key(key) {
+                *key = None;
+            }
+        }
+        if less != *self {
+            less.trace.clear();
+            less.last_events.clear();
+            for driver in less.drivers.iter_mut().chain(&mut less.change_drivers) {
+                driver.event_ids.clear();
+            }
+        }
+        Some(less)
+    }
+}
+
 /// An alert with the label that pages add to its record.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ShownAlert {

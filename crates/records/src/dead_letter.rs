@@ -27,6 +27,9 @@ pub const HEADER_MESSAGE: &str = "__connect.errors.exception.message";
 pub const HEADER_REASON: &str = "x-dlq-reason";
 /// `as_of` of the epoch that refused the record, milliseconds, decimal.
 pub const HEADER_TIMESTAMP: &str = "x-dlq-timestamp";
+/// Timestamp of the original record, milliseconds, decimal: the topic may replace the letter's own
+/// by that of the append.
+pub const HEADER_RECORD_TIMESTAMP: &str = "x-dlq-record-timestamp";
 /// Program and version that refused the record.
 pub const HEADER_APPLICATION: &str = "x-dlq-application";
 
@@ -173,7 +176,7 @@ impl Rejected<'_> {
     /// The dead letter of the record, refused in the epoch valid at `as_of`. `message` names the
     /// fault, without payload.
     pub fn dead_letter(&self, reason: Reason, message: &str, as_of: AsOf) -> OutputRecord {
-        let ours: [(&str, &str); 8] = [
+        let ours: [(&str, &str); 9] = [
             (HEADER_TOPIC, self.topic),
             (HEADER_PARTITION, &self.partition.to_string()),
             (HEADER_OFFSET, &self.offset.to_string()),
@@ -181,6 +184,7 @@ impl Rejected<'_> {
             (HEADER_MESSAGE, message),
             (HEADER_REASON, reason.code()),
             (HEADER_TIMESTAMP, &as_of.ms().to_string()),
+            (HEADER_RECORD_TIMESTAMP, &self.timestamp_ms.to_string()),
             (
                 HEADER_APPLICATION,
                 concat!("leadpulse/", env!("CARGO_PKG_VERSION")),

@@ -8,6 +8,7 @@ mod codec;
 mod dead_letter;
 mod digest;
 mod emission;
+mod erasure_proof;
 mod explained;
 mod exposure;
 mod output;
@@ -28,13 +29,14 @@ pub use codec::{ReadError, RecordCodec};
 pub use dead_letter::{
     HEADER_APPLICATION, HEADER_HEADERS_BYTES, HEADER_HEADERS_SHA256, HEADER_KEY_BYTES,
     HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON,
-    HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256, Reason,
-    Rejected, without_key, without_original_headers, without_value,
+    HEADER_RECORD_TIMESTAMP, HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES,
+    HEADER_VALUE_SHA256, Reason, Rejected, without_key, without_original_headers, without_value,
 };
 pub use digest::digest_alert;
 pub use emission::{
     Emission, EmissionRecords, Lineage, Listing, Standing, facts_json, name_of, score_causes,
 };
+pub use erasure_proof::{ERASURE_PROOF_SCHEMA, ErasureProof, HeldUntil};
 pub use explained::{Explained, drivers};
 pub use exposure::{EXPOSURE_SCHEMA, Exposure, ExposureGroup};
 pub use output::{Output, OutputRecord, output_key};

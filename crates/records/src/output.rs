@@ -19,11 +19,13 @@ pub enum Output {
     WorkLists,
     /// Alerts that were told, or held out, one record each.
     Exposures,
+    /// Proofs that a person was erased.
+    ErasureProofs,
 }
 
 impl Output {
     /// All outputs, in order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Scores,
         Self::Alerts,
         Self::DeadLetters,
@@ -32,6 +34,7 @@ impl Output {
         Self::CurrentScores,
         Self::WorkLists,
         Self::Exposures,
+        Self::ErasureProofs,
     ];
 }
 

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::dead_letter::{
-    HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON, HEADER_TIMESTAMP, HEADER_TOPIC,
-    HEADER_VALUE_BYTES, Reason,
+    HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION, HEADER_REASON, HEADER_RECORD_TIMESTAMP,
+    HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, Reason,
 };
 use crate::output::OutputRecord;
 
@@ -101,7 +101,10 @@ impl KeptLetter {
             topic: header(HEADER_TOPIC)?.to_owned(),
             partition: header(HEADER_PARTITION)?.parse().ok()?,
             offset: header(HEADER_OFFSET)?.parse().ok()?,
-            timestamp_ms: letter.timestamp_ms,
+            // Letters of older programs lack the header, and are as old as their own timestamp.
+            timestamp_ms: header(HEADER_RECORD_TIMESTAMP)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(letter.timestamp_ms),
             reason: header(HEADER_REASON)?.to_owned(),
             message,
             refused_as_of: header(HEADER_TIMESTAMP)
@@ -117,6 +120,14 @@ impl KeptLetter {
                 .collect(),
             more_headers: originals.len().saturating_sub(HEADERS_KEPT),
         })
+    }
+
+    /// Whether some text of the letter is one that is looked for: bytes that are no text are read as
+    /// far as they are.
+    pub fn has_text(&self, is_one: impl Fn(&str) -> bool) -> bool {
+        let headers = self.headers.iter().filter_map(|(_, value)| value.as_ref());
+        let mut parts = self.key.iter().chain(&self.value).chain(headers);
+        is_one(&self.message) || parts.any(|part| is_one(&String::from_utf8_lossy(&part.bytes)))
     }
 
     /// The letter with its bytes looked into. `schema` gives the JSON of a writer schema, or the

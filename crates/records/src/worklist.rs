@@ -88,6 +88,32 @@ impl WorkList {
         asked(self) == asked(other)
     }
 
+    /// The list without some entities, by table (`None` where the record does not name it) and key.
+    /// `None` if it names none of them.
+    pub fn without(&self, is_gone: &dyn Fn(Option<&str>, &str) -> bool) -> Option<Self> {
+        let is_kept = |entry: &WorkListEntry| {
+            !is_gone(Some(&entry.entity_type), &entry.entity_id)
+                && !is_gone(None, &entry.account_id)
+        };
+        let suggests = |entry: &WorkListEntry| {
+            let suggested = entry.suggested_contact_id.as_deref();
+            suggested.is_some_and(|key| is_gone(None, key))
+        };
+        let is_free = |entry: &WorkListEntry| is_kept(entry) && !suggests(entry);
+        if self.entries.iter().all(is_free) {
+            return None;
+        }
+        let mut entries: Vec<WorkListEntry> = self.entries.clone();
+        entries.retain(is_kept);
+        for entry in entries.iter_mut().filter(|entry| suggests(entry)) {
+            entry.suggested_contact_id = None;
+        }
+        Some(Self {
+            entries,
+            ..self.clone()
+        })
+    }
+
     /// The reasons of an entity on the list with this logit; `None` where the list lacks it.
     pub fn reasons_of(&self, entity_id: &str, logit: f64) -> Option<ListReasons> {
         let mut entries = self.entries.iter();

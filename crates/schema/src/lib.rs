@@ -61,9 +61,9 @@ pub use avro::{
     RowDecoder, RowEncoder, SCHEMA_HEADER, SchemaRef, WireError, avro_preview, encode_frame,
 };
 pub use catalog::{
-    Bursting, Catalog, DataType, Feature, FeedbackFields, Field, FieldId, Hub, HubId, MatchBy,
-    Meaning, Normalise, OutcomeField, OverrideFields, Reference, Relation, RelationId,
-    RelationKind, Role, SchemaFault, Staged, Table, TableId, Verdict,
+    Bursting, Catalog, DataType, ErasureFields, Feature, FeedbackFields, Field, FieldId, Hub,
+    HubId, MatchBy, Meaning, Normalise, OutcomeField, OverrideFields, Reference, Relation,
+    RelationId, RelationKind, Role, SchemaFault, Staged, Table, TableId, Verdict,
 };
 pub use condition::{
     Absence, Comparison, Condition, DayCounter, DayWindow, Literal, Measure, Operand, Population,
@@ -76,7 +76,7 @@ pub use infer::{InferError, Inferred, TextRow, TextTable, infer};
 pub use money::{CurrencyError, CurrencyOptions, CurrencyRates};
 pub use row::{Operation, Position, Row, RowBatch, RowBuilder, TextList, Value};
 pub use row_fit::{ReferenceFit, RowFit, ValueFit};
-pub use said::{AlertVerdict, PersonDecision};
+pub use said::{AlertVerdict, ErasureAction, PersonDecision};
 pub use shape::{
     BadValue, Envelope, EnvelopeOption, FilterValue, FilterValues, FitRemark, NameList, RawRecord,
     RecordFate, RecordFault, SchemaLanguage, SchemaPlace, ShapeError, SourceFormat, SourceShape,

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Catalog, FieldId, TableId};
+use crate::catalog::{Catalog, Field, FieldId, TableId};
 
 mod stored;
 
@@ -222,6 +222,31 @@ impl RowBatch {
                 builder.set_unchanged(field.id);
             } else {
                 builder.set(field.id, row.get(field.id));
+            }
+        }
+        builder.finish();
+    }
+    /// As [`Self::push_copy`], with null instead of a text, and without the items of a list, that
+    /// are not to be kept. The key stays.
+    pub fn push_copy_where(
+        &mut self,
+        catalog: &Catalog,
+        row: Row<'_>,
+        is_kept: impl Fn(&Field, &str) -> bool,
+    ) {
+        let table = catalog.table_at(row.table());
+        let (operation, position) = (row.operation(), row.position());
+        let mut builder = self.start(catalog, row.table(), operation, position, row.known_ms());
+        builder.head.has_own_known_time = row.head.has_own_known_time;
+        for field in &table.fields {
+            let is_kept = |text: &str| field.id == table.key || is_kept(field, text);
+            match row.get(field.id) {
+                _ if row.is_unchanged(field.id) => builder.set_unchanged(field.id),
+                Value::Text(text) if !is_kept(text) => builder.set(field.id, Value::Null),
+                Value::List(list) => {
+                    builder.set_list(field.id, list.iter().filter(|item| is_kept(item)));
+                }
+                value => builder.set(field.id, value),
             }
         }
         builder.finish();

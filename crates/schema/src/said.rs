@@ -1,4 +1,4 @@
-//! Words of people about alerts: decisions about an entity, and verdicts on an alert.
+//! Words of people: decisions about an entity, verdicts on an alert, and requests to erase.
 //!
 //! The words are fixed, and a row with another one is refused. So every row that is admitted can be
 //! acted on.
@@ -74,7 +74,31 @@ impl AlertVerdict {
     }
 }
 
-/// Refuses a row of an override or feedback table that cannot be acted on.
+/// The demand of a request about a person's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErasureAction {
+    /// Erase the subject, and refuse its rows from now on.
+    Erase,
+    /// Take rows of the subject again from now on. What was erased stays erased.
+    Lift,
+}
+
+impl ErasureAction {
+    /// The words that rows may contain.
+    pub const NAMES: [&'static str; 2] = ["erase", "lift"];
+    const EXPECTED: &'static str = "one of erase, lift";
+
+    /// The demand of a word; `None` for a word that is none.
+    pub fn of(word: &str) -> Option<Self> {
+        match word {
+            "erase" => Some(Self::Erase),
+            "lift" => Some(Self::Lift),
+            _ => None,
+        }
+    }
+}
+
+/// Refuses a row of an override, feedback or erasure table that cannot be acted on.
 pub(crate) fn admit_said(table: &Table, row: &RowBuilder<'_>) -> Result<(), RowRefusal> {
     if let Some(fields) = &table.overrides {
         timed(table, row, "a decision needs the time at which it was made")?;
@@ -87,7 +111,7 @@ pub(crate) fn admit_said(table: &Table, row: &RowBuilder<'_>) -> Result<(), RowR
             PersonDecision::EXPECTED,
         )?;
         named(table, row, fields.who, "a decision needs who made it")?;
-        return subject(table, row);
+        return subject(table, row, "a decision needs the entity that it is about");
     }
     if let Some(fields) = &table.feedback {
         timed(table, row, "an answer needs the time at which it was given")?;
@@ -95,10 +119,23 @@ pub(crate) fn admit_said(table: &Table, row: &RowBuilder<'_>) -> Result<(), RowR
         known(table, row, fields.verdict, is_word, AlertVerdict::EXPECTED)?;
         named(table, row, fields.who, "an answer needs who gave it")?;
     }
+    if let Some(fields) = &table.erasure {
+        timed(table, row, "a request needs the time at which it was made")?;
+        if let Some(action) = fields.action
+            && row.has_text(action)
+        {
+            let is_word = |word: &str| ErasureAction::of(word).is_some();
+            known(table, row, action, is_word, ErasureAction::EXPECTED)?;
+        }
+        named(table, row, fields.who, "a request needs who made it")?;
+        if !fields.email.is_some_and(|email| row.has_text(email)) {
+            return subject(table, row, "a request needs the entity that it is about");
+        }
+    }
     Ok(())
 }
 
-fn subject(table: &Table, row: &RowBuilder<'_>) -> Result<(), RowRefusal> {
+fn subject(table: &Table, row: &RowBuilder<'_>, why: &'static str) -> Result<(), RowRefusal> {
     if table.owners.iter().any(|field| row.has_text(*field)) {
         return Ok(());
     }
@@ -108,7 +145,7 @@ fn subject(table: &Table, row: &RowBuilder<'_>) -> Result<(), RowRefusal> {
         .collect();
     Err(RowRefusal::Incomplete {
         field: names.join(" / "),
-        why: "a decision needs the entity that it is about",
+        why,
     })
 }
 
@@ -168,6 +205,10 @@ mod tests {
         );
         for word in AlertVerdict::NAMES {
             assert_eq!(AlertVerdict::of(word).map(AlertVerdict::name), Some(word));
+        }
+        for word in ErasureAction::NAMES {
+            assert!(ErasureAction::of(word).is_some(), "{word:?}");
+            assert_eq!(PersonDecision::of(word), None, "{word:?}");
         }
         for word in ["", "Pin", "muted", "NONE", "accept"] {
             assert_eq!(PersonDecision::of(word), None, "{word:?}");

@@ -102,7 +102,7 @@ fn wins(days: &[Vec<RowOut>]) -> HashMap<String, Vec<usize>> {
 }
 
 /// Tables of what people say about alerts, of which a market has no rows.
-const SAID: [&str; 2] = ["feedback", "overrides"];
+const SAID: [&str; 3] = ["erasures", "feedback", "overrides"];
 
 #[test]
 fn shipped_schemas_load() {
@@ -118,6 +118,7 @@ fn shipped_schemas_load() {
         [
             "alert",
             "epoch_record",
+            "erasure_proof",
             "exposure",
             "partition_layout",
             "policy_state",

@@ -8,10 +8,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use leadpulse_engine::ports::{EachPiece, StoreError, StoreHead};
 use leadpulse_engine::{EachNode, NODE_AREA, Pieces};
 
+use crate::rewrite;
+
 /// Number of the layout of the folder: names of keyspaces, form of the head.
 const LAYOUT: u8 = 1;
 /// Key of the head.
 const HEAD: &[u8] = b"head";
+/// Key that is there while the database has to be written anew, because something was erased.
+const REWRITE: &[u8] = b"rewrite";
 /// The database's cache of blocks, bytes. What is read often is in memory as nodes.
 const CACHE_BYTES: u64 = 32 << 20;
 /// Bytes of written pieces in memory before they become a file.
@@ -29,8 +33,17 @@ pub(crate) struct StateDatabase {
 }
 
 impl StateDatabase {
-    /// Opens the database of a folder, and creates it if there is none.
+    /// Opens the database of a folder, and creates it if there is none. A rewriting that was begun
+    /// is ended first.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        if dir.exists() {
+            rewrite::go_on(dir)?;
+        }
+        Self::open_new(dir)
+    }
+
+    /// As [`Self::open`], whatever was begun.
+    pub fn open_new(dir: &Path) -> Result<Self, StoreError> {
         let place = dir.display().to_string();
         let failed = |error: Error| fault(&place, error);
         std::fs::create_dir_all(dir).map_err(|error| failed(error.into()))?;
@@ -108,6 +121,18 @@ impl StateDatabase {
         written.map_err(|error| self.failed(error))
     }
 
+    /// Notes that the database has to be written anew: what it removes must not stay on the disk.
+    pub fn note_erasure(&self) -> Result<(), StoreError> {
+        let noted = self.meta.insert(REWRITE, [1_u8]);
+        noted.map_err(|error| self.failed(error))
+    }
+
+    /// Whether the database has to be written anew.
+    pub fn has_erased(&self) -> Result<bool, StoreError> {
+        let found = self.meta.contains_key(REWRITE);
+        found.map_err(|error| self.failed(error))
+    }
+
     /// Removes the files of a database, whatever their condition. Other files stay.
     pub fn remove_files(dir: &Path) -> Result<(), StoreError> {
         let failed = |error: std::io::Error| fault(&dir.display().to_string(), error.into());
@@ -148,6 +173,12 @@ impl StateDatabase {
     /// Waits until what was written is on the disk.
     pub fn sync(&self) -> Result<(), StoreError> {
         let synced = self.database.persist(PersistMode::SyncData);
+        synced.map_err(|error| self.failed(error))
+    }
+
+    /// As [`Self::sync`], with the files' own data.
+    pub fn sync_all(&self) -> Result<(), StoreError> {
+        let synced = self.database.persist(PersistMode::SyncAll);
         synced.map_err(|error| self.failed(error))
     }
 

@@ -169,6 +169,7 @@ impl FolderStore {
     fn running(&mut self) -> Option<&Running> {
         if self.running.is_none() {
             let (inbox, received) = channel();
+            let marked = self.database.as_ref().map(StateDatabase::has_erased);
             let writer = Writer {
                 dir: self.dir.clone(),
                 database: self.database.take(),
@@ -182,6 +183,8 @@ impl FolderStore {
                 sync_asked: false,
                 snapshots: self.snapshots.clone(),
                 last_snapshot: Instant::now(),
+                // A mark of the process before; what cannot be read is written anew.
+                has_erased: marked.is_some_and(|marked| marked.unwrap_or(true)),
                 taking: None,
             };
             let spawned = std::thread::Builder::new()
@@ -241,13 +244,12 @@ impl StateStore for FolderStore {
     }
 
     fn replace(&mut self) -> Result<(), StoreError> {
-        if let Ok(database) = self.database()
-            && database.clear().is_ok()
-        {
-            return Ok(());
+        if let Err(error @ StoreError::InUse { .. }) = self.database() {
+            return Err(error);
         }
-        // A damaged database cannot even be emptied: its files are removed. Of the folder only
-        // they are, because a wrong path may lead anywhere.
+        // A database that is emptied keeps old values in its journal for a while, and a damaged one
+        // cannot be emptied: its files are removed. Of the folder only they are, because a wrong
+        // path may lead anywhere.
         self.open.set(None);
         self.database = None;
         StateDatabase::remove_files(&self.dir)?;
@@ -294,6 +296,13 @@ impl StateStore for FolderStore {
 
     fn status(&self) -> StoreStatus {
         self.shared.get()
+    }
+
+    fn snapshots(&self) -> Option<(String, i64)> {
+        let snapshots = self.snapshots.as_ref()?;
+        let every_ms = i64::try_from(snapshots.every.as_millis()).ok()?;
+        let kept = i64::try_from(snapshots.place.kept()).ok()?;
+        Some((snapshots.place.name(), every_ms.saturating_mul(kept)))
     }
 
     fn close(&mut self) -> StoreStatus {

@@ -11,6 +11,8 @@
 //! - **Durable by the second.** A killed process loses nothing that was written. A killed machine
 //!   loses what was not synced, a second or two: the log has it.
 //! - **Snapshots** in a folder or an object store, from which another machine starts.
+//! - **Erased is gone.** After an erasure the thread writes the database anew, because old values stay
+//!   in its journal and files for a while.
 //! - **A failing disk** is reported and tried again: the database is opened anew, and all changes
 //!   that were not synced are written again.
 //!
@@ -22,6 +24,7 @@ mod memory;
 mod metrics;
 mod nodes;
 mod objects;
+mod rewrite;
 mod snapshot;
 mod writer;
 

@@ -33,6 +33,16 @@ pub const STORE_METRICS: &[Metric] = &[
         "Writes and syncs of the stored state that failed.",
     ),
     Metric::gauge(
+        "leadpulse_store_erasing",
+        &[],
+        "1 while the state's folder contains bytes of something that was erased.",
+    ),
+    Metric::counter(
+        "leadpulse_store_rewrites_total",
+        &[],
+        "Times that the state's folder was written anew after an erasure.",
+    ),
+    Metric::gauge(
         "leadpulse_snapshot_epoch",
         &[],
         "The epoch of the last snapshot.",
@@ -67,6 +77,10 @@ pub struct StoreMetrics {
     pub(crate) disk: IntGauge,
     /// Failed writes and syncs.
     pub(crate) failures: IntCounter,
+    /// 1 while the folder contains bytes of something that was erased.
+    pub(crate) erasing: IntGauge,
+    /// Times that the folder was written anew after an erasure.
+    pub(crate) rewrites: IntCounter,
     /// The epoch of the last snapshot.
     pub(crate) snapshot_epoch: IntGauge,
     /// When it was begun, seconds since 1970 UTC.
@@ -90,6 +104,8 @@ impl StoreMetrics {
             written: made.counter("leadpulse_store_written_bytes_total")?,
             disk: made.gauge("leadpulse_store_disk_bytes")?,
             failures: made.counter("leadpulse_store_failures_total")?,
+            erasing: made.gauge("leadpulse_store_erasing")?,
+            rewrites: made.counter("leadpulse_store_rewrites_total")?,
             snapshot_epoch: made.gauge("leadpulse_snapshot_epoch")?,
             snapshot_at: made.gauge("leadpulse_snapshot_timestamp_seconds")?,
             snapshot_bytes: made.counter("leadpulse_snapshot_written_bytes_total")?,

@@ -107,6 +107,16 @@ impl SnapshotPlace {
         })
     }
 
+    /// Name of the place, for people.
+    pub(crate) fn name(&self) -> String {
+        self.address.clone()
+    }
+
+    /// The number of snapshots that stay.
+    pub(crate) fn kept(&self) -> usize {
+        self.keep
+    }
+
     /// Copies a view of a state, unless it is there already or is of no whole state.
     ///
     /// # Errors

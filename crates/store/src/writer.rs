@@ -12,6 +12,7 @@ use leadpulse_engine::ports::{Clock, StoreError, StoreStatus, StoredChange};
 use crate::database::StateDatabase;
 use crate::metrics::StoreMetrics;
 use crate::nodes::OpenDatabase;
+use crate::rewrite;
 use crate::snapshot::{SnapshotOutcome, SnapshotPlace};
 
 /// Written changes are synced at least this often.
@@ -77,6 +78,8 @@ pub(crate) struct Writer {
     pub snapshots: Option<Snapshots>,
     /// The time at which the last snapshot was begun.
     pub last_snapshot: Instant,
+    /// True while the database contains bytes of something that was erased.
+    pub has_erased: bool,
     /// The thread of a snapshot that is being made.
     pub taking: Option<JoinHandle<()>>,
 }
@@ -162,9 +165,9 @@ impl Writer {
         loop {
             self.write()?;
             let is_all = self.written == self.unsynced.len();
-            self.sync(now || !is_all)?;
+            self.sync(now || !is_all || self.has_erased)?;
             if is_all {
-                return Ok(());
+                return self.rewrite();
             }
         }
     }
@@ -185,6 +188,11 @@ impl Writer {
                 let stored = database.head()?.map_or(0, |head| head.epoch);
                 self.check_no_gap(stored)?;
                 self.written = self.position_after(stored);
+                if self.written > 0 {
+                    // Written before the failure, and not known to be synced.
+                    self.since = Some(Instant::now());
+                }
+                self.has_erased = database.has_erased()?;
                 self.open.set(Some(database.clone()));
                 self.database.insert(database)
             }
@@ -195,6 +203,11 @@ impl Writer {
             .get(self.written)
             .filter(|_| written < self.sync_bytes)
         {
+            if change.is_erasure {
+                // Before the change: a process that ends between the two rewrites for nothing.
+                database.note_erasure()?;
+                self.has_erased = true;
+            }
             written += change.pieces.bytes();
             database.write(&change.pieces, Some(&change.head))?;
             self.written += 1;
@@ -210,6 +223,39 @@ impl Writer {
         self.metrics
             .queued
             .set(self.shared.get().queued_bytes as i64);
+        Ok(())
+    }
+
+    /// Writes the database anew after something was erased. What was written is synced.
+    fn rewrite(&mut self) -> Result<(), StoreError> {
+        self.metrics.erasing.set(i64::from(self.has_erased));
+        if !self.has_erased || self.written > 0 {
+            return Ok(());
+        }
+        if let Some(taking) = self.taking.take() {
+            // Its view holds the files that go.
+            let _ = taking.join();
+        }
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        let started = Instant::now();
+        rewrite::copy(&self.dir, database)?;
+        // Readers wait from here on, until the second database is in its place.
+        self.open.set(None);
+        self.database = None;
+        let database = StateDatabase::open(&self.dir)?;
+        self.open.set(Some(database.clone()));
+        self.metrics.disk.set(database.disk_bytes() as i64);
+        self.database = Some(database);
+        self.has_erased = false;
+        self.metrics.erasing.set(0);
+        self.metrics.rewrites.inc();
+        let seconds = started.elapsed().as_secs_f64();
+        tracing::info!(
+            seconds,
+            "the stored state is written anew without what was erased"
+        );
         Ok(())
     }
 

@@ -46,6 +46,7 @@ fn change(epoch: u64, all: &[(u8, Option<&str>)]) -> StoredChange {
         after: epoch - 1,
         head: head(epoch),
         pieces: pieces(all),
+        is_erasure: false,
     }
 }
 
@@ -192,6 +193,7 @@ fn nodes_are_read_while_epochs_are_written() {
             after: epoch - 1,
             head: head(epoch),
             pieces,
+            is_erasure: false,
         }
     };
     assert!(store.write(node(2, "new")).is_none());
@@ -393,4 +395,177 @@ fn another_machine_starts_from_the_newest_whole_snapshot() {
     assert!(!own.is_empty());
     let elsewhere = tempfile::tempdir().unwrap();
     assert_eq!(restored(elsewhere.path()).0, Some(made[0].head.clone()));
+}
+
+/// Whether any file below a folder contains some bytes.
+fn holds(dir: &Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => holds(&path, bytes),
+            false => {
+                let content = std::fs::read(&path).unwrap_or_default();
+                content.windows(bytes.len()).any(|part| part == bytes)
+            }
+        }
+    })
+}
+
+const SECRET: &str = "zq-the-bytes-of-a-person-that-no-block-compresses-away";
+
+/// A store with a person's bytes, replaced once and removed by the changes after `epoch`.
+fn with_person(dir: &Path) -> FolderStore {
+    let mut store = store(dir);
+    store.replace().unwrap();
+    store
+        .put(&pieces(&[(1, Some(SECRET)), (2, Some("b"))]))
+        .unwrap();
+    store.finish(&head(0)).unwrap();
+    assert!(store.write(change(1, &[(3, Some(SECRET))])).is_none());
+    store
+}
+
+fn erasure(epoch: u64) -> StoredChange {
+    StoredChange {
+        is_erasure: true,
+        ..change(epoch, &[(1, Some("other")), (3, None)])
+    }
+}
+
+#[test]
+fn erased_bytes_are_in_no_file_of_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = with_person(dir.path());
+    assert!(first.write(erasure(2)).is_none());
+    assert!(first.write(change(3, &[(4, Some("d"))])).is_none());
+    let status = first.close();
+    assert_eq!((status.epoch, status.failure), (3, None));
+    drop(first);
+    assert!(!holds(dir.path(), SECRET.as_bytes()));
+    assert!(!dir.path().join("rewrite").exists());
+    let mut second = store(dir.path());
+    assert_eq!(second.head().unwrap(), Some(head(3)));
+    let left = expected(&[(1, "other"), (2, "b"), (4, "d")]);
+    assert_eq!(content(&mut second), left);
+    // A change without an erasure leaves old values where they are: the test can tell.
+    second.close();
+    drop(second);
+    let other = tempfile::tempdir().unwrap();
+    let mut kept = with_person(other.path());
+    let change = StoredChange {
+        is_erasure: false,
+        ..erasure(2)
+    };
+    assert!(kept.write(change).is_none());
+    kept.close();
+    assert!(holds(other.path(), SECRET.as_bytes()));
+}
+
+#[test]
+fn a_folder_that_is_emptied_keeps_no_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = with_person(dir.path());
+    store.close();
+    assert!(holds(dir.path(), SECRET.as_bytes()));
+    store.replace().unwrap();
+    store.finish(&head(1)).unwrap();
+    store.close();
+    assert!(!holds(dir.path(), SECRET.as_bytes()));
+}
+
+/// A process that ends at any step of a rewriting: the next one goes on, and loses nothing.
+#[test]
+fn a_rewriting_goes_on_after_a_kill_at_any_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = with_person(dir.path());
+    assert!(first.write(erasure(2)).is_none());
+    first.close();
+    drop(first);
+    let left = expected(&[(1, "other"), (2, "b")]);
+    for step in ["begun", "whole", "moving", "moved in part"] {
+        let killed = tempfile::tempdir().unwrap();
+        let inner = killed.path().join("rewrite");
+        match step {
+            "begun" => {
+                // Half written: the first database counts.
+                copy_folder(dir.path(), killed.path()).unwrap();
+                std::fs::create_dir_all(inner.join("keyspaces")).unwrap();
+                std::fs::write(inner.join("0.jnl"), b"half").unwrap();
+            }
+            "whole" => {
+                let mut before = with_person(killed.path());
+                before.close();
+                copy_folder(dir.path(), &inner).unwrap();
+                std::fs::write(inner.join("whole"), b"").unwrap();
+            }
+            _ => {
+                copy_folder(dir.path(), &inner).unwrap();
+                std::fs::write(inner.join("moving"), b"").unwrap();
+                if step == "moved in part" {
+                    let (from, to) = (inner.join("keyspaces"), killed.path().join("keyspaces"));
+                    std::fs::rename(from, to).unwrap();
+                }
+            }
+        }
+        let mut next = store(killed.path());
+        assert_eq!(next.head().unwrap(), Some(head(2)), "{step}");
+        assert_eq!(content(&mut next), left, "{step}");
+        next.close();
+        drop(next);
+        assert!(!inner.exists(), "{step}");
+        assert!(!holds(killed.path(), SECRET.as_bytes()), "{step}");
+    }
+}
+
+#[test]
+fn a_mark_of_the_process_before_lets_the_next_write_the_folder_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = with_person(dir.path());
+    // Nothing can be written there.
+    std::fs::write(dir.path().join("rewrite"), b"no folder").unwrap();
+    assert!(first.write(erasure(2)).is_none());
+    wait_for(&first, "the rewriting fails", |status| {
+        status.synced == 2 && status.failure.is_some()
+    });
+    first.close();
+    drop(first);
+    std::fs::remove_file(dir.path().join("rewrite")).unwrap();
+    assert!(holds(dir.path(), SECRET.as_bytes()));
+    let mut second = store(dir.path());
+    assert_eq!(second.head().unwrap(), Some(head(2)));
+    assert!(second.write(change(3, &[(4, Some("d"))])).is_none());
+    let status = second.close();
+    assert_eq!((status.synced, status.failure), (3, None));
+    drop(second);
+    assert!(!holds(dir.path(), SECRET.as_bytes()));
+}
+
+/// Cold cells are read from the second database as from the first.
+#[test]
+fn nodes_are_read_while_a_folder_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = with_person(dir.path());
+    let nodes = store.nodes().unwrap();
+    let mut pieces = Pieces::default();
+    pieces.put_bytes(NODE_AREA, |out| out.push(7), b"node");
+    let with_node = StoredChange {
+        pieces,
+        ..change(2, &[])
+    };
+    assert!(store.write(with_node).is_none());
+    wait_for(&store, "an epoch is synced", |status| status.synced == 2);
+    for epoch in 3..8 {
+        assert!(store.write(erasure(epoch)).is_none());
+        let mut found = 0;
+        let read = nodes.read(&[NODE_AREA], &mut |_, value| {
+            found += usize::from(value == b"node");
+            Ok(())
+        });
+        assert_eq!((read, found), (Ok(()), 1));
+    }
+    wait_for(&store, "all is synced", |status| {
+        (status.synced, status.kept_bytes, status.queued_bytes) == (7, 0, 0)
+    });
+    store.close();
+    assert!(!holds(dir.path(), SECRET.as_bytes()));
 }

@@ -196,13 +196,14 @@ fn resolve(
 
 /// True for a setting whose value must not stand in the file.
 pub(super) fn is_secret_path(path: &str) -> bool {
-    const SECRETS: [&str; 6] = [
+    const SECRETS: [&str; 7] = [
         "kafka.security.password",
         "kafka.security.key_password",
         "kafka.security.token",
         "kafka.security.oauth.client_secret",
         "registry.password",
         "registry.token",
+        "erasure.secret",
     ];
     let is_bearer_token = || {
         let client = path.strip_prefix("server.access.tokens.");

@@ -1,4 +1,4 @@
-use leadpulse_records::WorkListEntry;
+use leadpulse_records::{HeldUntil, WorkListEntry};
 use leadpulse_schema::{FolderRegistry, SchemaRef, WriterSchema};
 use serde_json::{Value as Json, json};
 
@@ -20,6 +20,7 @@ impl SchemaStore for Folder {
             POLICY_STATE_SCHEMA,
             WORK_LIST_SCHEMA,
             EXPOSURE_SCHEMA,
+            ERASURE_PROOF_SCHEMA,
         ];
         let found = shipped
             .into_iter()
@@ -379,6 +380,38 @@ fn work_lists_and_exposures_fill_their_schemas() {
         bundle_id: Some("b".into()),
     };
     check(&encoders.exposure, EXPOSURE_SCHEMA, &exposure);
+}
+
+#[test]
+fn a_proof_fills_its_schema_and_is_read_back() {
+    let encoders = OutputEncoders::new(&Folder).unwrap();
+    let proof = ErasureProof {
+        request_id: "r1".into(),
+        subject: "ab".repeat(32),
+        action: "erase".into(),
+        requested_at: 1_700_000_000_000,
+        as_of: 1_700_000_010_000,
+        clock_at: Some(1_700_000_020_000),
+        epoch: 7,
+        hashes: 3,
+        entities: 2,
+        versions: 2,
+        events: 9,
+        domains: 1,
+        rewritten_rows: 4,
+        tombstones: 8,
+        renewed_records: 5,
+        work_lists: 6,
+        held: vec![HeldUntil {
+            place: "scoring.alerts.v1".into(),
+            kind: "output".into(),
+            until: Some(1_800_000_000_000),
+        }],
+    };
+    check(&encoders.erasure_proof, ERASURE_PROOF_SCHEMA, &proof);
+    let bytes = encoders.erasure_proof(&proof);
+    let read = encoders.read_erasure_proof(&bytes, &Folder).unwrap();
+    assert_eq!(read, proof);
 }
 
 #[test]

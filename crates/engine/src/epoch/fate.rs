@@ -19,6 +19,22 @@ pub enum Sealed {}
 #[derive(Clone, Copy, Debug)]
 pub enum Committed {}
 
+/// An amount of work, and the seconds that it took; zeros where the caller gave no time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MeasuredWork {
+    /// Amount.
+    pub count: u64,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+impl MeasuredWork {
+    pub(crate) fn add(&mut self, count: u64, seconds: f64) {
+        self.count += count;
+        self.seconds += seconds;
+    }
+}
+
 /// Counts of one epoch that its record does not hold.
 #[derive(Clone, Debug, Default)]
 pub struct EpochTally {
@@ -27,6 +43,18 @@ pub struct EpochTally {
     pub due: Vec<usize>,
     /// Cells still waiting because a board moved their hubs.
     pub deferred: usize,
+    /// Cells that rows, timers or the engine made dirty and that did not fit.
+    pub dirty_left: usize,
+    /// Due cells of a half-closed tick that are not folded.
+    pub tick_left: usize,
+    /// Work by reason, in nodes: `tick`, or the first reason of a cell.
+    pub work: BTreeMap<&'static str, u64>,
+    /// Epochs that each tick took which was closed, where anything was looked at.
+    pub tick_epochs: Vec<u32>,
+    /// Scoring: nodes and their time.
+    pub scored: MeasuredWork,
+    /// Explanations and their time.
+    pub explained: MeasuredWork,
     /// Scores emitted by (task, cause).
     pub emitted: BTreeMap<(String, &'static str), u64>,
     /// Alerts by (task, type, severity).
@@ -35,6 +63,8 @@ pub struct EpochTally {
     pub retracted: u64,
     /// Accepted rows that report a gap in the changes of an entity.
     pub gaps: u64,
+    /// Requests to erase, or to lift an erasure, that took effect.
+    pub erased: u64,
     /// Records that no source wants, by topic.
     pub filtered: BTreeMap<String, u64>,
     /// Records that concern no row, by topic.

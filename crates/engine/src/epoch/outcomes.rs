@@ -43,7 +43,11 @@ impl OutcomeCounts {
             dead: undecoded + late + future,
             unchanged: by_code(
                 rows,
-                &[RowOutcome::NothingToDelete, RowOutcome::StaleVersion],
+                &[
+                    RowOutcome::Erased,
+                    RowOutcome::NothingToDelete,
+                    RowOutcome::StaleVersion,
+                ],
             ),
             remarked: by_code(rows, &[RowOutcome::InPart, RowOutcome::SteppedBack]),
         }

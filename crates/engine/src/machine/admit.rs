@@ -5,6 +5,7 @@ use leadpulse_records::Reason;
 use leadpulse_schema::{Operation, RowBatch};
 
 use super::Machine;
+use super::erased::Erasing;
 use super::said::SaidChanges;
 use super::ticks::Folding;
 use super::trace::TracedRow;
@@ -20,12 +21,12 @@ const FUTURE: &str =
 pub(super) struct AdmittedRows {
     /// Records with rows, by [`RowOutcome`].
     pub counts: [i64; RowOutcome::ALL.len()],
-    /// Records that could not be read.
-    pub undecoded: i64,
-    /// Records that no source of their topic wants.
-    pub filtered: i64,
-    /// Records that concern no row.
-    pub ignored: i64,
+    /// Records that could not be read: the first of `dead`.
+    pub undecoded: usize,
+    /// Records that no source of their topic wants, by index.
+    pub filtered: Vec<u32>,
+    /// Records that concern no row, by index.
+    pub ignored: Vec<u32>,
     /// Rows that people should see though no dead letter says so: index of the record, outcome.
     pub noticed: Vec<(u32, RowOutcome)>,
     /// Dead letters: index of the record, reason, message. Undecoded records first, then late and
@@ -33,6 +34,8 @@ pub(super) struct AdmittedRows {
     pub dead: Vec<(u32, Reason, String)>,
     /// The parts of what people said that rows changed.
     pub said: SaidChanges,
+    /// The effects of requests to erase.
+    pub erasing: Erasing,
     /// Rows with their records and outcomes, for people who ask for one.
     pub traced: Vec<TracedRow>,
 }
@@ -42,12 +45,13 @@ impl AdmittedRows {
     pub fn of(decoded: Decoded) -> (Self, RowBatch, Vec<u32>) {
         let admitted = Self {
             counts: [0; RowOutcome::ALL.len()],
-            undecoded: decoded.dead.len() as i64,
-            filtered: decoded.filtered.len() as i64,
-            ignored: decoded.ignored.len() as i64,
+            undecoded: decoded.dead.len(),
+            filtered: decoded.filtered,
+            ignored: decoded.ignored,
             noticed: Vec::new(),
             dead: decoded.dead,
             said: SaidChanges::default(),
+            erasing: Erasing::default(),
             traced: Vec::new(),
         };
         (admitted, decoded.rows, decoded.records)
@@ -55,8 +59,20 @@ impl AdmittedRows {
 
     /// The counts for the epoch's record.
     pub fn outcomes(&self) -> OutcomeCounts {
-        let counts = OutcomeCounts::of(&self.counts, self.undecoded);
-        counts.without_row(self.filtered, self.ignored)
+        let counts = OutcomeCounts::of(&self.counts, self.undecoded as i64);
+        counts.without_row(self.filtered.len() as i64, self.ignored.len() as i64)
+    }
+
+    /// Leaves out records that gave no row, unless the epoch takes them. Rows that it does not take
+    /// are not among them.
+    pub fn keep(&mut self, takes: impl Fn(u32) -> bool) {
+        let unread = self.dead.drain(..self.undecoded);
+        let mut kept: Vec<_> = unread.filter(|(index, _, _)| takes(*index)).collect();
+        self.undecoded = kept.len();
+        kept.append(&mut self.dead);
+        self.dead = kept;
+        self.filtered.retain(|index| takes(*index));
+        self.ignored.retain(|index| takes(*index));
     }
 }
 
@@ -74,15 +90,20 @@ impl Machine {
         admitted: &mut AdmittedRows,
         tally: &mut EpochTally,
     ) {
-        let mut outcomes = self.state.graph.apply(rows, bound_ms);
-        self.admit_said(rows, bound_ms, &mut outcomes, admitted);
+        let screened = self.screen(rows, admitted);
+        let seen = screened.as_ref().map_or(rows, |screened| &screened.rows);
+        let mut outcomes = self.state.graph.apply(seen, bound_ms);
+        self.admit_said(seen, bound_ms, &mut outcomes, admitted);
         for (index, outcome) in outcomes.iter().enumerate() {
-            let row = rows.row(index);
+            let row = seen.row(index);
             if outcome.is_accepted() {
                 self.note_event_time(row.event_ms().min(row.known_ms()));
                 tally.retracted += u64::from(row.operation() == Operation::Retract);
                 tally.gaps += u64::from(row.operation() == Operation::Gap);
             }
+        }
+        if let Some(screened) = screened {
+            outcomes = screened.all(outcomes);
         }
         if folding == Folding::On {
             self.trace(rows, record_of, &outcomes, &mut admitted.traced);
@@ -102,17 +123,17 @@ impl Machine {
     pub(super) fn count_without_row(
         &self,
         records: &RecordBatch,
-        decoded: &Decoded,
+        admitted: &AdmittedRows,
         tally: &mut EpochTally,
     ) {
         let topic = |index: &u32| {
             let partition = records.record(*index as usize).partition();
             self.state.partitions[partition as usize].topic.clone()
         };
-        for index in &decoded.filtered {
+        for index in &admitted.filtered {
             *tally.filtered.entry(topic(index)).or_default() += 1;
         }
-        for index in &decoded.ignored {
+        for index in &admitted.ignored {
             *tally.ignored.entry(topic(index)).or_default() += 1;
         }
     }
@@ -136,11 +157,12 @@ fn by_record(record_of: &[u32], outcomes: &[RowOutcome]) -> Vec<(u32, RowOutcome
         RowOutcome::Duplicate => 0,
         RowOutcome::StaleVersion => 1,
         RowOutcome::NothingToDelete => 2,
-        RowOutcome::Accepted => 3,
-        RowOutcome::SteppedBack => 4,
-        RowOutcome::InPart => 5,
-        RowOutcome::Late => 6,
-        RowOutcome::Future => 7,
+        RowOutcome::Erased => 3,
+        RowOutcome::Accepted => 4,
+        RowOutcome::SteppedBack => 5,
+        RowOutcome::InPart => 6,
+        RowOutcome::Late => 7,
+        RowOutcome::Future => 8,
     };
     let mut found: Vec<(u32, RowOutcome)> = Vec::with_capacity(record_of.len());
     for (record, outcome) in record_of.iter().zip(outcomes) {
@@ -162,7 +184,9 @@ fn refusal(outcome: RowOutcome) -> Option<(Reason, &'static str)> {
         | RowOutcome::InPart
         | RowOutcome::Duplicate
         | RowOutcome::NothingToDelete
-        | RowOutcome::StaleVersion => None,
+        | RowOutcome::StaleVersion
+        // A dead letter would keep the row's bytes.
+        | RowOutcome::Erased => None,
         RowOutcome::Late => Some((Reason::LateBeyondHorizon, LATE)),
         RowOutcome::Future => Some((Reason::FutureTimestamp, FUTURE)),
     }
@@ -187,6 +211,10 @@ pub(super) fn remark(outcome: RowOutcome) -> Option<&'static str> {
         RowOutcome::InPart => Some(
             "it carries some fields of a key that no row has described, so the others are null; \
              load whole rows first, such as a connector's snapshot",
+        ),
+        RowOutcome::Erased => Some(
+            "a row of an entity or address that was erased, so nothing of it was kept; \
+             remove it at its source too",
         ),
         RowOutcome::Accepted | RowOutcome::Duplicate | RowOutcome::Late | RowOutcome::Future => {
             None

@@ -2,6 +2,7 @@
 //! logits.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
@@ -52,10 +53,13 @@ impl Machine {
         assessed: &[Assessed],
         asked: &Asked,
         decided: &mut Decided,
-        tally: &mut EpochTally,
+        (elapsed, tally): (&dyn Fn() -> Duration, &mut EpochTally),
     ) {
         let decisions = self.observe(dirty, assessed, asked);
-        self.explain_wanted(assessed, &decisions, asked, tally);
+        let started = elapsed();
+        let explained = self.explain_wanted(assessed, &decisions, asked, tally);
+        let seconds = elapsed().saturating_sub(started).as_secs_f64();
+        tally.explained.add(explained as u64, seconds);
         let lineage = self.lineage();
         for (item, decision) in assessed.iter().zip(&decisions) {
             if decision.emit.is_some() {
@@ -69,8 +73,11 @@ impl Machine {
             }
         }
         let changed = std::mem::take(&mut decided.changed);
+        // An entity that was erased since its tick has no memory to record.
+        let known = |key: &(usize, EntityId)| self.state.tracked.contains_key(key);
         let states = changed
             .into_iter()
+            .filter(known)
             .map(|(task, entity)| self.policy_state(task, entity));
         decided.outputs.extend(states);
         if std::mem::take(&mut decided.caps_changed) {
@@ -133,7 +140,10 @@ impl Machine {
                     };
                     policy.observe(&mut tracked.policy, observation)
                 }
-                Err(why) => policy.observe_ineligible(&mut tracked.policy, why),
+                Err(why) => {
+                    let is_asked = asked.wanted.contains(&key);
+                    policy.observe_ineligible(&mut tracked.policy, why, is_asked)
+                }
             };
             if awaits_score && let Some(rescoring) = rescoring {
                 rescoring.settle(item.task, item.entity);
@@ -152,14 +162,14 @@ impl Machine {
 
     /// Explains what is asked for, every score whose last explanation is of this moment and of another
     /// state, and, as far as the budget goes, band crossings, then scores within a band that were
-    /// never explained.
+    /// never explained. Returns their number.
     fn explain_wanted(
         &mut self,
         assessed: &[Assessed],
         decisions: &[Decision],
         asked: &Asked,
         tally: &mut EpochTally,
-    ) {
+    ) -> usize {
         let mut wanted = self.wanted_explanations(assessed, decisions, asked);
         let within_budget = wanted.optional.len().min(self.given.explain_budget);
         let over_budget = wanted.optional.split_off(within_budget);
@@ -179,11 +189,13 @@ impl Machine {
             .par_iter()
             .map(|index| this.explain_now(assessed[*index].subject()).1)
             .collect();
+        let count = made.len();
         for (index, explained) in explain.into_iter().zip(made) {
             let item = &assessed[index];
             let key = (item.task, item.entity);
             self.state.explained.insert(key, Box::new(explained));
         }
+        count
     }
 
     fn wanted_explanations(

@@ -13,6 +13,7 @@ use leadpulse_records::vocabulary;
 use leadpulse_schema::units::at_or_after;
 use leadpulse_schema::{Catalog, Population, TableId, hex};
 
+use super::erased::ErasureKey;
 use crate::encoders::OutputEncoders;
 use crate::ports::{InputPartition, NextOffset};
 
@@ -57,6 +58,7 @@ pub struct Deployed {
     pub(super) current_scores: bool,
     pub(super) caps: Caps,
     pub(super) work_lists: WorkLists,
+    pub(super) erasure_key: ErasureKey,
     /// Digests of the tasks' policies with the caps, hexadecimal.
     pub(super) policy_digests: Vec<Arc<str>>,
     /// Digest of the release that the version comes from.
@@ -139,6 +141,8 @@ pub struct MachineParts {
     pub caps: Caps,
     /// The lists of what each person should work on next.
     pub work_lists: WorkLists,
+    /// The secret by which erased subjects are recognised.
+    pub erasure_key: ErasureKey,
     /// Digest of the release that the version comes from; `None` for one that was put together at a
     /// start.
     pub release: Option<Arc<str>>,
@@ -174,6 +178,7 @@ impl MachineParts {
             current_scores: self.current_scores,
             caps: self.caps,
             work_lists: self.work_lists,
+            erasure_key: self.erasure_key,
             release: self.release,
             digest: String::new(),
             shape: StateShape::default(),

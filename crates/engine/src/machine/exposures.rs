@@ -7,8 +7,7 @@ use leadpulse_policy::AccountAlert;
 use leadpulse_records::Exposure;
 
 use super::Machine;
-use super::decide::Decided;
-use crate::epoch::EpochTally;
+use super::half::Pass;
 use crate::ports::Output;
 
 impl Machine {
@@ -34,8 +33,7 @@ impl Machine {
         &self,
         exposures: Vec<Exposure>,
         sent: &[AccountAlert],
-        decided: &mut Decided,
-        tally: &mut EpochTally,
+        pass: &mut Pass<'_>,
     ) {
         let sent: BTreeSet<String> = sent.iter().map(|alert| alert.lead.alert_id()).collect();
         for mut exposure in exposures {
@@ -44,11 +42,15 @@ impl Machine {
                 let ends_at_ms = self.given.caps.day_ends_at_ms(owner, exposure.tick);
                 exposure.in_digest(ends_at_ms);
             }
-            *tally.exposures.entry(exposure.exposure_group).or_default() += 1;
+            *pass
+                .tally
+                .exposures
+                .entry(exposure.exposure_group)
+                .or_default() += 1;
             let key = exposure.account_id.as_bytes().to_vec();
             let value = self.given.encoders.exposure(&exposure);
             let record = self.output(Output::Exposures, key, Some(value));
-            decided.outputs.push(record);
+            pass.decided.outputs.push(record);
         }
     }
 }

@@ -4,56 +4,43 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leadpulse_features::probability;
-use leadpulse_graph::{CellRef, Reasons};
+use leadpulse_graph::Reasons;
 use leadpulse_policy::{
-    AccountAlert, AlertDraft, AlertFacts, Decision, Digest, EntityDraft, Scored, Seen, Stage,
-    combine,
+    AccountAlert, AlertDraft, Decision, Digest, EntityDraft, Scored, Seen, Stage, combine,
 };
 use leadpulse_records::{Emission, ShownAlert, digest_alert};
 use leadpulse_schema::Absence;
 
 use super::Machine;
-use super::decide::Decided;
+use super::half::{HalfTick, Pass};
 use super::score::{Assessed, Subject, TickScores};
 use super::state::Tracked;
-use crate::epoch::EpochTally;
-
-/// The parts of a record about an entity with a draft.
-struct Told {
-    subject: Subject,
-    reasons: Reasons,
-    logit: Result<f64, Absence>,
-    facts: AlertFacts,
-}
 
 /// Task, table and key of an entity.
 type ToldKey = (Arc<str>, Arc<str>, Arc<str>);
 
-/// The drafts of a tick, and their entities by task, table and key.
-#[derive(Default)]
-struct Drafts {
-    drafts: Vec<EntityDraft>,
-    told: BTreeMap<ToldKey, Told>,
+fn told_key(draft: &EntityDraft) -> ToldKey {
+    let EntityDraft {
+        task,
+        entity_type,
+        entity_id,
+        ..
+    } = draft;
+    (task.clone(), entity_type.clone(), entity_id.clone())
 }
 
 impl Machine {
-    /// In: the cells that are due at a tick, which is the graph's moment.
-    /// Out: the alerts that fire, in order; the memory of alerts is that after the tick.
-    pub(super) fn fold(
-        &mut self,
-        tick_ms: i64,
-        due: &[(CellRef, Reasons)],
-        decided: &mut Decided,
-        tally: &mut EpochTally,
-    ) {
-        let cells = self.with_revisits(due, tick_ms);
-        tally.due.extend(Some(cells.len()).filter(|due| *due > 0));
-        let assessed = self.score(&cells);
-        let mut found = Drafts::default();
-        for item in &assessed {
-            self.fold_one(tick_ms, item, &mut found, decided, tally);
-        }
-        let alerts = combine(found.drafts);
+    /// In: the drafts of all due cells of a tick, which is the graph's moment.
+    /// Out: the alerts that fire, in order, still to be written. The memory of caps is that after the
+    /// tick; digests and exposures are written.
+    pub(super) fn decide_tick(&mut self, half: &mut HalfTick, pass: &mut Pass<'_>) {
+        let tick_ms = half.progress.tick;
+        let fired = std::mem::take(&mut half.progress.fired);
+        let reasons: BTreeMap<ToldKey, Reasons> = fired
+            .iter()
+            .map(|(draft, reasons)| (told_key(draft), *reasons))
+            .collect();
+        let alerts = combine(fired.into_iter().map(|(draft, _)| draft).collect());
         let exposures = self.exposures_of(&alerts);
         let caps = &self.given.caps;
         let digests = caps.due(&mut self.state.caps, tick_ms);
@@ -61,51 +48,25 @@ impl Machine {
         let before = (!alerts.is_empty()).then(|| self.state.caps.clone());
         let alerts = caps.admit(&mut self.state.caps, tick_ms, alerts);
         let is_changed = before.is_some_and(|before| before != self.state.caps);
-        decided.caps_changed |= !digests.is_empty() || is_changed;
+        pass.decided.caps_changed |= !digests.is_empty() || is_changed;
         for digest in &digests {
-            self.tell_digest(digest, decided, tally);
+            self.tell_digest(digest, pass);
         }
-        for alert in &alerts {
-            self.tell(alert, &found.told, decided, tally);
-        }
-        self.write_exposures(exposures, &alerts, decided, tally);
-        decided.tick_scores = Some(TickScores {
-            as_of: self.state.as_of,
-            cells: cells.into_iter().map(|(at, _)| at).collect(),
-            assessed,
+        self.write_exposures(exposures, &alerts, pass);
+        let with_reasons = alerts.into_iter().map(|alert| {
+            let reasons = reasons.get(&told_key(&alert.lead)).copied();
+            (alert, reasons.unwrap_or_default())
         });
+        half.progress.alerts = with_reasons.collect();
     }
 
-    /// The due cells, and those of entities about which time alone decides by now.
-    fn with_revisits(
-        &mut self,
-        due: &[(CellRef, Reasons)],
-        tick_ms: i64,
-    ) -> Vec<(CellRef, Reasons)> {
-        let state = &mut self.state;
-        let mut cells = due.to_vec();
-        while let Some((at_ms, _, entity)) = state.revisits.first().copied() {
-            if at_ms > tick_ms {
-                break;
-            }
-            state.revisits.pop_first();
-            let Some(place) = state.graph.directory().place(entity) else {
-                continue;
-            };
-            if let Err(index) = cells.binary_search_by_key(&place.cell, |(at, _)| *at) {
-                cells.insert(index, (place.cell, Reasons::TIMER));
-            }
-        }
-        cells
-    }
-
-    fn fold_one(
+    /// Folds one entity of a due cell. Drafts go to `fired`.
+    pub(super) fn fold_one(
         &mut self,
         tick_ms: i64,
         item: &Assessed,
-        found: &mut Drafts,
-        decided: &mut Decided,
-        tally: &mut EpochTally,
+        fired: &mut Vec<(EntityDraft, Reasons)>,
+        pass: &mut Pass<'_>,
     ) {
         let task = &self.given.tasks[item.task];
         let ticks = &self.state.ticks;
@@ -142,11 +103,11 @@ impl Machine {
         let folded = task.policy.fold(&mut tracked.alerts, &seen);
         for (alert_type, reason) in &folded.held {
             let key = (task.name.to_string(), alert_type.name(), reason.name());
-            *tally.suppressed.entry(key).or_default() += 1;
+            *pass.tally.suppressed.entry(key).or_default() += 1;
         }
         let is_moved = self.given.work_lists.are_made() && tracked.note_listed(item.logit);
         if folded.changed || is_moved {
-            decided.changed.insert(key);
+            pass.decided.changed.insert(key);
         }
         let revisit = |at_ms: i64| (at_ms, item.task, item.entity);
         if let Some(before_ms) = self.given.revisit_ms(before_ms) {
@@ -168,73 +129,89 @@ impl Machine {
         let entity_id = self.state.graph.directory().key(item.entity).clone();
         let account: Arc<str> = facts.account.as_str().into();
         let owner: Option<Arc<str>> = facts.owner.as_deref().map(Arc::from);
-        found
-            .drafts
-            .extend(folded.fired.into_iter().map(|draft| EntityDraft {
+        fired.extend(folded.fired.into_iter().map(|draft| {
+            let draft = EntityDraft {
                 task: task_name.clone(),
                 entity_type: entity_type.clone(),
                 entity_id: entity_id.clone(),
                 account: account.clone(),
                 owner: owner.clone(),
                 draft,
-            }));
-        let told = Told {
-            subject: item.subject(),
-            reasons: item.reasons,
-            logit: item.logit,
-            facts,
-        };
-        found.told.insert((task_name, entity_type, entity_id), told);
+            };
+            (draft, item.reasons)
+        }));
     }
 
     /// Writes the record of a person's alerts beyond the cap of a day.
-    fn tell_digest(&self, digest: &Digest, decided: &mut Decided, tally: &mut EpochTally) {
+    fn tell_digest(&self, digest: &Digest, pass: &mut Pass<'_>) {
         let Some(record) = digest_alert(digest, &self.lineage()) else {
             return;
         };
         let shown = ShownAlert { record, name: None };
-        self.write_alert(shown, decided, tally);
+        self.write_alert(shown, pass);
     }
 
-    fn write_alert(&self, shown: ShownAlert, decided: &mut Decided, tally: &mut EpochTally) {
+    fn write_alert(&self, shown: ShownAlert, pass: &mut Pass<'_>) {
         let record = &shown.record;
         let key = (record.task.to_string(), record.r#type.0, record.severity.0);
-        *tally.alerts.entry(key).or_default() += 1;
-        decided.outputs.push(self.alert_output(&shown.record));
-        decided.views.alerts.push(shown);
+        *pass.tally.alerts.entry(key).or_default() += 1;
+        pass.decided.outputs.push(self.alert_output(&shown.record));
+        pass.decided.views.alerts.push(shown);
     }
 
     /// Writes the record of an alert: explained, as of the tick.
-    fn tell(
-        &self,
-        alert: &AccountAlert,
-        told: &BTreeMap<ToldKey, Told>,
-        decided: &mut Decided,
-        tally: &mut EpochTally,
-    ) {
+    pub(super) fn tell(&self, alert: &AccountAlert, reasons: Reasons, pass: &mut Pass<'_>) {
+        let started = (pass.elapsed)();
         let lead = &alert.lead;
-        let key = (
-            lead.task.clone(),
-            lead.entity_type.clone(),
-            lead.entity_id.clone(),
-        );
-        let Some(one) = told.get(&key) else { return };
+        let known = pass.decided.tick_scores.as_ref();
+        let Some((subject, logit)) = self.assessed_again(lead, reasons, known) else {
+            return;
+        };
         let lineage = self.lineage();
-        let explained = one.logit.is_ok().then(|| self.explain_now(one.subject).1);
+        let explained = logit.is_ok().then(|| self.explain_now(subject).1);
         let decision = told_by(&lead.draft);
         let emission = Emission {
-            reasons: one.reasons,
-            standing: one
-                .logit
+            reasons,
+            standing: logit
                 .ok()
-                .and_then(|logit| self.standing(one.subject.task, one.subject.entity, logit)),
+                .and_then(|logit| self.standing(subject.task, subject.entity, logit)),
             explained: explained.as_ref(),
-            ..self.emission(one.subject, one.logit, &decision, &lineage)
+            ..self.emission(subject, logit, &decision, &lineage)
         };
-        let shown = emission.shown_alert(alert, &one.facts);
-        let task = self.given.tasks[one.subject.task].name.to_string();
-        *tally.explanations.entry((task, "made")).or_default() += 1;
-        self.write_alert(shown, decided, tally);
+        let graph = &self.state.graph;
+        let plan = &self.given.facts[subject.task];
+        let cell = graph.cell(subject.cell);
+        let facts = plan.facts(graph, cell, subject.entity, self.state.as_of);
+        let shown = emission.shown_alert(alert, &facts);
+        let task = self.given.tasks[subject.task].name.to_string();
+        *pass.tally.explanations.entry((task, "made")).or_default() += 1;
+        pass.note_explained(1, started);
+        self.write_alert(shown, pass);
+    }
+
+    /// The score that an alert is about, at the moment of its tick: looked up among those of this
+    /// epoch, else computed again, which gives the same.
+    fn assessed_again(
+        &self,
+        lead: &EntityDraft,
+        reasons: Reasons,
+        known: Option<&TickScores>,
+    ) -> Option<(Subject, Result<f64, Absence>)> {
+        let named = self.named(&lead.task, &lead.entity_type, &lead.entity_id);
+        let (task, entity, _) = named.ok()?;
+        let cell = self.state.graph.directory().place(entity)?.cell;
+        let is_it = |one: &&Assessed| one.task == task && one.entity == entity;
+        let found = known.and_then(|known| {
+            let first = known.assessed.partition_point(|one| one.cell < cell);
+            let of_cell = known.assessed[first..].iter();
+            let mut of_cell = of_cell.take_while(|one| one.cell == cell);
+            of_cell.find(is_it).map(|one| (one.subject(), one.logit))
+        });
+        found.or_else(|| {
+            let again = self.score(&[(cell, reasons)]);
+            let one = again.iter().find(is_it)?;
+            Some((one.subject(), one.logit))
+        })
     }
 }
 

@@ -15,7 +15,7 @@ const STALE_MS: i64 = DAY_MS / 2;
 impl Machine {
     /// Once a board, lists the entities at the top of each task without an explanation of late.
     /// History is nobody's list: before alerts fire there are none.
-    pub(super) fn list_unexplained(&mut self, closing: bool) {
+    pub(super) fn list_unexplained(&mut self) {
         let board = self.state.graph.board();
         let ticks = &self.state.ticks;
         let is_live = ticks
@@ -23,10 +23,15 @@ impl Machine {
             .zip(ticks.live_from_ms)
             .is_some_and(|(at, from)| at >= from);
         let is_listed = board == self.state.listed_board || self.given.explain_budget == 0;
-        if !closing && (!is_live || is_listed) {
-            return;
+        // A closing tick has its own.
+        if is_live && !is_listed && self.state.closing.is_none() {
+            self.list_all_unexplained();
         }
-        self.state.listed_board = board;
+    }
+
+    /// Lists the entities at the top of each task without an explanation of late.
+    pub(super) fn list_all_unexplained(&mut self) {
+        self.state.listed_board = self.state.graph.board();
         self.state.unexplained.clear();
         for task in 0..self.given.tasks.len() {
             let top = self.top(task);
@@ -55,15 +60,16 @@ impl Machine {
             .collect()
     }
 
-    /// Takes as many of the listed as the budget allows, all of them at the closing tick, and adds
-    /// their cells to those that are scored.
+    /// Takes as many of the listed as the budget allows, at the closing tick as many as the work
+    /// `left` does, and adds their cells to those that are scored.
     pub(super) fn take_unexplained(
         &mut self,
         closing: bool,
+        left: u64,
         dirty: &mut Vec<(CellRef, Reasons)>,
     ) -> BTreeSet<(usize, EntityId)> {
         let budget = match closing {
-            true => usize::MAX,
+            true => usize::try_from(left.max(1)).unwrap_or(usize::MAX),
             false => self.given.explain_budget,
         };
         let mut taken = BTreeSet::new();

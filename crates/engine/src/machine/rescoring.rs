@@ -85,6 +85,15 @@ impl Rescoring {
         self.tasks[task].waiting.remove(&entity);
     }
 
+    /// Forgets an entity.
+    pub fn forget(&mut self, task: usize, entity: EntityId) {
+        let older = &mut self.tasks[task];
+        older.waiting.remove(&entity);
+        if let Some(logit) = older.ranked.remove(&entity) {
+            older.standings.replace(Some(logit), None);
+        }
+    }
+
     /// The number of tasks.
     pub fn tasks(&self) -> usize {
         self.tasks.len()

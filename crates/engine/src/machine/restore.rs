@@ -1,6 +1,8 @@
 //! A machine's state without scoring: rows along the script make the graph, compacted outputs give
 //! what consumers have.
 
+use std::time::Duration;
+
 use leadpulse_features::Facts;
 use leadpulse_graph::{CellRef, EntityId, Reasons};
 use leadpulse_policy::CapState;
@@ -11,12 +13,15 @@ use leadpulse_schema::TableId;
 use leadpulse_schema::units::AsOf;
 use rustc_hash::FxHashMap;
 
-use super::decide::margin;
-use super::state::{Tracked, expect};
+use super::decide::{Decided, margin};
+use super::half::Pass;
+use super::state::{Closing, Tracked, expect};
 use super::ticks::{CutTicks, Folding};
 use super::{AsOfRule, Cut, Machine, Readings};
 use crate::decode::Decoded;
-use crate::epoch::{Epoch, EpochRecord, EpochTally, PartitionLayout, Sealed};
+use crate::epoch::{
+    Epoch, EpochRecord, EpochTally, HOLDINGS_SECTION, PartitionLayout, Sealed, WorkBudget,
+};
 use crate::ports::{InputPartition, NextOffset, RecordBatch};
 
 /// Refusal of a compacted record: its task is not configured, or no row names its entity.
@@ -83,9 +88,23 @@ impl Machine {
         self.state.number = record.epoch as u64;
         let mut tally = EpochTally::default();
         self.note_version(record);
-        let ticks = CutTicks::recorded(record);
+        // The loop around the machine refuses a note that cannot be read.
+        let note = record.work_note().unwrap_or_default();
+        let ticks = CutTicks::recorded(record, &note);
         let bound_ms = record.clock.bound_at;
-        let (admitted, _) = self.apply(decoded, bound_ms, &ticks, Folding::Off, &mut tally);
+        let mut pass = Pass {
+            folding: Folding::Off,
+            left: WorkBudget::NONE,
+            decided: Decided::default(),
+            tally: &mut tally,
+            elapsed: &|| Duration::ZERO,
+        };
+        let (admitted, _) = self.apply(decoded, bound_ms, &ticks, &mut pass);
+        self.follow_tick(note.tick);
+        self.state.closing = note.closing.map(|at_ms| Closing {
+            at_ms,
+            is_marked: false,
+        });
         self.advance(
             AsOfRule::Fixed(AsOf::from_ms(record.as_of)),
             Readings {
@@ -105,9 +124,17 @@ impl Machine {
     /// Makes every cell due where another deployed version took over: its levels are placed anew.
     fn note_version(&mut self, record: &EpochRecord) {
         if record.epoch > 1 && self.state.deployed != record.deployed {
-            self.state.graph.mark_all_due(Reasons::BUNDLE);
+            self.place_anew();
         }
         record.deployed.clone_into(&mut self.state.deployed);
+    }
+
+    /// Makes every cell due, and lets its levels be placed.
+    fn place_anew(&mut self) {
+        self.state.graph.mark_all_due(Reasons::BUNDLE);
+        if let Some(half) = &mut self.state.half {
+            half.place_anew();
+        }
     }
 
     /// Decides a committed epoch again: the same rows, moment and owner give the same bytes on one
@@ -119,6 +146,11 @@ impl Machine {
         record: &EpochRecord,
     ) -> Epoch<Sealed> {
         record.owner.clone_into(&mut self.state.owner);
+        if let Some(holdings) = record.sections.get(HOLDINGS_SECTION) {
+            self.state.holdings = serde_json::from_slice(holdings).unwrap_or_default();
+        }
+        let note = record.work_note().unwrap_or_default();
+        let closing_ms = note.closing.filter(|_| note.is_closing);
         let cut = Cut {
             positions: record.positions(),
             read: record
@@ -126,14 +158,15 @@ impl Machine {
                 .iter()
                 .map(|interval| interval.read)
                 .collect(),
-            moment: AsOfRule::Fixed(AsOf::from_ms(record.as_of)),
+            moment: AsOfRule::Fixed(AsOf::from_ms(closing_ms.unwrap_or(record.as_of))),
             clock: Readings {
                 live_ms: record.clock.live_at,
                 bound_ms: record.clock.bound_at,
             },
-            closing: record.closing,
+            closing: record.closing || note.is_closing,
             skipped: record.skipped.clone(),
-            ticks: CutTicks::recorded(record),
+            ticks: CutTicks::recorded(record, &note),
+            work: note.budget.unwrap_or(WorkBudget::NONE),
         };
         self.step(records, decoded, cut)
     }
@@ -210,8 +243,17 @@ impl Machine {
         }
     }
 
-    /// The view of an alert that an earlier process committed.
-    pub fn restore_alert(&self, record: &Alert) -> ShownAlert {
+    /// The view of an alert that an earlier process committed, without persons who were erased
+    /// since. `None` for an alert about one.
+    pub fn restore_alert(&self, record: &Alert) -> Option<ShownAlert> {
+        let is_gone = |table: Option<&str>, key: &str| self.is_erased(table, key);
+        match self.state.erasures.is_empty() {
+            true => Some(self.shown_alert(record)),
+            false => Some(self.shown_alert(&record.without(&is_gone)?)),
+        }
+    }
+
+    fn shown_alert(&self, record: &Alert) -> ShownAlert {
         let table = self
             .given
             .catalog
@@ -244,7 +286,7 @@ impl Machine {
             self.state.layout_is_new = true;
         }
         if self.state.deployed != self.given.digest() {
-            self.state.graph.mark_all_due(Reasons::BUNDLE);
+            self.place_anew();
             self.state.deployed = self.given.digest().to_owned();
         }
         self.state.is_restarted = true;
@@ -255,6 +297,10 @@ impl Machine {
             rescoring.count();
         }
         let is_rescored = self.state.rescoring.is_some();
+        self.restore_revisits_of_tick();
+        if let Some(closing) = &mut self.state.closing {
+            closing.is_marked = false;
+        }
         let state = &mut self.state;
         let mut margins: FxHashMap<CellRef, f32> = FxHashMap::default();
         state.list_revisits(&self.given);

@@ -7,10 +7,11 @@
 
 use leadpulse_graph::RowOutcome;
 use leadpulse_policy::OverrideKind;
-use leadpulse_schema::{AlertVerdict, Row, RowBatch};
+use leadpulse_schema::{AlertVerdict, Catalog, Row, RowBatch};
 
 use super::Machine;
 use super::admit::AdmittedRows;
+use super::erased::ErasedNames;
 use crate::read_model::SaidView;
 
 mod newest;
@@ -32,6 +33,17 @@ pub(super) struct Said {
 pub(super) struct SaidChanges {
     pub rulings: bool,
     pub verdicts: bool,
+}
+
+impl Said {
+    /// Forgets decisions about a person, and what notes of others say of the person. Returns the
+    /// parts that changed.
+    pub fn forget(&mut self, names: &ErasedNames, catalog: &Catalog) -> SaidChanges {
+        SaidChanges {
+            rulings: self.rulings.forget_person(names, catalog),
+            verdicts: self.verdicts.forget_person(names),
+        }
+    }
 }
 
 impl Machine {

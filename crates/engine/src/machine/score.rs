@@ -1,5 +1,7 @@
 //! The third stage: dirty cells become logits, in a fixed order whatever the threads do.
 
+use std::time::Duration;
+
 use rayon::prelude::*;
 
 use leadpulse_features::FeatureBatch;
@@ -8,6 +10,7 @@ use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Absence, TableId};
 
 use super::Machine;
+use crate::epoch::EpochTally;
 
 /// Cells that are encoded and scored together. The scorer forms its own batches of cells of like
 /// shape within a chunk.
@@ -71,9 +74,30 @@ impl Machine {
         chunks.into_iter().flatten().collect()
     }
 
+    /// As [`Self::score_further`], with its work in the tally.
+    pub(super) fn score_measured(
+        &self,
+        dirty: &[(CellRef, Reasons)],
+        known: Option<TickScores>,
+        elapsed: &dyn Fn() -> Duration,
+        tally: &mut EpochTally,
+    ) -> Vec<Assessed> {
+        let is_known = |at: CellRef| {
+            let known = known.as_ref().filter(|one| one.as_of == self.state.as_of);
+            known.is_some_and(|known| known.cells.binary_search(&at).is_ok())
+        };
+        let new = dirty.iter().filter(|(at, _)| !is_known(*at));
+        let nodes: u64 = new.map(|(at, _)| self.state.graph.work(*at)).sum();
+        let started = elapsed();
+        let assessed = self.score_further(dirty, known);
+        let seconds = elapsed().saturating_sub(started).as_secs_f64();
+        tally.scored.add(nodes, seconds);
+        assessed
+    }
+
     /// As [`Self::score`]. Cells that were scored at a tick at this very moment, with nothing
     /// applied since, are not scored again.
-    pub(super) fn score_further(
+    fn score_further(
         &self,
         dirty: &[(CellRef, Reasons)],
         known: Option<TickScores>,

@@ -15,14 +15,16 @@ use super::deployed::PROGRAM;
 use super::{Cut, Machine};
 use crate::decode::dead_letter;
 use crate::epoch::{
-    ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, LAYOUT_SECTION, PartitionInterval,
-    RESUMED_SECTION, ReasonCount, VERSION_SECTION, ranges,
+    ClockState, DecidedRange, EPOCH_RECORD_VERSION, EpochRecord, HOLDINGS_SECTION, LAYOUT_SECTION,
+    PartitionInterval, RESUMED_SECTION, ReasonCount, VERSION_SECTION, WORK_SECTION, WorkBudget,
+    WorkNote, ranges,
 };
 use crate::invariants;
 use crate::ports::{Nonce, Output, OutputRecord, RecordBatch, SealedEpoch};
 
 impl Machine {
-    /// In: the outcome of every record, the cut, and the decided output records in order.
+    /// In: the outcome of every record, the cut, the number of scored entities and whether a closing
+    /// tick is complete, and the decided output records in order.
     /// Out: the transaction's bytes and the epoch record; the machine stands at the cut's
     /// positions.
     pub(super) fn seal(
@@ -30,12 +32,12 @@ impl Machine {
         records: &RecordBatch,
         cut: Cut,
         admitted: AdmittedRows,
-        scored: i64,
+        counts: (i64, bool),
         decided: Vec<OutputRecord>,
     ) -> (Arc<SealedEpoch>, EpochRecord) {
         let mut outputs = self.dead_letters(records, &admitted);
         outputs.extend(decided);
-        let record = self.epoch_record(records, &cut, &admitted, scored, &outputs);
+        let record = self.epoch_record(records, &cut, &admitted, counts, &outputs);
         self.state.positions = cut.positions;
         outputs.push(self.script_record(&record));
         let sealed = SealedEpoch {
@@ -68,10 +70,10 @@ impl Machine {
         records: &RecordBatch,
         cut: &Cut,
         admitted: &AdmittedRows,
-        scored: i64,
+        (scored, closes): (i64, bool),
         outputs: &[OutputRecord],
     ) -> EpochRecord {
-        let sections = self.sections();
+        let sections = self.sections(cut, admitted);
         self.state.is_restarted = false;
         let (given, state) = (&self.given, &self.state);
         let counts = admitted.outcomes();
@@ -97,7 +99,7 @@ impl Machine {
                 bound_at: cut.clock.bound_ms,
                 newest_event_at: state.newest_event_ms,
             },
-            closing: cut.closing,
+            closing: closes,
             refused: refused(records, admitted),
             skipped: cut.skipped.clone(),
             accepted: counts.accepted,
@@ -120,18 +122,33 @@ impl Machine {
     }
 
     /// Sections of the epoch record: the deployed version; the layout, in the first epoch that refers
-    /// to it; and that the process went on from the stored state, in its first epoch.
-    fn sections(&mut self) -> BTreeMap<String, Vec<u8>> {
+    /// to it; the places that hold copies, in an epoch that erased; that the process went on from the
+    /// stored state, in its first epoch; and the work.
+    fn sections(&mut self, cut: &Cut, admitted: &AdmittedRows) -> BTreeMap<String, Vec<u8>> {
         let mut sections = BTreeMap::new();
         if std::mem::take(&mut self.state.layout_is_new) {
             let layout = self.given.encoders.layout(&self.state.layout);
             sections.insert(LAYOUT_SECTION.to_owned(), layout);
+        }
+        if !admitted.erasing.done.is_empty() {
+            let holdings = serde_json::to_vec(&self.state.holdings);
+            let holdings = holdings.expect("names and numbers are JSON");
+            sections.insert(HOLDINGS_SECTION.to_owned(), holdings);
         }
         if std::mem::take(&mut self.state.is_resumed) {
             sections.insert(RESUMED_SECTION.to_owned(), Vec::new());
         }
         if let Some(note) = self.version_note().section() {
             sections.insert(VERSION_SECTION.to_owned(), note);
+        }
+        let work = WorkNote {
+            budget: Some(cut.work).filter(|budget| *budget != WorkBudget::NONE),
+            tick: self.state.half.as_ref().map(|half| half.progress.clone()),
+            closing: self.closing_ms(),
+            is_closing: cut.closing && self.closing_ms().is_some(),
+        };
+        if let Some(note) = work.section() {
+            sections.insert(WORK_SECTION.to_owned(), note);
         }
         sections
     }

@@ -13,14 +13,25 @@ use leadpulse_records::{Explained, WorkList};
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape, WorkerStart};
+use super::erased::{ErasedNames, ErasureList};
+use super::half::HalfTick;
 use super::rescoring::Rescoring;
 use super::said::Said;
 use super::stored::StoredHashes;
 use super::ticks::TickState;
 use super::worklists::ListKey;
 use crate::epoch::PartitionLayout;
-use crate::ports::{InputPartition, NextOffset};
+use crate::ports::{Holding, InputPartition, NextOffset};
 use crate::standings::Standings;
+
+/// A closing tick while not every cell is scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Closing {
+    /// Its moment, milliseconds.
+    pub at_ms: i64,
+    /// True once every cell was marked.
+    pub is_marked: bool,
+}
 
 /// Memory of one entity under one task. All of it can be read back from the compacted outputs.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -71,6 +82,12 @@ pub struct WorkerState {
     pub(super) lists: KeptTree<ListKey, Arc<WorkList>>,
     /// Decisions and answers of people.
     pub(super) said: Said,
+    /// Keyed hashes of everybody who was erased.
+    pub(super) erasures: ErasureList,
+    /// Names of persons that were erased since pages and the stored past of scores forgot any.
+    pub(super) erased: Vec<ErasedNames>,
+    /// The places that hold copies of records.
+    pub(super) holdings: Vec<Holding>,
     pub(super) partitions: Vec<InputPartition>,
     pub(super) layout: PartitionLayout,
     /// True until an epoch carries the layout's record to the epochs topic.
@@ -83,6 +100,10 @@ pub struct WorkerState {
     pub(super) as_of: AsOf,
     pub(super) newest_event_ms: Option<i64>,
     pub(super) ticks: TickState,
+    /// The tick that is half-closed.
+    pub(super) half: Option<HalfTick>,
+    /// The closing tick that is not complete.
+    pub(super) closing: Option<Closing>,
     /// Digest of the deployed version that the last epoch was decided under.
     pub(super) deployed: String,
     pub(super) shape: StateShape,
@@ -131,6 +152,9 @@ impl WorkerState {
             caps: CapState::default(),
             lists: KeptTree::default(),
             said: Said::default(),
+            erasures: ErasureList::default(),
+            erased: Vec::new(),
+            holdings: Vec::new(),
             layout: PartitionLayout::default(),
             layout_is_new: false,
             partitions: Vec::new(),
@@ -140,6 +164,8 @@ impl WorkerState {
             as_of: AsOf::BEGINNING,
             newest_event_ms: None,
             ticks: TickState::default(),
+            half: None,
+            closing: None,
             deployed: String::new(),
             shape: given.shape(),
             is_resumed: false,

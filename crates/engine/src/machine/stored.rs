@@ -26,23 +26,25 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use leadpulse_graph::pieces::{Part, read_value};
 use leadpulse_graph::{
-    GRAPH_AREAS, Graph, PieceError, Pieces, StoredGraphError, StoredNodes, Tracking, Which,
+    CellRef, GRAPH_AREAS, Graph, PieceError, Pieces, Reasons, StoredGraphError, StoredNodes,
+    Tracking, Which,
 };
 use leadpulse_policy::CapState;
 use leadpulse_schema::DayWindow;
 use leadpulse_schema::units::AsOf;
 
 use super::deployed::{Deployed, StateShape};
+use super::half::HalfTick;
 use super::rescoring::Rescoring;
-use super::state::WorkerState;
+use super::state::{Closing, WorkerState};
 use super::swap::SwapError;
 use super::ticks::TickState;
-use crate::epoch::PartitionLayout;
+use crate::epoch::{PartitionLayout, TickProgress};
 use crate::ports::{InputPartition, NextOffset};
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
 /// postcard writes fields in their order, without names.
-pub const STATE_FORMAT: u32 = 13;
+pub const STATE_FORMAT: u32 = 15;
 
 const MAGIC: [u8; 8] = *b"LPSTATE\n";
 /// Magic, format and three hashes.
@@ -56,6 +58,10 @@ const LAYOUT: u8 = GRAPH_AREAS + 1;
 const CAPS: u8 = GRAPH_AREAS + 2;
 /// Area of the change of model under way.
 const RESCORING: u8 = GRAPH_AREAS + 9;
+/// Area of the due cells of a half-closed tick.
+const TICK_CELLS: u8 = GRAPH_AREAS + 10;
+/// Area of the progress of a half-closed tick.
+const TICK: u8 = GRAPH_AREAS + 11;
 
 /// Reasons why bytes are not read as a worker's state. The state can always be built anew, by
 /// following the script of epoch records.
@@ -88,6 +94,13 @@ pub enum StateError {
     /// The graph in the state is none.
     #[error(transparent)]
     Graph(#[from] StoredGraphError),
+    /// The list of erased subjects was made with another secret: no row of theirs would be
+    /// recognised.
+    #[error(
+        "the list of erased subjects in the stored state was made with another secret; \
+         configure the secret that it was made with, or delete the state and all rows are applied again"
+    )]
+    OtherErasureKey,
     /// The state names a task, an entity or a partition that it does not contain.
     #[error(
         "the stored state refers to a {0} that does not exist; \
@@ -110,6 +123,7 @@ struct StoredFrame {
     listed_board: Option<i64>,
     layout_is_new: bool,
     is_restarted: bool,
+    closing: Option<Closing>,
 }
 
 /// Hashes of small parts as they were last written: an equal part is not written again.
@@ -118,19 +132,24 @@ pub(super) struct StoredHashes {
     layout: u64,
     caps: u64,
     rescoring: u64,
+    tick_cells: u64,
+    tick: u64,
 }
 
 /// The keyed parts of a state besides the graph, by the number of their area.
 macro_rules! parts {
     ($state:expr $(, $mutable:tt)?) => {{
         let said = &$($mutable)? $state.said;
-        let parts: [(u8, &$($mutable)? dyn Part); 6] = [
+        let erasures = &$($mutable)? $state.erasures;
+        let parts: [(u8, &$($mutable)? dyn Part); 8] = [
             (GRAPH_AREAS + 3, &$($mutable)? $state.tracked),
             (GRAPH_AREAS + 4, &$($mutable)? $state.explained),
             (GRAPH_AREAS + 5, &$($mutable)? $state.unexplained),
             (GRAPH_AREAS + 6, &$($mutable)? $state.lists),
             (GRAPH_AREAS + 7, &$($mutable)? said.rulings.words.rows),
             (GRAPH_AREAS + 8, &$($mutable)? said.verdicts.answers.rows),
+            (GRAPH_AREAS + 10, &$($mutable)? erasures.subjects),
+            (GRAPH_AREAS + 11, &$($mutable)? erasures.key),
         ];
         parts
     }};
@@ -161,6 +180,12 @@ impl WorkerState {
         if hashes.caps != self.stored.caps {
             pieces.put(CAPS, |_| {}, &self.caps);
         }
+        if hashes.tick_cells != self.stored.tick_cells {
+            pieces.put(TICK_CELLS, |_| {}, &self.stored_tick_cells());
+        }
+        if hashes.tick != self.stored.tick {
+            pieces.put(TICK, |_| {}, &self.stored_tick());
+        }
         self.stored = hashes;
         for (area, part) in parts!(self, mut) {
             part.write(Which::Changed, area, &mut pieces);
@@ -183,6 +208,8 @@ impl WorkerState {
         pieces.put(LAYOUT, |_| {}, &self.stored_layout());
         pieces.put(CAPS, |_| {}, &self.caps);
         pieces.put(RESCORING, |_| {}, &self.rescoring);
+        pieces.put(TICK_CELLS, |_| {}, &self.stored_tick_cells());
+        pieces.put(TICK, |_| {}, &self.stored_tick());
         each(pieces)?;
         for (area, part) in parts!(self) {
             let mut pieces = Pieces::default();
@@ -249,7 +276,16 @@ impl WorkerState {
             listed_board: self.listed_board,
             layout_is_new: self.layout_is_new,
             is_restarted: self.is_restarted,
+            closing: self.closing,
         }
+    }
+
+    fn stored_tick_cells(&self) -> Option<&[(CellRef, Reasons)]> {
+        self.half.as_ref().map(|half| &*half.due)
+    }
+
+    fn stored_tick(&self) -> Option<&TickProgress> {
+        self.half.as_ref().map(|half| &half.progress)
     }
 
     /// The partitions that positions refer to.
@@ -262,6 +298,8 @@ impl WorkerState {
             layout: hash_of(&self.stored_layout()),
             caps: hash_of(&self.caps),
             rescoring: hash_of(&self.rescoring),
+            tick_cells: hash_of(&self.stored_tick_cells()),
+            tick: hash_of(&self.stored_tick()),
         }
     }
 }
@@ -295,6 +333,8 @@ pub struct StateReader {
     state: WorkerState,
     has_frame: bool,
     has_layout: bool,
+    tick_cells: Option<Vec<(CellRef, Reasons)>>,
+    tick: Option<TickProgress>,
 }
 
 impl StateReader {
@@ -320,6 +360,8 @@ impl StateReader {
             state: WorkerState::empty(graph, given),
             has_frame: false,
             has_layout: false,
+            tick_cells: None,
+            tick: None,
         })
     }
 
@@ -353,12 +395,15 @@ impl StateReader {
                 state.layout_is_new = frame.layout_is_new;
                 state.is_restarted = frame.is_restarted;
                 state.tasks_since = frame.tasks_since;
+                state.closing = frame.closing;
             }
             LAYOUT => {
                 (state.partitions, state.layout) = read_value(LAYOUT, value)?;
                 self.has_layout = true;
             }
             RESCORING => state.rescoring = read_value::<Option<Rescoring>>(RESCORING, value)?,
+            TICK_CELLS => self.tick_cells = read_value(TICK_CELLS, value)?,
+            TICK => self.tick = read_value(TICK, value)?,
             CAPS => state.caps = read_value::<CapState>(CAPS, value)?,
             0..GRAPH_AREAS => state.graph.read_piece(key, value)?,
             other => {
@@ -382,7 +427,13 @@ impl StateReader {
         if state.partitions.len() != state.positions.len() {
             return Err(StateError::OutOfRange("partition"));
         }
+        let half = self.tick_cells.zip(self.tick);
+        state.half = half.map(|(due, progress)| HalfTick { due, progress });
         state.graph.finish_reading()?;
+        let due = state.half.iter().flat_map(|half| &half.due);
+        if !due.map(|(at, _)| *at).all(|at| state.graph.has_cell(at)) {
+            return Err(StateError::OutOfRange("cell"));
+        }
         let entities = state.graph.directory().len();
         let keys = state.tracked.keys().chain(state.explained.keys());
         for (task, entity) in keys {
@@ -406,6 +457,9 @@ impl StateReader {
             .is_none_or(|one| one.tasks() == tasks);
         if state.tasks_since.len() != tasks || !of_tasks {
             return Err(StateError::OutOfRange("task"));
+        }
+        if !state.erasures.is_of(&given.erasure_key) {
+            return Err(StateError::OtherErasureKey);
         }
         state.list_revisits(given);
         if !state.said.rulings.index(given.catalog.tables.len()) {

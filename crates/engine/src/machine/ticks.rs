@@ -14,9 +14,9 @@ use leadpulse_schema::{Catalog, RowBatch};
 
 use super::Machine;
 use super::admit::AdmittedRows;
-use super::decide::Decided;
+use super::half::{HalfTick, Pass};
 use crate::decode::Decoded;
-use crate::epoch::{EpochRecord, EpochTally, TickClosing};
+use crate::epoch::{EpochRecord, TickClosing, WorkNote};
 
 /// Between two ticks with records further apart than this, only so much of the time after the
 /// first is looked at moment by moment: a wrong timestamp may lie at the end of the world.
@@ -35,6 +35,10 @@ pub struct CutTicks {
     pub before_ms: i64,
     /// Records that came after their tick was closed.
     pub late: i64,
+    /// Those among them up to each of `closings`; empty where it is not known.
+    pub late_by: Vec<i64>,
+    /// The moment that an epoch which is decided again stopped in, milliseconds.
+    pub half_ms: Option<i64>,
 }
 
 impl Default for CutTicks {
@@ -45,19 +49,23 @@ impl Default for CutTicks {
             open_ms: None,
             before_ms: i64::MAX,
             late: 0,
+            late_by: Vec::new(),
+            half_ms: None,
         }
     }
 }
 
 impl CutTicks {
     /// The recorded ticks of an epoch.
-    pub(super) fn recorded(record: &EpochRecord) -> Self {
+    pub(super) fn recorded(record: &EpochRecord, note: &WorkNote) -> Self {
         Self {
             live_from_ms: record.live_from,
             closings: record.ticks.clone(),
             open_ms: record.open_tick,
             before_ms: i64::MAX,
             late: record.late_for_tick,
+            late_by: Vec::new(),
+            half_ms: note.tick.as_ref().map(|progress| progress.tick),
         }
     }
 }
@@ -73,6 +81,9 @@ pub struct TickState {
     pub folded_ms: Option<i64>,
     /// The tick of rows that were applied since, milliseconds.
     pub open_ms: Option<i64>,
+    /// The moment from which on moments without rows are looked at, while that is not done,
+    /// milliseconds.
+    pub looking_from_ms: Option<i64>,
     /// Number of entities that records of ticks up to `live_from_ms` named; later ones are new. Where
     /// there were none, those of the first tick with records.
     pub known: Option<u32>,
@@ -140,60 +151,85 @@ impl Machine {
 
     /// In: decoded rows by partition and offset, the clock reading that bounds the future, and the
     /// ticks that divide the rows.
-    /// Out: one outcome per row, and what the closed ticks decided, in their order.
+    /// Out: one outcome per row that was applied, and what the closed ticks decided, in their order.
+    /// Where the work is more than the pass has left, the number of closings whose rows were applied:
+    /// none behind them was.
     pub(super) fn apply(
         &mut self,
         decoded: Decoded,
         bound_ms: Option<i64>,
         ticks: &CutTicks,
-        folding: Folding,
-        tally: &mut EpochTally,
-    ) -> (AdmittedRows, Decided) {
+        pass: &mut Pass<'_>,
+    ) -> (AdmittedRows, Option<usize>) {
         let live_from_ms = &mut self.state.ticks.live_from_ms;
         *live_from_ms = live_from_ms.or(ticks.live_from_ms);
         let catalog = self.given.catalog.clone();
         let (mut admitted, rows, records) = AdmittedRows::of(decoded);
-        let mut decided = Decided::default();
+        if pass.folding == Folding::On && !self.go_on_with_tick(pass) {
+            return (admitted, Some(0));
+        }
         let parts = parts(&catalog, rows, records, &ticks.closings);
         for (index, (rows, records)) in parts.into_iter().enumerate() {
-            let tick = ticks
-                .closings
-                .get(index)
-                .map(|closing| closing.tick)
-                .or(ticks.open_ms);
+            let closing = ticks.closings.get(index);
+            let tick = closing.map(|closing| closing.tick).or(ticks.open_ms);
             // What follows the last closing is of the open tick, also where it gives no rows.
             let is_last = index == ticks.closings.len();
-            if let Some(tick_ms) = tick.filter(|_| is_last || !rows.is_empty()) {
-                self.open(tick_ms, folding, &mut decided, tally);
+            if let Some(tick_ms) = tick.filter(|_| is_last || !rows.is_empty())
+                && !self.open(tick_ms, pass)
+            {
+                return (admitted, Some(index));
             }
             if is_last && ticks.open_ms.is_some() || !rows.is_empty() {
-                decided.tick_scores = None;
+                pass.decided.tick_scores = None;
             }
-            self.admit(&rows, &records, bound_ms, folding, &mut admitted, tally);
-            if let Some(closing) = ticks.closings.get(index) {
-                self.close(closing.tick, folding, &mut decided, tally);
+            self.admit(
+                &rows,
+                &records,
+                bound_ms,
+                pass.folding,
+                &mut admitted,
+                pass.tally,
+            );
+            let Some(closing) = closing else { continue };
+            match self.close(closing.tick, pass) {
+                Closed::Whole => {}
+                Closed::Half => return (admitted, Some(index + 1)),
+                Closed::NotYet => return (admitted, Some(index)),
             }
         }
         self.state.ticks.open_ms = ticks.open_ms;
-        (admitted, decided)
+        let stopped = self.look_again_up_to(ticks, pass);
+        (admitted, stopped)
     }
 
-    /// Prepares for rows of a tick: all that is due before it is looked at without them.
-    fn open(
-        &mut self,
-        tick_ms: i64,
-        folding: Folding,
-        decided: &mut Decided,
-        tally: &mut EpochTally,
-    ) {
+    /// Looks at moments up to the one that an epoch stopped in which is decided again.
+    fn look_again_up_to(&mut self, ticks: &CutTicks, pass: &mut Pass<'_>) -> Option<usize> {
+        let place = &self.state.ticks;
+        let half_ms = ticks.half_ms.filter(|ms| place.folded_ms < Some(*ms))?;
+        let from_ms = place.looking_from_ms.or(place.folded_ms);
+        self.look_before(half_ms + 1, pass);
+        self.state.ticks.looking_from_ms = from_ms;
+        if self.state.ticks.folded_ms < Some(half_ms) {
+            // Only the memory of alerts makes something due there, and it is read back later.
+            self.fold_at(half_ms, pass);
+        }
+        Some(ticks.closings.len())
+    }
+
+    /// Prepares for rows of a tick: all that is due before it is looked at without them. Returns
+    /// false if that is not done.
+    fn open(&mut self, tick_ms: i64, pass: &mut Pass<'_>) -> bool {
         if self.state.ticks.open_ms != Some(tick_ms) {
-            self.look_before(tick_ms, folding, decided, tally);
+            if !self.look_before(tick_ms, pass) {
+                return false;
+            }
             if self.state.ticks.folded_ms.is_some() {
                 self.state.graph.fire_before(tick_ms);
                 self.note_known(tick_ms - 1);
             }
             self.state.ticks.open_ms = Some(tick_ms);
         }
+        true
     }
 
     /// Notes the entities that are known by a moment whose rows were applied, if alerts fire from
@@ -206,62 +242,75 @@ impl Machine {
     }
 
     /// Closes a tick, and looks at what is due at it.
-    fn close(
-        &mut self,
-        tick_ms: i64,
-        folding: Folding,
-        decided: &mut Decided,
-        tally: &mut EpochTally,
-    ) {
+    fn close(&mut self, tick_ms: i64, pass: &mut Pass<'_>) -> Closed {
+        // Before the first accepted row there is nothing to look at. Before rows of the tick itself
+        // everything else was looked at.
+        let has_rows = self.state.newest_event_ms.is_some();
+        let is_open = self.state.ticks.open_ms == Some(tick_ms);
+        if has_rows && !is_open && !self.look_before(tick_ms, pass) {
+            return Closed::NotYet;
+        }
         self.state.ticks.closed_ms = Some(tick_ms);
         self.state.ticks.open_ms = None;
-        // Before the first accepted row there is nothing to look at.
-        if self.state.newest_event_ms.is_some() {
-            self.look_before(tick_ms, folding, decided, tally);
-            self.fold_at(tick_ms, folding, decided, tally);
+        match !has_rows || self.fold_at(tick_ms, pass) {
+            true => Closed::Whole,
+            false => Closed::Half,
         }
     }
 
     /// Looks at every moment before a tick at which something is due though no row touched it.
-    fn look_before(
-        &mut self,
-        tick_ms: i64,
-        folding: Folding,
-        decided: &mut Decided,
-        tally: &mut EpochTally,
-    ) {
-        if let Some(folded_ms) = self.state.ticks.folded_ms {
-            let until_ms = tick_ms.min(folded_ms.saturating_add(LONGEST_GAP_MS));
-            while self.next_moment_ms(folding) < until_ms {
-                self.fold_at(self.next_moment_ms(folding), folding, decided, tally);
+    /// Returns false if that is not done: one of them is half-closed.
+    fn look_before(&mut self, tick_ms: i64, pass: &mut Pass<'_>) -> bool {
+        let ticks = &mut self.state.ticks;
+        let Some(folded_ms) = ticks.folded_ms else {
+            return true;
+        };
+        let from_ms = *ticks.looking_from_ms.get_or_insert(folded_ms);
+        let until_ms = tick_ms.min(from_ms.saturating_add(LONGEST_GAP_MS));
+        while self.next_moment_ms(pass.folding) < until_ms {
+            if !self.fold_at(self.next_moment_ms(pass.folding), pass) {
+                // Rows of a tick before this moment come too late for it.
+                self.state.ticks.open_ms = None;
+                return false;
             }
         }
+        self.state.ticks.looking_from_ms = None;
+        true
     }
 
-    fn fold_at(
-        &mut self,
-        tick_ms: i64,
-        folding: Folding,
-        decided: &mut Decided,
-        tally: &mut EpochTally,
-    ) {
+    /// Looks at a moment. Returns false if it is half-closed.
+    fn fold_at(&mut self, tick_ms: i64, pass: &mut Pass<'_>) -> bool {
         let is_listing = self.next_lists_ms().is_some_and(|at_ms| at_ms <= tick_ms);
+        let before = self.state.ticks;
         let state = &mut self.state;
         state.as_of = state.as_of.max(AsOf::from_ms(tick_ms));
         state.graph.advance(state.as_of);
         state.ticks.folded_ms = Some(tick_ms);
         self.note_known(tick_ms);
-        let due = self.state.graph.take_due();
-        if folding == Folding::On {
-            self.fold(tick_ms, &due, decided, tally);
-            if is_listing {
-                self.write_lists(decided, tally);
-            }
-        }
+        let state = &mut self.state;
+        let due = state.graph.take_due();
         for (at, _) in &due {
-            self.state.graph.folded(*at);
+            state.graph.folded(*at);
         }
+        state.half = Some(HalfTick::begun(tick_ms, before, is_listing, due));
+        if pass.folding == Folding::Off {
+            return true;
+        }
+        state.take_revisits();
+        let due = self.tick_cells_left();
+        pass.tally.due.extend(Some(due).filter(|due| *due > 0));
+        self.go_on_with_tick(pass)
     }
+}
+
+/// The end of an attempt to close a tick.
+enum Closed {
+    /// The tick is closed.
+    Whole,
+    /// The tick is half-closed.
+    Half,
+    /// A moment before the tick is half-closed.
+    NotYet,
 }
 
 /// Divides rows by the closings that cover them; the last part is behind all closings.

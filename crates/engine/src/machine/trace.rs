@@ -25,7 +25,7 @@ pub(super) struct TracedRow {
 type KnownEntity = (Arc<str>, Arc<str>, Option<Arc<str>>);
 
 impl Machine {
-    /// Notes the last rows of a batch, after it was applied.
+    /// Notes the last rows of a batch, after it was applied; of erased persons none.
     pub(super) fn trace(
         &self,
         rows: &RowBatch,
@@ -35,6 +35,9 @@ impl Machine {
     ) {
         let first = rows.len().saturating_sub(TRACED_OF_A_TICK);
         for index in first..rows.len() {
+            if outcomes[index] == RowOutcome::Erased {
+                continue;
+            }
             let row = rows.row(index);
             let entity = self.entity_of(row);
             traced.push(TracedRow {

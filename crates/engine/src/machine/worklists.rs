@@ -19,6 +19,7 @@ use leadpulse_schema::Absence;
 
 use super::Machine;
 use super::decide::Decided;
+use super::half::Pass;
 use super::restore::Unmatched;
 use super::score::Subject;
 use super::state::Tracked;
@@ -99,28 +100,37 @@ impl Machine {
         Some(live_ms.map_or(live_from_ms, |folded_ms| lists.next_ms(folded_ms)))
     }
 
-    /// Makes the lists of a tick, which is the graph's moment, and writes those that ask for
-    /// something else than before. A person without entities gets an empty list.
-    pub(super) fn write_lists(&mut self, decided: &mut Decided, tally: &mut EpochTally) {
+    /// Makes the lists of a tick, which is the graph's moment, behind the one that was made last, as
+    /// far as explanations are left. Writes those that ask for something else than before. A person
+    /// without entities gets an empty list. Returns true once all are made.
+    pub(super) fn write_lists(&mut self, last: &mut Option<ListKey>, pass: &mut Pass<'_>) -> bool {
         let lineage = self.lineage();
-        let mut lists: BTreeMap<ListKey, WorkList> = BTreeMap::new();
+        let mut wanted: BTreeMap<ListKey, (usize, Vec<Candidate>)> = BTreeMap::new();
+        let mut ranks = Vec::new();
         for (task, field) in self.fields().into_iter().enumerate() {
             let name = self.given.tasks[task].name.clone();
-            for owner in self.owners_before(&name) {
-                lists.insert(
-                    (name.clone(), owner.clone()),
-                    self.empty_list(task, &owner, &lineage),
-                );
+            let before = self.owners_before(&name).into_iter();
+            let before = before.map(|owner| (owner, Vec::new()));
+            for (owner, candidates) in before.chain(field.by_owner) {
+                wanted.insert((name.clone(), owner), (task, candidates));
             }
-            let Field { ranks, by_owner } = field;
-            for (owner, candidates) in by_owner {
-                let list = self.list_of(task, &owner, candidates, (&ranks, &lineage), tally);
-                lists.insert((name.clone(), owner), list);
+            ranks.push(field.ranks);
+        }
+        for (key, (task, candidates)) in wanted {
+            if last.as_ref().is_some_and(|last| key <= *last) {
+                continue;
             }
+            if pass.left.explanations == 0 {
+                return false;
+            }
+            let started = (pass.elapsed)();
+            let of_task = (&ranks[task], &lineage);
+            let (list, explained) = self.list_of(task, &key.1, candidates, of_task, pass.tally);
+            pass.note_explained(explained, started);
+            self.write_list(key.clone(), list, &mut pass.decided, pass.tally);
+            *last = Some(key);
         }
-        for (key, list) in lists {
-            self.write_list(key, list, decided, tally);
-        }
+        true
     }
 
     /// Takes back a list that an earlier process wrote.
@@ -270,7 +280,7 @@ impl Machine {
         Some((owner.into(), candidate))
     }
 
-    /// The list of one person and task.
+    /// The list of one person and task, and the number of entries that were explained for it.
     fn list_of(
         &self,
         task: usize,
@@ -278,7 +288,7 @@ impl Machine {
         candidates: Vec<Candidate>,
         (ranks, lineage): (&ListRanks, &Lineage),
         tally: &mut EpochTally,
-    ) -> WorkList {
+    ) -> (WorkList, u64) {
         let key = (self.given.tasks[task].name.clone(), owner.clone());
         let before = self.state.lists.get(&key).map(|list| &**list);
         let chosen = self.choose(task, candidates);
@@ -291,10 +301,11 @@ impl Machine {
             let key = (self.given.tasks[task].name.to_string(), "listed");
             *tally.explanations.entry(key).or_default() += explained as u64;
         }
-        WorkList {
+        let list = WorkList {
             entries: made.into_iter().map(|(entry, _)| entry).collect(),
             ..self.empty_list(task, owner, lineage)
-        }
+        };
+        (list, explained as u64)
     }
 
     /// The first entities that may stand on a list, one an account, in order.

@@ -8,7 +8,8 @@ use leadpulse_records::{ExposureGroup, Reason, score_causes};
 use super::{KnownLabels, Metrics};
 
 /// Reasons for records without effect.
-const UNCHANGED: [&str; 4] = [
+const UNCHANGED: [&str; 5] = [
+    RowOutcome::Erased.code(),
     RowOutcome::NothingToDelete.code(),
     RowOutcome::StaleVersion.code(),
     "filtered",

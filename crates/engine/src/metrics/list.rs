@@ -34,7 +34,7 @@ pub const ENGINE_METRICS: &[Metric] = &[
     Metric::counter(
         "leadpulse_unchanged_records_total",
         &["reason"],
-        "Records without effect, by reason: nothing_to_delete (a deletion of a key that no row has described), stale_version (older than the newest of its key), filtered (no source of the topic wants it), no_row (it concerns no row, as messages in a change log).",
+        "Records without effect, by reason: erased (of a person who was erased), nothing_to_delete (a deletion of a key that no row has described), stale_version (older than the newest of its key), filtered (no source of the topic wants it), no_row (it concerns no row, as messages in a change log).",
     ),
     Metric::counter(
         "leadpulse_records_filtered_total",
@@ -95,6 +95,16 @@ pub const ENGINE_METRICS: &[Metric] = &[
         "leadpulse_work_lists_written_total",
         &["task"],
         "Work lists that changed and were committed, by task.",
+    ),
+    Metric::counter(
+        "leadpulse_erasures_total",
+        &[],
+        "Requests to erase a person, or to lift an erasure, that took effect.",
+    ),
+    Metric::gauge(
+        "leadpulse_erased_hashes",
+        &[],
+        "Keyed hashes by which rows of erased persons are refused.",
     ),
     Metric::gauge(
         "leadpulse_overrides_in_force",

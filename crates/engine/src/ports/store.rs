@@ -78,6 +78,8 @@ pub struct StoredChange {
     pub head: StoreHead,
     /// The pieces that it changed.
     pub pieces: Pieces,
+    /// True if no byte of what the pieces replace or remove may stay on the disk.
+    pub is_erasure: bool,
 }
 
 /// Reasons why a store gives no state.
@@ -199,6 +201,11 @@ pub trait StateStore: Send {
     fn write(&mut self, change: StoredChange) -> Option<StoredChange>;
     /// The condition now. Never waits.
     fn status(&self) -> StoreStatus;
+    /// The place of snapshots and the time after which one is replaced, milliseconds; `None` without
+    /// snapshots.
+    fn snapshots(&self) -> Option<(String, i64)> {
+        None
+    }
     /// Writes what waits, and ends. Returns the condition at the end.
     fn close(&mut self) -> StoreStatus;
 }

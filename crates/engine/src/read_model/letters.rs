@@ -7,6 +7,8 @@ use std::sync::Arc;
 use leadpulse_records::KeptLetter;
 use serde::Serialize;
 
+use crate::machine::ErasedNames;
+
 /// Dead letters kept of one topic and reason; older ones are in their topic.
 pub const LETTERS_KEPT_OF_A_KIND: usize = 100;
 /// Dead letters kept in all. One takes at most about 140 KB, mostly less than 2 KB.
@@ -63,6 +65,16 @@ impl Letters {
         while self.kept > LETTERS_KEPT {
             self.drop_oldest();
         }
+    }
+
+    /// Drops letters whose bytes name an erased person.
+    pub fn forget(&mut self, names: &ErasedNames) {
+        self.version += 1;
+        for letters in self.kinds.values_mut() {
+            letters.retain(|(_, letter)| !letter.has_text(|text| names.are_in(text)));
+        }
+        self.kinds.retain(|_, letters| !letters.is_empty());
+        self.kept = self.kinds.values().map(VecDeque::len).sum();
     }
 
     fn drop_oldest(&mut self) {

@@ -86,6 +86,18 @@ impl TaskRanking {
         self.by_score.insert(key, score.clone());
     }
 
+    /// Drops an entity.
+    // Its place follows from a score that is gone already, so all places are looked at.
+    pub fn forget(&mut self, entity_id: &str) {
+        let is_other = |key: &RankKey| &*key.entity_id != entity_id;
+        keep(&mut self.by_score, is_other);
+        if let Some(next) = &mut self.next {
+            keep(&mut next.by_score, is_other);
+            next.older.remove(entity_id);
+        }
+        self.version += 1;
+    }
+
     /// Puts an entity's newest score in the place of the one before.
     pub fn put(&mut self, previous: Option<&Arc<ShownScore>>, score: Arc<ShownScore>) {
         let previous = previous.filter(|previous| previous.record.is_scored());
@@ -114,6 +126,14 @@ impl TaskRanking {
         } else if score.record.bundle_id.as_deref() == Some(&next.bundle_id) {
             next.by_score.insert(key, score);
         }
+    }
+}
+
+/// Drops the entities that `is_kept` refuses.
+fn keep(ranked: &mut Ranked, is_kept: impl Fn(&RankKey) -> bool) {
+    let gone: Vec<RankKey> = ranked.keys().filter(|key| !is_kept(key)).cloned().collect();
+    for key in gone {
+        ranked.remove(&key);
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::ReadModel;
+use crate::machine::ErasedNames;
 
 /// Outcomes that are kept; what became of older records is in the dead-letter topic and in the epoch
 /// records' counts.
@@ -51,6 +52,21 @@ impl TracedRecords {
         self.0 = self.0.skip(surplus);
     }
 
+    /// Drops the outcomes of rows that are, or are about, an erased person, or have a key that names
+    /// the person.
+    pub fn forget(&mut self, names: &ErasedNames) {
+        self.0.retain(|record| {
+            let entity = record.entity.iter().map(|(table, key)| (&**table, &**key));
+            let mut all = entity.chain([(&*record.table, &*record.key)]);
+            !names.are_in(&record.key)
+                && !all.any(|(table, key)| names.has(Some(table), key))
+                && !record
+                    .account_id
+                    .as_ref()
+                    .is_some_and(|key| names.has(None, key))
+        });
+    }
+
     /// The newest outcome that `is_wanted` accepts.
     pub fn find(&self, is_wanted: impl Fn(&TracedRecord) -> bool) -> Option<Arc<TracedRecord>> {
         let mut newest_first = self.0.iter().rev();
@@ -66,6 +82,13 @@ impl ReadModel {
             kept.extend(epoch, records);
             self.traced.store(Arc::new(kept));
         }
+    }
+
+    /// Drops the outcomes of rows that are, or are about, an erased person.
+    pub(super) fn forget_traced(&self, names: &ErasedNames) {
+        let mut kept = TracedRecords::clone(&self.traced.load());
+        kept.forget(names);
+        self.traced.store(Arc::new(kept));
     }
 
     /// The outcome of the newest record that `is_wanted` accepts, among those that are kept.

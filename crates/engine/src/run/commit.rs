@@ -2,6 +2,7 @@
 
 use leadpulse_schema::units::AsOf;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::stored::{ScoreName, name_of};
@@ -64,43 +65,87 @@ impl Engine {
         self.read_model.publish_said(said);
         let shown: Vec<ScoreName> = scores.iter().map(|score| name_of(&score.record)).collect();
         self.read_model.publish(scores, alerts, status);
+        // After all that the epoch showed: a tick of it may have told of the person.
+        self.forget_erased();
         self.store_epoch(&sealed, &shown);
         Ok(())
     }
 
+    /// Lets pages forget persons whom the machine has erased, and notes them for the store.
+    pub(super) fn forget_erased(&mut self) {
+        for mut names in self.machine.take_erased() {
+            // A person whose erasure was lifted at once may be there again.
+            let machine = &self.machine;
+            let is_gone = |(table, key): &(Arc<str>, Arc<str>)| machine.is_erased(Some(table), key);
+            names.entities.retain(is_gone);
+            self.read_model.forget(&names);
+            self.stored.note_erased(names);
+        }
+        self.metrics.erased_hashes(self.machine.erased_hashes());
+    }
+
+    /// The places that hold copies of records now, where a request to erase may ask for them.
+    pub(super) fn note_holdings(&mut self) {
+        if self.machine.takes_erasures() {
+            let mut holdings = self.ports.sink.holdings();
+            holdings.extend(self.stored.snapshots());
+            self.machine.note_holdings(holdings);
+        }
+    }
+
     /// One tick at the next board: the board is published, every cell scored, every score emitted.
+    /// Where that is more than an epoch may do, epoch after epoch at that moment, until the stop
+    /// signal.
     pub(super) fn close(&mut self) -> Result<(), RunError> {
-        let Some(board_ms) = self.machine.next_board_ms() else {
+        let at_ms = self.machine.closing_ms();
+        let Some(board_ms) = at_ms.or_else(|| self.machine.next_board_ms()) else {
             tracing::warn!("nothing was accepted: there is nothing to score");
             return Ok(());
         };
-        let positions = self.machine.positions().to_vec();
-        let cut = Cut {
-            read: vec![0; positions.len()],
-            positions,
-            moment: AsOfRule::Fixed(AsOf::from_ms(board_ms)),
-            clock: Readings::default(),
-            closing: true,
-            skipped: Vec::new(),
-            ticks: self.closing_ticks(board_ms),
-        };
-        let started = self.elapsed();
-        let stepped = self
-            .machine
-            .step(&RecordBatch::default(), Decoded::default(), cut);
-        self.commit(stepped, started, None)
+        while !self.stopped() {
+            let positions = self.machine.positions().to_vec();
+            let cut = Cut {
+                read: vec![0; positions.len()],
+                positions,
+                moment: AsOfRule::Fixed(AsOf::from_ms(board_ms)),
+                clock: Readings::default(),
+                closing: true,
+                skipped: Vec::new(),
+                ticks: self.closing_ticks(board_ms),
+                work: self.costs.budget(&self.options),
+            };
+            let started = self.elapsed();
+            let clock = &self.ports.clock;
+            let elapsed = || clock.elapsed();
+            let nothing = (RecordBatch::default(), Decoded::default());
+            let stepped = self
+                .machine
+                .step_timed(&nothing.0, nothing.1, cut, &elapsed);
+            self.costs.note(&stepped.tally);
+            let closes = stepped.record.closing;
+            self.commit(stepped, started, None)?;
+            if closes {
+                break;
+            }
+            self.read_model.beat();
+            self.ports.sink.check()?;
+        }
+        Ok(())
     }
 
     /// The ticks of the closing tick. What alerts look back on without ticks before it is history:
     /// then they fire from the next tick on.
     fn closing_ticks(&mut self, board_ms: i64) -> CutTicks {
+        let place = self.machine.ticks();
+        let is_begun = self.machine.is_half_closed() || place.closed_ms >= Some(board_ms);
         let positions = self.machine.positions().iter().map(|at| at.0).collect();
+        let closing = TickClosing {
+            tick: board_ms,
+            positions,
+        };
         CutTicks {
             live_from_ms: Some(board_ms),
-            closings: vec![TickClosing {
-                tick: board_ms,
-                positions,
-            }],
+            closings: Some(closing).filter(|_| !is_begun).into_iter().collect(),
             before_ms: i64::MAX,
             ..CutTicks::default()
         }

@@ -113,7 +113,7 @@ impl Engine {
                 scores.extend(self.followed_score(record, &mut outputs.unmatched));
             }
             for record in &of_epoch.alerts {
-                alerts.push(self.machine.restore_alert(record));
+                alerts.extend(self.machine.restore_alert(record));
             }
         }
         // Before the scores and alerts, which show it.
@@ -128,7 +128,10 @@ impl Engine {
             Ok(view) => Some(view),
             Err(_) => {
                 *unmatched += 1;
-                (!record.is_scored()).then_some(ShownScore {
+                let is_erased = self
+                    .machine
+                    .is_erased(Some(&record.entity_type), &record.entity_id);
+                (!record.is_scored() && !is_erased).then_some(ShownScore {
                     record,
                     name: None,
                     facts: serde_json::Value::Null,
@@ -194,6 +197,7 @@ impl Engine {
         };
         let mut letters: Vec<KeptLetter> = read.iter().filter_map(KeptLetter::of).collect();
         letters.sort_by_key(|letter| letter.refused_as_of);
+        self.forget_older(&mut letters);
         Ok(letters)
     }
 

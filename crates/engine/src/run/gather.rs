@@ -6,10 +6,10 @@ use std::time::Duration;
 use leadpulse_schema::units::AsOf;
 
 use super::inbox::Inbox;
-use super::ticks::{Outside, Taken};
+use super::ticks::{Outside, Taken, TickPlace};
 use super::{Engine, IDLE_WAIT, RETRY_WAIT, RunError, Waiting};
-use crate::decode::{Decoded, SchemaVerdicts};
-use crate::epoch::DecidedRange;
+use crate::decode::{Blocked, Decoded, SchemaVerdicts};
+use crate::epoch::{DecidedRange, EpochRecord};
 use crate::machine::{AsOfRule, Cut, CutTicks, Readings};
 use crate::options::ClockMode;
 use crate::ports::{Attendant, NextOffset, PollLimit, PortError, Record, RecordBatch};
@@ -25,6 +25,9 @@ impl Engine {
         caught_up: bool,
         ends: Option<&[NextOffset]>,
     ) -> Result<Gathered, RunError> {
+        if self.machine.is_half_closed() {
+            return self.gather_nothing(caught_up, ends);
+        }
         let mut taken = Taken::from(self.machine.positions());
         let limit = (self.options.max_records, self.options.max_bytes);
         let mut newest_ms = None;
@@ -35,7 +38,9 @@ impl Engine {
                 records: limit.0.saturating_sub(taken.records.len()),
                 bytes: limit.1.saturating_sub(taken.records.bytes()),
             };
-            let wait = if taken.is_empty() {
+            // What rows touched and did not fit is not kept waiting for others.
+            let is_idle = taken.is_empty() && self.machine.graph().dirty() == 0;
+            let wait = if is_idle {
                 IDLE_WAIT
             } else {
                 cut_at.saturating_sub(self.elapsed())
@@ -64,6 +69,74 @@ impl Engine {
                 return Ok(Gathered { taken, clock });
             }
         }
+    }
+
+    /// Polls once without a wait and takes nothing: a tick is half-closed, and rows wait for it.
+    fn gather_nothing(
+        &mut self,
+        caught_up: bool,
+        ends: Option<&[NextOffset]>,
+    ) -> Result<Gathered, RunError> {
+        let limit = PollLimit {
+            records: self.options.max_records,
+            bytes: self.options.max_bytes,
+        };
+        let mut polled = RecordBatch::default();
+        self.poll(&mut polled, limit, Duration::ZERO)?;
+        let within =
+            |r: &Record<'_>| ends.is_none_or(|ends| r.offset() < ends[r.partition() as usize].0);
+        let came = polled.iter().filter(within);
+        came.for_each(|record| self.held.push(record));
+        self.pace()?;
+        let newest_ms = polled.iter().map(|r| r.timestamp_ms()).max();
+        Ok(Gathered {
+            taken: Taken::from(self.machine.positions()),
+            clock: self.readings(caught_up, ends.is_some(), newest_ms),
+        })
+    }
+
+    /// Takes back what an epoch was offered and did not take, because a tick was more work than it
+    /// may do. `place` is that among the ticks before the records were taken.
+    pub(super) fn give_back(
+        &mut self,
+        batch: &RecordBatch,
+        blocked: &[Blocked],
+        skipped: Vec<DecidedRange>,
+        record: &EpochRecord,
+        place: TickPlace,
+    ) {
+        let ends = record.positions();
+        let is_taken = |r: &Record<'_>| {
+            ends.get(r.partition() as usize)
+                .is_some_and(|end| r.offset() < end.0)
+        };
+        let is_held = |r: &Record<'_>| {
+            let mut blocked = blocked.iter();
+            blocked.any(|one| one.partition == r.partition() && r.offset() >= one.offset)
+        };
+        let mut back = Inbox::new(self.blocked.len());
+        let rest = batch.iter().filter(|r| !is_taken(r) && !is_held(r));
+        rest.for_each(|record| back.push(record));
+        for partition in 0..self.blocked.len() {
+            if !back.is_empty(partition) {
+                // Its front is another record now, which may be read.
+                self.blocked[partition] = None;
+                self.held.put_before(partition, &mut back);
+            }
+        }
+        let left = skipped
+            .into_iter()
+            .filter(|range| !record.skipped.contains(range));
+        self.skipped.extend(left);
+        let taken = batch.iter().filter(is_taken);
+        let folded_ms = self.machine.ticks().folded_ms;
+        let bound_ms = record.clock.bound_at;
+        self.ticks.go_back(
+            place,
+            taken,
+            bound_ms,
+            folded_ms.max(self.machine.ticks().closed_ms),
+        );
     }
 
     /// Takes the records that may be applied now.
@@ -138,6 +211,8 @@ impl Engine {
             let gone_ms = self.machine.as_of().filter(|_| state.open_ms.is_none());
             let gone_ms = gone_ms.map(|as_of| self.ticks.before(as_of.ms()));
             let over_ms = state.closed_ms.map(|ms| ms.max(gone_ms.unwrap_or(ms)));
+            // What was looked at is over, whether a tick with records followed or not.
+            let over_ms = over_ms.max(state.folded_ms.filter(|_| state.open_ms.is_none()));
             self.ticks.begin(first_ms, over_ms, state.open_ms);
         }
     }
@@ -364,7 +439,10 @@ impl Engine {
                 open_ms: self.ticks.open_ms().filter(|_| self.ticks.have_begun()),
                 before_ms,
                 late: taken.late,
+                late_by: taken.late_by,
+                half_ms: None,
             },
+            work: self.costs.budget(&self.options),
         };
         Ok((taken.records, cut))
     }

@@ -431,6 +431,7 @@ impl Engine {
         replay: &mut ScriptReplay,
         goal: Goal<'_>,
     ) -> Result<bool, RunError> {
+        record.work_note()?;
         let Some(batch) = self.interval(record, replay)? else {
             return Ok(false);
         };
@@ -458,6 +459,7 @@ impl Engine {
         self.metrics.replayed(batch.len() as u64);
         self.summary.replayed_epochs += 1;
         self.committed = (self.machine.number(), self.machine.as_of());
+        self.forget_erased();
         self.read_model.beat();
         if self.elapsed().saturating_sub(replay.told) > Duration::from_secs(2) {
             self.tell_replay(record, replay, goal);
@@ -752,7 +754,10 @@ impl Engine {
         let mut alerts = Vec::new();
         for value in &values {
             match self.readable_alert(value)? {
-                Some(record) => alerts.push((record.epoch, self.machine.restore_alert(&record))),
+                Some(record) => {
+                    let alert = self.machine.restore_alert(&record);
+                    alerts.extend(alert.map(|alert| (record.epoch, alert)));
+                }
                 None => *unmatched += 1,
             }
         }
@@ -782,7 +787,18 @@ impl Engine {
         }
         // The topic has several partitions: the order of epochs is that of all letters.
         letters.sort_by_key(|letter| letter.refused_as_of);
+        self.forget_older(&mut letters);
         Ok(letters)
+    }
+
+    /// Leaves dead letters out that were written before somebody was erased: their bytes may be of
+    /// that person.
+    pub(super) fn forget_older(&self, letters: &mut Vec<KeptLetter>) {
+        if let Some(erased_ms) = self.machine.erased_until_ms() {
+            let is_newer =
+                |letter: &KeptLetter| letter.refused_as_of.is_some_and(|at| at.ms() > erased_ms);
+            letters.retain(is_newer);
+        }
     }
 
     /// The newest value by key of a compacted output, behind the epoch of the stored state.

@@ -18,14 +18,14 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use leadpulse_graph::pieces::read_value;
 use leadpulse_graph::{GRAPH_AREAS, PieceError, Pieces};
-use leadpulse_records::{Score, ScorePoint, ShownScore};
+use leadpulse_records::{Score, ScorePoint, ShownScore, output_key};
 
 use super::{Engine, RunError};
 use crate::epoch::{EpochRecord, ScriptRecord};
-use crate::machine::{STATE_FORMAT, StateReader, StateShape};
+use crate::machine::{ErasedNames, STATE_FORMAT, StateReader, StateShape};
 use crate::ports::{
-    Attendant, CommittedEpoch, Nonce, Output, OutputPositions, PortCause, PortError, SealedEpoch,
-    StateStore, StoreError, StoreHead, StoredChange,
+    Attendant, CommittedEpoch, Holding, HoldingKind, Nonce, Output, OutputPositions, PortCause,
+    PortError, SealedEpoch, StateStore, StoreError, StoreHead, StoredChange,
 };
 use crate::script::Chain;
 
@@ -58,6 +58,8 @@ pub(super) struct Stored {
     histories: FxHashMap<ScoreName, Vec<ScorePoint>>,
     /// Score records that are not stored yet.
     newer_scores: NewestValues,
+    /// Persons who were erased since the last change that was handed over.
+    erased: Vec<ErasedNames>,
 }
 
 impl Stored {
@@ -93,6 +95,23 @@ impl Stored {
         if self.store.is_some() {
             self.newer_scores = newer;
         }
+    }
+
+    /// Notes a person whose bytes the store must not keep.
+    pub fn note_erased(&mut self, names: ErasedNames) {
+        if self.store.is_some() {
+            self.erased.push(names);
+        }
+    }
+
+    /// The place of snapshots, where there are any.
+    pub fn snapshots(&self) -> Option<Holding> {
+        let (place, keeps_ms) = self.store.as_ref()?.snapshots()?;
+        Some(Holding {
+            place,
+            kind: HoldingKind::Snapshots,
+            keeps_ms: Some(keeps_ms),
+        })
     }
 
     /// Lets outputs be read from their beginning, whatever state was stored.
@@ -320,12 +339,14 @@ impl Engine {
             Some(from) => {
                 let mut pieces = self.machine.take_changes();
                 self.put_scores(&mut pieces);
+                let is_erasure = self.remove_erased(&mut pieces);
                 self.stored.follows = true;
                 self.stored.store = Some(store);
                 self.store_change(StoredChange {
                     after: from.epoch,
                     head,
                     pieces,
+                    is_erasure,
                 });
                 return;
             }
@@ -362,6 +383,7 @@ impl Engine {
         store.put(&pieces)?;
         store.finish(head)?;
         self.machine.note_changes();
+        self.stored.erased.clear();
         if let Some(nodes) = store.nodes() {
             self.machine.keep_cold(nodes);
         }
@@ -410,10 +432,23 @@ impl Engine {
         let (task, entity_type, entity_id) = name;
         let scores = self.read_model.get(entity_type, entity_id);
         if let Some(score) = scores.iter().find(|score| score.record.task == *task) {
-            let bytes = format!("{task}\0{entity_type}\0{entity_id}");
-            let hash = |out: &mut Vec<u8>| out.extend(xxh3_128(bytes.as_bytes()).to_be_bytes());
-            pieces.put(HISTORY, hash, &(name, &score.history));
+            pieces.put(HISTORY, history_key(name), &(name, &score.history));
         }
+    }
+
+    /// Removes the scores of erased persons and their past. Returns true if there were any persons.
+    fn remove_erased(&mut self, pieces: &mut Pieces) -> bool {
+        let erased = std::mem::take(&mut self.stored.erased);
+        let tasks: Vec<Arc<str>> = self.machine.deployed().task_names().cloned().collect();
+        for (entity_type, entity_id) in erased.iter().flat_map(|names| &names.entities) {
+            for task in &tasks {
+                let name = (task.clone(), entity_type.clone(), entity_id.clone());
+                pieces.remove(HISTORY, history_key(&name));
+                let key = output_key(task, entity_type, entity_id);
+                put_score(pieces, &key, None);
+            }
+        }
+        !erased.is_empty()
     }
 
     fn head(&self, epoch: u64, nonce: Nonce) -> StoreHead {
@@ -443,6 +478,7 @@ impl Engine {
         for name in shown {
             self.put_history(&mut pieces, name);
         }
+        let is_erasure = self.remove_erased(&mut pieces);
         let written = self.ports.sink.written();
         self.stored.outputs.note_all(&written);
         let head = self.head(sealed.number, sealed.nonce);
@@ -450,6 +486,7 @@ impl Engine {
             after: sealed.number - 1,
             head,
             pieces,
+            is_erasure,
         });
         self.put_out();
     }
@@ -493,6 +530,12 @@ impl Engine {
             }
         }
     }
+}
+
+/// Appends the key of the past of a score.
+fn history_key((task, entity_type, entity_id): &ScoreName) -> impl FnOnce(&mut Vec<u8>) + use<> {
+    let hash = xxh3_128(format!("{task}\0{entity_type}\0{entity_id}").as_bytes());
+    move |out| out.extend(hash.to_be_bytes())
 }
 
 fn put_score(pieces: &mut Pieces, key: &[u8], value: Option<&[u8]>) {

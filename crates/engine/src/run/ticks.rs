@@ -58,6 +58,14 @@ pub(super) struct Taken {
     pub positions: Vec<NextOffset>,
     /// Records that came after their tick was closed.
     pub late: i64,
+    /// Those among them up to each closing.
+    pub late_by: Vec<i64>,
+}
+
+/// A place among the ticks, before the records of an epoch are taken.
+pub(super) struct TickPlace {
+    newest_ms: Vec<i64>,
+    over_ms: i64,
 }
 
 impl Taken {
@@ -96,6 +104,31 @@ impl Ticks {
     /// Forgets the ends of partitions, since others are read from now on.
     pub fn arrange(&mut self, partitions: usize) {
         self.newest_ms.resize(partitions, i64::MIN);
+        self.ends = None;
+    }
+
+    /// The place before the records of an epoch are taken.
+    pub fn place(&self) -> TickPlace {
+        TickPlace {
+            newest_ms: self.newest_ms.clone(),
+            over_ms: self.over_ms,
+        }
+    }
+
+    /// Goes back to a place from which only `taken` was taken. Ticks up to `looked_ms` are over.
+    pub fn go_back<'a>(
+        &mut self,
+        place: TickPlace,
+        taken: impl Iterator<Item = Record<'a>>,
+        clock_ms: Option<i64>,
+        looked_ms: Option<i64>,
+    ) {
+        self.newest_ms = place.newest_ms;
+        for record in taken {
+            self.note(record.partition(), record.timestamp_ms(), clock_ms);
+        }
+        self.over_ms = looked_ms.map_or(place.over_ms, |ms| ms.max(place.over_ms));
+        self.open_ms = None;
         self.ends = None;
     }
 
@@ -192,6 +225,7 @@ impl Ticks {
             tick: tick_ms,
             positions: taken.positions.iter().map(|at| at.0).collect(),
         });
+        taken.late_by.push(taken.late);
         self.over_ms = tick_ms;
         self.open_ms = None;
     }

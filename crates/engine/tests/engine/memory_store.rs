@@ -22,6 +22,8 @@ pub struct StoreContent {
     pub lag: usize,
     /// Fails to be read.
     pub is_damaged: bool,
+    /// Changes that removed something for good.
+    pub erasures: u32,
     /// States that were read whole.
     pub reads: u32,
     /// `Some` leaves nodes in the store, and lets so many bytes of them be in memory.
@@ -66,6 +68,16 @@ impl StoreContent {
         }
     }
 
+    /// Writes the oldest changes until `most_waiting` are left.
+    fn write_beyond(&mut self, most_waiting: usize) {
+        while self.queue.len() > most_waiting {
+            let change = self.queue.remove(0);
+            self.erasures += u32::from(change.is_erasure);
+            self.put(&change.pieces);
+            self.head = Some(change.head);
+        }
+    }
+
     fn damaged() -> StoreError {
         StoreError::Damaged {
             place: "memory".into(),
@@ -106,12 +118,7 @@ impl StateStore for MemoryStore {
         self.lock().node_budget.unwrap_or(usize::MAX)
     }
     fn sync_soon(&mut self) {
-        let mut content = self.lock();
-        while !content.queue.is_empty() {
-            let change = content.queue.remove(0);
-            content.put(&change.pieces);
-            content.head = Some(change.head);
-        }
+        self.lock().write_beyond(0);
     }
     fn check_memory(&mut self, _: usize) -> Result<(), StoreError> {
         Ok(())
@@ -143,11 +150,8 @@ impl StateStore for MemoryStore {
             change.after
         );
         content.queue.push(change);
-        while content.queue.len() > content.lag {
-            let change = content.queue.remove(0);
-            content.put(&change.pieces);
-            content.head = Some(change.head);
-        }
+        let lag = content.lag;
+        content.write_beyond(lag);
         None
     }
     fn status(&self) -> StoreStatus {

@@ -15,10 +15,10 @@ use leadpulse_engine::questions::QuestionQueue;
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{
     AsOfRule, AuditFindings, Chain, ClockMode, Cut, CutTicks, Decoders, Engine, EngineOptions,
-    Epoch, EpochRecord, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine, MachineError,
-    MachineParts, Metrics, NoSink, OutputEncoders, Ports, RESUMED_SECTION, Readings, Reason,
-    RunError, RunSummary, SchemaVerdicts, ScriptRecord, Sealed, Skip, StandbyOptions, Task,
-    TickClosing, Until, audit,
+    Epoch, EpochRecord, ErasureKey, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC, Machine,
+    MachineError, MachineParts, Metrics, NoSink, OutputEncoders, Ports, RESUMED_SECTION, Readings,
+    Reason, RunError, RunSummary, SchemaVerdicts, ScriptRecord, Sealed, Skip, StandbyOptions, Task,
+    TickClosing, Until, WorkBudget, audit,
 };
 use leadpulse_features::{FeaturePlan, FeatureSpec, ScorerTask};
 use leadpulse_graph::{DAY_MS, Graph, GraphOptions, Tracking};
@@ -80,7 +80,7 @@ pub const POLICY: &str = r#"{"bands":[{"name":"warm","enter":0.2},{"name":"hot",
 static OUTPUT_SCHEMAS: Mutex<BTreeMap<u32, Arc<apache_avro::Schema>>> = Mutex::new(BTreeMap::new());
 
 /// Input partitions: (topic, number, table).
-const PARTITIONS: [(&str, i32, &str); 10] = [
+const PARTITIONS: [(&str, i32, &str); 11] = [
     ("crm.accounts", 0, "accounts"),
     ("crm.contacts", 0, "contacts"),
     ("crm.leads", 0, "leads"),
@@ -91,6 +91,7 @@ const PARTITIONS: [(&str, i32, &str); 10] = [
     ("crm.stages", 0, "opportunity_stage_changes"),
     ("scoring.overrides", 0, "overrides"),
     ("scoring.feedback", 0, "feedback"),
+    ("privacy.erasures", 0, "erasures"),
 ];
 
 /// A deployment.
@@ -162,6 +163,8 @@ impl Rig {
         let options = EngineOptions {
             clock: ClockMode::Events,
             epoch_floor_ms: 10_000,
+            // No epoch is cut by the time that passes.
+            epoch_nodes: Some(u64::MAX),
             soft_budget: 4,
             explain_budget: 2,
             explain_top: 0,
@@ -451,6 +454,7 @@ impl Rig {
             .checked()
             .unwrap(),
             work_lists: self.work_lists.checked(self.options.tick_ms, 0).unwrap(),
+            erasure_key: ErasureKey::default(),
             release: self.release.as_deref().map(Into::into),
         })
     }
@@ -613,6 +617,7 @@ impl Rig {
             closing: false,
             skipped: vec![],
             ticks: self.ticks_of(machine, &batch, clock_ms),
+            work: WorkBudget::NONE,
         };
         let partitions = self.broker.lock().partitions.clone();
         let decoded = Decoders::default().decode(
@@ -1050,6 +1055,8 @@ impl Rig {
     /// Compacting the topic of current scores leaves what folding the history does: the newest record of a key, nothing of the deleted.
     pub fn check_current_scores<'a>(&self, outputs: impl Iterator<Item = &'a OutputRecord>) {
         let (mut folded, mut current) = (BTreeMap::new(), BTreeMap::new());
+        // Tombstones without a score, which only an erasure writes: its proof comes behind them.
+        let mut erased = Vec::new();
         for record in outputs {
             match record.output {
                 Output::Scores => {
@@ -1060,8 +1067,15 @@ impl Rig {
                     );
                 }
                 Output::CurrentScores => {
+                    if record.value.is_none() {
+                        erased.push(record.key.clone());
+                    }
                     drop(current.insert(record.key.clone(), record.value.clone()))
                 }
+                Output::ErasureProofs => {
+                    folded.extend(erased.drain(..).map(|key| (key, None)));
+                }
+                Output::Epochs => erased.clear(),
                 _ => {}
             }
         }

@@ -426,6 +426,7 @@ pub fn expected(rig: &Rig) -> Told {
     let mut in_force = rig.release.clone();
     let mut open_tick = None;
     for record in script {
+        let is_closing = record.closing || record.work_note().unwrap().is_closing;
         let release = record.version_note().unwrap().release;
         if release != in_force {
             let desk = rig.desk.as_ref().unwrap();
@@ -441,16 +442,20 @@ pub fn expected(rig: &Rig) -> Told {
             });
             in_force = release;
         }
+        let is_empty = record.ticks.is_empty();
         for at in record.ticks {
             // The closing tick ends a tick that is open without looking at it.
-            let opened_ms = open_tick.filter(|_| record.closing).unwrap_or(at.tick);
+            let opened_ms = open_tick.filter(|_| is_closing).unwrap_or(at.tick);
             steps.push(ScriptStep {
                 opened_ms,
                 at,
                 swaps_to: None,
             });
         }
-        open_tick = record.open_tick;
+        // An epoch that ends within a tick has opened none: rows of the one before are still not
+        // looked at.
+        let is_closed = !is_empty;
+        open_tick = record.open_tick.or(open_tick.filter(|_| !is_closed));
     }
     Oracle::new(rig, live_from_ms).follow(&steps)
 }

@@ -12,7 +12,7 @@
 //!
 //! Decision: docs/decisions/0037-who-does-not-count.md
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -163,6 +163,26 @@ impl Bursts {
         }
         flipped.sort_unstable_by_key(|(fingerprint, _)| *fingerprint);
         flipped
+    }
+    /// Forgets some owners with their open events. Returns the events of others whose fate changed.
+    pub fn forget_owners(
+        &mut self,
+        owners: &BTreeSet<EntityId>,
+        limit: usize,
+    ) -> Vec<(u64, OpenMember)> {
+        let mut changed = ChangedGroups::default();
+        for owner in owners {
+            self.domains.remove(owner);
+            for fingerprint in self.of_owner.get(owner).cloned().unwrap_or_default() {
+                let removed = self.remove(fingerprint);
+                changed.extend(removed.map(|member| member.group));
+            }
+        }
+        self.judge(&changed, limit)
+    }
+    /// The domains that events are grouped by.
+    pub fn grouping_domains(&self) -> FxHashSet<EntityId> {
+        self.domains.values().copied().flatten().collect()
     }
     /// Days with open events that may be over under the bounds of their tables, ascending.
     fn days_before(&self, bounds: &FxHashMap<TableId, i64>) -> Vec<i64> {
@@ -379,7 +399,7 @@ impl Writer<'_> {
     }
 
     /// Lets changed fates of open events take effect, each node once.
-    fn decide(&mut self, flipped: &[(u64, OpenMember)]) {
+    pub fn decide(&mut self, flipped: &[(u64, OpenMember)]) {
         let mut traces: BTreeMap<EntityId, Vec<(u64, bool)>> = BTreeMap::new();
         let mut states: BTreeMap<(EntityId, TableId), Vec<(u64, bool)>> = BTreeMap::new();
         for (fingerprint, member) in flipped {

@@ -121,6 +121,19 @@ impl Held {
     fn for_good(&self) -> usize {
         self.known.len() - self.by_day.values().map(Vec::len).sum::<usize>()
     }
+    /// Forgets the owners of events that were added to one of some entities; the events stay known.
+    /// Returns their number.
+    pub fn forget_owners(&mut self, is_gone: impl Fn(EntityId) -> bool) -> u64 {
+        let known = self.known.iter();
+        let of_them = known.filter(|(_, event)| event.owner.is_some_and(&is_gone));
+        let of_them: Vec<u64> = of_them.map(|(fingerprint, _)| *fingerprint).collect();
+        for fingerprint in &of_them {
+            if let Some(event) = self.known.get_mut(fingerprint) {
+                event.owner = None;
+            }
+        }
+        of_them.len() as u64
+    }
     /// Drops the fingerprints of days that end before their table's bound.
     fn forget(&mut self, bounds: &FxHashMap<TableId, i64>, last_day: i64) {
         let last_day = day_of(last_day.saturating_mul(DAY_MS));

@@ -57,7 +57,7 @@ impl Writer<'_> {
     }
 
     /// Takes a node out of its cell.
-    fn take(&mut self, entity: EntityId) -> Node {
+    pub fn take(&mut self, entity: EntityId) -> Node {
         let place = self.entities.place(entity);
         let node = self.cells.take(place);
         let nodes = &self.cells.get(place.cell).nodes;
@@ -188,7 +188,7 @@ impl Writer<'_> {
 
     /// Records the effects of a move: on the cells that were left, the one that was joined, and
     /// the cells that refer to either.
-    fn affect_moved(
+    pub fn affect_moved(
         &mut self,
         left: &[CellRef],
         to: CellRef,

@@ -23,6 +23,8 @@ pub enum RowOutcome {
     /// The row is in the graph, but it carries a part of an entity that no row describes: the other
     /// fields are null until a whole row comes.
     InPart,
+    /// A row of an entity that was erased: nothing of it is kept.
+    Erased,
 }
 
 /// Rows of an entity that a deletion finds.
@@ -38,7 +40,7 @@ pub(crate) enum Described {
 
 impl RowOutcome {
     /// All outcomes; the position of each is its number as an index.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Accepted,
         Self::SteppedBack,
         Self::Duplicate,
@@ -47,6 +49,7 @@ impl RowOutcome {
         Self::NothingToDelete,
         Self::StaleVersion,
         Self::InPart,
+        Self::Erased,
     ];
 
     /// The outcome of a deletion. Connectors write a change event and a tombstone for one deletion,
@@ -75,6 +78,7 @@ impl RowOutcome {
             Self::NothingToDelete => "nothing_to_delete",
             Self::StaleVersion => "stale_version",
             Self::InPart => "in_part",
+            Self::Erased => "erased",
         }
     }
 }

@@ -133,7 +133,7 @@ impl Tracker {
                 | Cause::Merged
                 | Cause::Referrer
                 | Cause::Event
-                | Cause::Referred => self.shards[at.shard as usize].mark(at.index, Reasons::EVENT),
+                | Cause::Referred => self.mark(at, Reasons::EVENT),
             }
         }
     }

@@ -7,14 +7,18 @@ use crate::ids::CellRef;
 /// An hour: deadlines are looked at within one.
 const HOUR_MS: i64 = 3_600_000;
 
-/// The way of due cells, until it is set.
-pub(crate) const DUE_BY_DEFAULT: Sharing = Sharing::Places { step_ms: 10_000 };
+/// Distance of two places, milliseconds, until it is set.
+pub(crate) const STEP_BY_DEFAULT_MS: i64 = 10_000;
 
 /// The way in which many cells that become dirty at once share the time after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sharing {
-    /// By budget: they wait among the soft-dirty, and so many are taken at a time.
-    Budget,
+    /// By budget: they wait among the soft-dirty, and so many are taken at a time. Deadlines lie at
+    /// places of the hour.
+    Budget {
+        /// Distance of two places, milliseconds.
+        step_ms: i64,
+    },
     /// By place: each has one of the moments of an hour, by the hash of its anchor's key. When a
     /// cell is taken depends on the data alone.
     // Decision: docs/decisions/0057-due-cells-share-the-hour.md
@@ -25,15 +29,16 @@ pub(crate) enum Sharing {
 }
 
 impl Sharing {
+    /// Whether cells wait by budget.
+    pub fn is_by_budget(self) -> bool {
+        matches!(self, Sharing::Budget { .. })
+    }
+
     /// The first moment after another at which a cell of a place is taken, milliseconds.
     pub fn moment_after(self, place: u32, ms: i64) -> i64 {
-        let (place_ms, span_ms) = match self {
-            Sharing::Budget => (0, HOUR_MS),
-            Sharing::Places { step_ms } => {
-                let places = (HOUR_MS / step_ms).max(1);
-                (i64::from(place) % places * step_ms, places * step_ms)
-            }
-        };
+        let (Sharing::Budget { step_ms } | Sharing::Places { step_ms }) = self;
+        let places = (HOUR_MS / step_ms).max(1);
+        let (place_ms, span_ms) = (i64::from(place) % places * step_ms, places * step_ms);
         let spans = ms.saturating_sub(place_ms).div_euclid(span_ms);
         spans
             .saturating_add(1)
@@ -86,7 +91,12 @@ mod tests {
             step_ms: 6 * HOUR_MS,
         };
         assert_eq!(rare.moment_after(99, 1), 6 * HOUR_MS);
-        assert_eq!(Sharing::Budget.moment_after(99, HOUR_MS), 2 * HOUR_MS);
+        let budget = Sharing::Budget { step_ms: 10_000 };
+        assert_eq!(
+            budget.moment_after(99, 0),
+            990_000,
+            "deadlines share it, too"
+        );
         assert_eq!(sharing.moment_after(3, i64::MAX), i64::MAX, "never");
     }
 }

@@ -18,13 +18,15 @@ impl Tracker {
         if !cell.reasons.is_empty() || cell.is_stale {
             return;
         }
-        let waits = cell.is_moved;
+        let (waits, round) = (cell.is_moved, self.round);
         self.cell_mut(at).is_stale = true;
         match self.sharing {
-            Sharing::Budget if waits => {}
-            Sharing::Budget => {
+            Sharing::Budget { .. } if waits => {}
+            Sharing::Budget { .. } => {
+                self.cell_mut(at).since = round;
                 self.waiting += 1;
                 self.soft.push(at);
+                self.soft_ages.insert((round, at));
                 self.soft_is_ordered = false;
             }
             Sharing::Places { .. } => self.wait_for_place(at, fired_ms),
@@ -38,7 +40,7 @@ impl Tracker {
         if self.tracking == Tracking::Off || self.is_replaying {
             return;
         }
-        let waits_by_budget = self.sharing == Sharing::Budget;
+        let waits_by_budget = self.sharing.is_by_budget();
         let epsilon = cells.shared.options.board_epsilon;
         let tracked = self.shards.par_iter().zip(&cells.shards).enumerate();
         let soft = tracked.flat_map_iter(|(number, (tracked, shard))| {
@@ -54,10 +56,16 @@ impl Tracker {
             })
         });
         let soft: Vec<CellRef> = soft.collect();
+        let round = self.round;
         for at in &soft {
             if !self.cell(*at).waits() {
-                self.cell_mut(*at).is_moved = true;
-                self.waiting += usize::from(waits_by_budget);
+                let cell = self.cell_mut(*at);
+                cell.is_moved = true;
+                if waits_by_budget {
+                    cell.since = round;
+                    self.waiting += 1;
+                    self.soft_ages.insert((round, *at));
+                }
             }
             if !waits_by_budget {
                 self.wait_for_place(*at, board_ms);
@@ -102,7 +110,7 @@ impl Tracker {
             return;
         }
         self.cell_mut(at).end_wait();
-        if self.sharing == Sharing::Budget {
+        if self.sharing.is_by_budget() {
             self.waiting -= 1;
         }
     }

@@ -11,6 +11,7 @@ use crate::state::hubs::Hubs;
 impl Tracker {
     /// Marks the cells whose deadline has passed.
     pub fn fire_timers(&mut self, cells: &Cells, as_of_ms: i64) {
+        let round = self.round;
         for (shard, state) in self.shards.iter_mut().zip(&cells.shards) {
             while let Some(entry) = shard.timers.first_entry().filter(|e| *e.key() <= as_of_ms) {
                 for index in entry.remove().indices {
@@ -26,7 +27,7 @@ impl Tracker {
                             (false, true) => Reasons::BOARD,
                             (false, false) => Reasons::TIMER,
                         };
-                        shard.mark(index, reason);
+                        shard.mark(index, reason, round);
                     }
                 }
             }

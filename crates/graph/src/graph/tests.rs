@@ -184,6 +184,59 @@ fn rows_with_twice_the_keys_cost_about_twice_the_work() {
     );
 }
 
+/// Rows that touch the nearest cells again and again do not keep the others from their turn.
+#[test]
+fn cells_within_a_limit_are_the_nearest_and_none_waits_for_ever() {
+    let mut lists = Lists::new();
+    let touch = |lists: &mut Lists, account: usize, time_ms| {
+        let id = format!("a{account}");
+        let batch = lists.batch("accounts", Operation::Upsert, &[("id", &id)], &[], time_ms);
+        lists.apply(&batch);
+    };
+    // An account of one node is five nodes of work. Its number is its distance from a threshold.
+    let take = |lists: &mut Lists, nodes| -> Vec<usize> {
+        let limit = TakeLimit {
+            soft_cells: usize::MAX,
+            nodes,
+        };
+        let taken = lists.graph.take_within(limit).into_iter();
+        let number = |at| -> usize {
+            let anchor = lists.graph.cell(at).anchor;
+            lists.graph.directory().key(anchor)[1..].parse().unwrap()
+        };
+        let mut taken: Vec<(usize, CellRef)> = taken.map(|(at, _)| (number(at), at)).collect();
+        taken.sort_unstable();
+        for (number, at) in &taken {
+            lists.graph.scored(*at, *number as f32);
+        }
+        taken.into_iter().map(|(number, _)| number).collect()
+    };
+    (0..10).for_each(|account| touch(&mut lists, account, 1_000));
+    assert_eq!(take(&mut lists, u64::MAX).len(), 10);
+    (0..10).for_each(|account| touch(&mut lists, account, 2_000));
+    assert_eq!(take(&mut lists, 10), [0, 1]);
+    assert_eq!(lists.graph.dirty(), 8, "the others wait");
+    let mut rounds = 0;
+    let mut others: Vec<usize> = Vec::new();
+    while others.len() < 8 {
+        rounds += 1;
+        assert!(rounds < 100, "only {others:?} had their turn");
+        (0..2).for_each(|account| touch(&mut lists, account, 2_000 + rounds));
+        let taken = take(&mut lists, 10);
+        assert_eq!(taken.len(), 2, "the limit holds in every round");
+        others.extend(taken.into_iter().filter(|account| *account > 1));
+    }
+    assert!(rounds > 60, "the nearest came first for {rounds} rounds");
+    assert_eq!(take(&mut lists, 1), [0], "one cell in any case");
+    lists.graph.restart(|_, _| 0.0, false);
+    assert_eq!((lists.graph.dirty(), lists.graph.deferred()), (0, 10));
+    assert_eq!(
+        take(&mut lists, 25).len(),
+        5,
+        "the soft ones are within it, too"
+    );
+}
+
 #[test]
 fn every_mark_has_its_cause() {
     let mut lists = Lists::new();

@@ -14,6 +14,12 @@ impl Graph {
         self.cells.get(at)
     }
 
+    /// Whether there is a cell, occupied or free.
+    pub fn has_cell(&self, at: CellRef) -> bool {
+        let shard = self.cells.shards.get(usize::from(at.shard));
+        shard.is_some_and(|shard| (at.index as usize) < shard.cells().len())
+    }
+
     /// All cells, by shard and index.
     pub fn cells(&self) -> impl Iterator<Item = (CellRef, &Cell)> {
         self.cells.occupied()

@@ -472,16 +472,22 @@ impl StateLayout {
                     .events_of(t.id)
                     .filter_map(|e| by_table[e.id.index()])
                     .collect(),
-                Role::Hub | Role::Event | Role::Staff | Role::Override | Role::Feedback => {
-                    Vec::new()
-                }
+                Role::Hub
+                | Role::Event
+                | Role::Staff
+                | Role::Override
+                | Role::Feedback
+                | Role::Erasure => Vec::new(),
             })
             .collect();
         let entities = catalog.tables.iter().map(|t| match t.role {
             Role::Root | Role::Member => EntityLayout::new(&catalog, t, options),
-            Role::Hub | Role::Event | Role::Staff | Role::Override | Role::Feedback => {
-                EntityLayout::default()
-            }
+            Role::Hub
+            | Role::Event
+            | Role::Staff
+            | Role::Override
+            | Role::Feedback
+            | Role::Erasure => EntityLayout::default(),
         });
         let entities = entities.collect();
         let counters_of = catalog

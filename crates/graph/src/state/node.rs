@@ -169,6 +169,28 @@ impl Node {
         self.row = row;
         self.since_ms = Some(self.since_ms.map_or(known_ms, |since| since.min(known_ms)));
     }
+    /// Replaces the current version by one that says less.
+    pub(crate) fn rewrite_row(&mut self, row: RowBatch) {
+        self.row = row;
+    }
+    /// Whether an edge or a trace leads to one of some entities.
+    pub(crate) fn refers(&self, is_one: impl Fn(EntityId) -> bool) -> bool {
+        let mentions = self.traces.mentions.iter();
+        self.edges.iter().any(|edge| is_one(edge.to))
+            || self.last_root.is_some_and(&is_one)
+            || mentions.filter_map(|mention| mention.owner).any(&is_one)
+            || self.traces.mentioned.iter().any(|entity| is_one(*entity))
+    }
+    /// Drops edges and traces that lead to one of some entities.
+    pub(crate) fn forget(&mut self, is_one: impl Fn(EntityId) -> bool) {
+        self.edges.retain(|edge| !is_one(edge.to));
+        self.last_root = self.last_root.filter(|root| !is_one(*root));
+        let traces = &mut self.traces;
+        traces
+            .mentions
+            .retain(|mention| !mention.owner.is_some_and(&is_one));
+        traces.mentioned.retain(|entity| !is_one(*entity));
+    }
     pub(crate) fn clear_row(&mut self) {
         self.row = RowBatch::new();
         self.address = None;

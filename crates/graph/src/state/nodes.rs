@@ -6,6 +6,7 @@
 //!
 //! Decision: docs/decisions/0073-cold-cells-stay-in-the-store.md
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::ops::Deref;
 use std::panic::resume_unwind;
@@ -190,6 +191,15 @@ impl Nodes {
         self.loaded.get().map(Vec::as_slice)
     }
 
+    /// The nodes as they are, without bringing cold ones back: those are read and dropped. For looks
+    /// at very many cells.
+    pub(crate) fn scan(&self) -> Cow<'_, [Node]> {
+        match (self.in_memory(), &self.origin) {
+            (Some(nodes), _) => Cow::Borrowed(nodes),
+            (None, origin) => Cow::Owned(read(origin.as_ref(), self.len)),
+        }
+    }
+
     /// Nodes that are stored and not in memory.
     pub(crate) fn stored(len: u32, at: CellRef, source: &Arc<NodeSource>) -> Self {
         let mut nodes = Self::default();
@@ -282,18 +292,24 @@ impl Nodes {
     }
 
     fn read(&self) -> Vec<Node> {
-        let Some(Origin { source, at }) = &self.origin else {
-            unreachable!("nodes without a store are in memory");
-        };
-        match source.read(*at, self.len) {
-            Ok(nodes) => {
-                self.note_bytes(source, nodes_bytes(&nodes));
-                source.reads.fetch_add(1, Relaxed);
-                self.list();
-                nodes
-            }
-            Err(fault) => resume_unwind(Box::new(UnreadableNodes(fault))),
+        let nodes = read(self.origin.as_ref(), self.len);
+        if let Some(Origin { source, .. }) = &self.origin {
+            self.note_bytes(source, nodes_bytes(&nodes));
+            source.reads.fetch_add(1, Relaxed);
+            self.list();
         }
+        nodes
+    }
+}
+
+/// Reads the nodes of a cell from where they are stored.
+fn read(origin: Option<&Origin>, len: u32) -> Vec<Node> {
+    let Some(Origin { source, at }) = origin else {
+        unreachable!("nodes without a store are in memory");
+    };
+    match source.read(*at, len) {
+        Ok(nodes) => nodes,
+        Err(fault) => resume_unwind(Box::new(UnreadableNodes(fault))),
     }
 }
 

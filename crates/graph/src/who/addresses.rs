@@ -19,7 +19,7 @@ static ROLE_SET: LazyLock<FxHashSet<&'static str>> = LazyLock::new(|| listed(ROL
 
 /// The normalised address of a person; `None` for text without a mailbox, and for addresses that
 /// several people share.
-pub(crate) fn person_address(text: &str) -> Option<String> {
+pub fn person_address(text: &str) -> Option<String> {
     let address = text.rsplit_once('<').map_or(text, |(_, address)| address);
     let (local, _) = address.rsplit_once('@')?;
     let host = host(address)?;

@@ -1,5 +1,6 @@
 //! Interned entity keys: a dense id, the place, owner and parent of each entity.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -26,13 +27,18 @@ pub struct NodePlace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Namespace(u16);
 
-/// What is counted of a node, known without it.
+/// The namespace of entries whose key was erased. Their numbers are not given out again.
+const NAMELESS: Namespace = Namespace(u16::MAX);
+
+/// What is counted of a node, and searched in all, known without it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Standing {
     pub is_known: bool,
     pub is_absorbed: bool,
     pub is_merged: bool,
     pub is_stale: bool,
+    /// Hash of the person's address in the current version.
+    pub address: Option<NonZeroU64>,
 }
 
 impl Standing {
@@ -42,6 +48,7 @@ impl Standing {
             is_absorbed: node.absorbed,
             is_merged: node.is_merged(),
             is_stale: node.stale_since_ms.is_some(),
+            address: node.address.and_then(NonZeroU64::new),
         }
     }
 }
@@ -117,6 +124,9 @@ impl Directory {
         for at in 0..known {
             let id = EntityId(at as u32);
             let (namespace, key) = (self.entries[at].namespace, self.entries[at].key.clone());
+            if namespace == NAMELESS {
+                continue;
+            }
             self.maps
                 .get_mut(namespace.0 as usize)
                 .ok_or(StoredGraphError::OutOfRange("namespace"))?
@@ -177,7 +187,8 @@ impl Directory {
     }
     /// The hub that an entity is a value of.
     pub fn hub(&self, entity: EntityId) -> Option<HubId> {
-        self.hub_of[self.entry(entity).namespace.0 as usize]
+        let of_namespace = self.hub_of.get(self.entry(entity).namespace.0 as usize);
+        of_namespace.copied().flatten()
     }
     /// Whether an entity is a domain, by which members find their root.
     pub fn is_domain(&self, entity: EntityId) -> bool {
@@ -240,6 +251,33 @@ impl Directory {
             self.entries.at_mut(entity.0 as usize).company = Some(company);
         }
         is_news
+    }
+    /// Forgets the entity that events named beside this one.
+    pub(crate) fn forget_company(&mut self, entity: EntityId) {
+        self.entries.at_mut(entity.0 as usize).company = None;
+    }
+    /// Notes that an entity has no node any more.
+    pub(crate) fn clear_place(&mut self, entity: EntityId) {
+        let entry = self.entries.at_mut(entity.0 as usize);
+        (entry.place, entry.standing) = (None, Standing::default());
+    }
+    /// Forgets the key of an entity that nothing belongs to. Its number stays taken.
+    pub(crate) fn forget(&mut self, entity: EntityId) {
+        let entry = self.entries.at_mut(entity.0 as usize);
+        let map = self.maps.get_mut(entry.namespace.0 as usize);
+        if let Some(map) = map {
+            map.remove(&entry.key);
+        }
+        *entry = DirectoryEntry {
+            namespace: NAMELESS,
+            key: "".into(),
+            place: None,
+            standing: Standing::default(),
+            parent: None,
+            owner: None,
+            company: None,
+            children: SmallVec::new(),
+        };
     }
     /// The entity and all entities below it. Contradicting versions may close a ring: it is walked
     /// once.

@@ -93,6 +93,13 @@ impl Identity {
         }
         true
     }
+    /// Forgets an entity that is erased with all that are joined with it.
+    pub(crate) fn forget(&mut self, entity: EntityId) {
+        self.links.remove(&entity);
+        if let Some(group) = self.group_of.remove(&entity) {
+            self.groups.at_mut(group).members.clear();
+        }
+    }
     fn is_end(&self, entity: EntityId) -> bool {
         self.links.get(&entity).is_none_or(|to| to.is_empty())
     }

@@ -303,7 +303,7 @@ impl<'o> World<'o> {
             let table = market.catalog.table_at(row.table);
             let who = (row.table, row.key(&market.catalog).to_owned());
             match table.role {
-                Role::Hub | Role::Staff | Role::Override | Role::Feedback => {}
+                Role::Hub | Role::Staff | Role::Override | Role::Feedback | Role::Erasure => {}
                 Role::Event => {
                     let owner = owner(&market.catalog, row.table, &row.values)
                         .expect("streams give every event an owner");

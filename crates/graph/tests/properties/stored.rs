@@ -37,7 +37,7 @@ pub fn all(graph: &Graph) -> Stored {
     stored
 }
 
-fn put(pieces: &Pieces, stored: &mut Stored) {
+pub fn put(pieces: &Pieces, stored: &mut Stored) {
     for (key, value) in pieces.iter() {
         match value {
             Some(value) => stored.insert(key.to_vec(), value.to_vec()),
@@ -159,7 +159,7 @@ static LEFT_AND_CAME: AtomicU64 = AtomicU64::new(0);
 
 /// Stored pieces, with changes that are not written yet.
 #[derive(Clone, Debug, Default)]
-struct Shelf(Arc<Mutex<ShelfContent>>);
+pub struct Shelf(Arc<Mutex<ShelfContent>>);
 
 #[derive(Debug, Default)]
 struct ShelfContent {
@@ -170,7 +170,7 @@ struct ShelfContent {
 
 impl Shelf {
     /// Takes changes of an epoch, and writes some of those that wait. Returns the last written epoch.
-    fn take(&self, epoch: u64, pieces: Pieces, most_waiting: usize) -> u64 {
+    pub fn take(&self, epoch: u64, pieces: Pieces, most_waiting: usize) -> u64 {
         let mut content = self.0.lock().unwrap();
         content.queue.push_back((epoch, pieces));
         while content.queue.len() > most_waiting {
@@ -181,7 +181,7 @@ impl Shelf {
         content.epoch
     }
 
-    fn pieces(&self) -> Stored {
+    pub fn pieces(&self) -> Stored {
         self.0.lock().unwrap().stored.clone()
     }
 }

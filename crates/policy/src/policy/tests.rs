@@ -53,8 +53,8 @@ fn check(policy: &Policy, steps: &[(Step, &str)]) {
                     ..seen(*probability, hour * HOUR_MS)
                 },
             ),
-            Leaves => policy.observe_ineligible(&mut state, Absence::Outside),
-            Gone(why) => policy.observe_ineligible(&mut state, *why),
+            Leaves => policy.observe_ineligible(&mut state, Absence::Outside, false),
+            Gone(why) => policy.observe_ineligible(&mut state, *why, false),
         };
         assert_eq!(told(&decision), *expected, "step {index}");
         assert_eq!(
@@ -207,7 +207,7 @@ fn run(
         let before = state.clone();
         let decision = match input {
             Input::Score(probability) => policy.observe(state, seen(*probability, as_of_ms)),
-            Input::Ineligible => policy.observe_ineligible(state, Absence::Outside),
+            Input::Ineligible => policy.observe_ineligible(state, Absence::Outside, false),
         };
         assert_eq!(decision.state_changed, *state != before);
         decisions.push((as_of_ms, *input, decision));
@@ -263,9 +263,9 @@ fn an_entity_that_stays_away_moves_under_no_policy() {
     let before = warm_hot("");
     let mut state = EntityState::default();
     before.observe(&mut state, seen(0.6, 0));
-    before.observe_ineligible(&mut state, Absence::Outside);
+    before.observe_ineligible(&mut state, Absence::Outside, false);
     let recorded = state.clone();
-    let decision = other.observe_ineligible(&mut state, Absence::Outside);
+    let decision = other.observe_ineligible(&mut state, Absence::Outside, false);
     // A restart reads back what was recorded.
     assert!(!decision.state_changed && state == recorded);
 }

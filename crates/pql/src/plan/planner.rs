@@ -183,6 +183,7 @@ fn check_entity(catalog: &Catalog, table: &Table, entity: &Entity) -> Planned<()
                 Role::Hub => "a hub that many accounts share",
                 Role::Staff => "people of the own company",
                 Role::Override | Role::Feedback => "what people say about alerts",
+                Role::Erasure => "requests to erase",
                 _ => "events",
             },
             catalog

@@ -25,6 +25,7 @@ pub(crate) struct TableAnnotation {
     #[serde(rename = "override")]
     pub(crate) overrides: Option<OverrideAnnotation>,
     pub(crate) feedback: Option<FeedbackAnnotation>,
+    pub(crate) erasure: Option<ErasureAnnotation>,
 }
 
 /// The names of the fields of a person's decision.
@@ -58,6 +59,15 @@ pub(crate) struct BurstsAnnotation {
     /// Field → values: rows with one value of each. All rows without.
     #[serde(default)]
     pub(crate) only: BTreeMap<String, Vec<String>>,
+}
+
+/// The fields of a request to erase a person.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ErasureAnnotation {
+    pub(crate) who: String,
+    pub(crate) action: Option<String>,
+    pub(crate) email: Option<String>,
 }
 
 /// The values of a field that end a deal.
@@ -158,6 +168,7 @@ pub(crate) enum RoleName {
     Staff,
     Override,
     Feedback,
+    Erasure,
 }
 
 impl From<RoleName> for Role {
@@ -170,6 +181,7 @@ impl From<RoleName> for Role {
             RoleName::Staff => Role::Staff,
             RoleName::Override => Role::Override,
             RoleName::Feedback => Role::Feedback,
+            RoleName::Erasure => Role::Erasure,
         }
     }
 }

@@ -274,7 +274,7 @@ fn table_annotation(property: &Json, faults: &mut Faults<'_>) -> Option<TableAnn
         Err(error) => {
             faults.record(
                 format!("its leadpulse property is wrong: {error}"),
-                "needed: table, role; allowed: aliases, stages, outcome, not_engagement, bursts, override, feedback",
+                "needed: table, role; allowed: aliases, stages, outcome, not_engagement, bursts, override, feedback, erasure",
             );
             None
         }

@@ -896,3 +896,63 @@ fn rows_of_what_people_say_have_their_words_time_and_subject() {
         Some("an answer needs who gave it"),
     );
 }
+
+const ERASURES: &str = r#"{"type":"record","name":"Erasure","leadpulse":{"table":"erasures","role":"erasure","erasure":{"who":"who","action":"action","email":"email"}},"fields":[
+  {"name":"id","type":"string","leadpulse":{"key":true}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"contact_id","type":["null","string"],"default":null,"leadpulse":{"ref":"contacts","owner":true}},
+  {"name":"email","type":["null","string"],"default":null},
+  {"name":"action","type":["null","string"],"default":null},
+  {"name":"who","type":"string"}]}"#;
+
+fn with_erasures(json: &str) -> Result<Catalog, Vec<crate::SchemaFault>> {
+    let mut files: Vec<(&str, &str)> = MARKET.to_vec();
+    files.push(("e.avsc", json));
+    Catalog::from_json(&files)
+}
+
+#[test]
+fn requests_to_erase_leave_the_fingerprint_as_it_is_and_name_a_subject() {
+    let market = Catalog::from_json(&MARKET).unwrap();
+    let catalog = with_erasures(ERASURES).unwrap();
+    assert_eq!(catalog.fingerprint(), market.fingerprint());
+    assert_eq!(catalog.relations.len(), market.relations.len());
+    let table = catalog.table("erasures").unwrap();
+    let fields = table.erasure.unwrap();
+    assert_eq!(table.field_at(fields.email.unwrap()).name, "email");
+    assert_eq!(table.owners.len(), 1);
+    for (part, other, fault) in [
+        (r#","email":"email""#, "", None),
+        (r#","owner":true"#, "", None),
+        (
+            r#""who":"who""#,
+            r#""who":"at""#,
+            Some("is not text or an enum"),
+        ),
+        (
+            r#""role":"erasure""#,
+            r#""role":"feedback""#,
+            Some("declares erasure"),
+        ),
+        (
+            r#""erasure":{"who":"who","action":"action","email":"email"}"#,
+            r#""aliases":[]"#,
+            Some("names none of its fields"),
+        ),
+    ] {
+        assert!(ERASURES.contains(part), "{part}");
+        let found = with_erasures(&ERASURES.replacen(part, other, 1));
+        match (fault, found) {
+            (None, found) => assert!(found.is_ok(), "{part}: {found:?}"),
+            (Some(fault), Ok(_)) => panic!("{part}: no fault {fault:?}"),
+            (Some(fault), Err(found)) => {
+                let found = format!("{found:?}");
+                assert!(found.contains(fault), "{part}: {found}");
+            }
+        }
+    }
+    let neither = ERASURES.replacen(r#","email":"email""#, "", 1);
+    let neither = neither.replacen(r#","owner":true"#, "", 1);
+    let found = format!("{:?}", with_erasures(&neither).unwrap_err());
+    assert!(found.contains("without a subject"), "{found}");
+}

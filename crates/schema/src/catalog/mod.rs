@@ -15,7 +15,7 @@ mod tables;
 pub use fault::SchemaFault;
 pub use normalise::Normalise;
 pub use tables::{
-    Bursting, Catalog, DataType, Feature, FeedbackFields, Field, FieldId, Hub, HubId, MatchBy,
-    Meaning, OutcomeField, OverrideFields, Reference, Relation, RelationId, RelationKind, Role,
-    Staged, Table, TableId, Verdict,
+    Bursting, Catalog, DataType, ErasureFields, Feature, FeedbackFields, Field, FieldId, Hub,
+    HubId, MatchBy, Meaning, OutcomeField, OverrideFields, Reference, Relation, RelationId,
+    RelationKind, Role, Staged, Table, TableId, Verdict,
 };

@@ -70,6 +70,8 @@ pub enum Role {
     Override,
     /// A reader's answer to an alert. Not a node, and never learned from.
     Feedback,
+    /// A request to erase an entity and all that is known of it. Not a node, and never learned from.
+    Erasure,
 }
 
 impl Role {
@@ -83,14 +85,15 @@ impl Role {
             Role::Staff => "staff",
             Role::Override => "override",
             Role::Feedback => "feedback",
+            Role::Erasure => "erasure",
         }
     }
 
     /// True for tables that features, queries and training read. False for tables of what people
-    /// say about alerts: those rows change alerts or reports, and no score.
+    /// say about alerts, and for requests to erase.
     // Decision: docs/decisions/0058-decisions-of-people-as-rows.md
     pub fn is_learned(self) -> bool {
-        !matches!(self, Role::Override | Role::Feedback)
+        !matches!(self, Role::Override | Role::Feedback | Role::Erasure)
     }
 }
 
@@ -286,6 +289,17 @@ pub struct FeedbackFields {
     pub alert_type: Option<FieldId>,
 }
 
+/// The fields of an erasure table, besides its key, its time and the references to its subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErasureFields {
+    /// The person or system that asks.
+    pub who: FieldId,
+    /// One of [`ErasureAction::NAMES`](crate::ErasureAction::NAMES); a row without one erases.
+    pub action: Option<FieldId>,
+    /// An address of the subject.
+    pub email: Option<FieldId>,
+}
+
 /// One Avro record type.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -330,6 +344,8 @@ pub struct Table {
     pub overrides: Option<OverrideFields>,
     /// The fields of a reader's answer; `Some` for feedback tables only.
     pub feedback: Option<FeedbackFields>,
+    /// The fields of a request to erase; `Some` for erasure tables only.
+    pub erasure: Option<ErasureFields>,
     /// Rates by which amounts become amounts of one currency; `None` leaves them as written.
     pub rates: Option<Arc<CurrencyRates>>,
     /// The Avro schema as JSON, `leadpulse` properties included.

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use leadpulse_graph::{Cell, EntityId, Graph, RowOutcome};
 use leadpulse_policy::{AccountOverride, OverrideKind};
-use leadpulse_schema::{Operation, OverrideFields, PersonDecision, Row, Table, TableId, Value};
+use leadpulse_schema::{
+    Catalog, Operation, OverrideFields, PersonDecision, Row, Table, TableId, Value,
+};
 use serde::{Deserialize, Serialize};
 
 use super::newest::{NewestRow, NewestRows, SaidAt};
+use crate::machine::ErasedNames;
 use crate::read_model::{RulingsView, ShownRuling};
 
 /// Table and key.
@@ -87,6 +90,38 @@ impl Rulings {
             outcome: taken.outcome,
             subjects,
         }
+    }
+
+    /// Forgets decisions about a person, and reasons that name the person. Returns true if there
+    /// were any.
+    pub(super) fn forget_person(&mut self, names: &ErasedNames, catalog: &Catalog) -> bool {
+        let rows: Vec<_> = self
+            .words
+            .iter()
+            .map(|(k, r)| (k.clone(), r.clone()))
+            .collect();
+        let mut is_changed = false;
+        for (key, row) in rows {
+            let Some(word) = &row.value else { continue };
+            let (table, id) = &word.subject;
+            let is_about = names.has(Some(&catalog.table_at(*table).name), id);
+            let ruling = word.ruling.as_ref();
+            let why = ruling.and_then(|ruling| ruling.why.as_deref());
+            if is_about {
+                self.forget(&key, &row);
+                self.words.rows.remove(&key);
+            } else if why.is_some_and(|why| names.are_in(why)) {
+                let mut row = row.clone();
+                if let Some(ruling) = row.value.as_mut().and_then(|word| word.ruling.as_mut()) {
+                    ruling.why = None;
+                }
+                self.words.rows.insert(key, row);
+            } else {
+                continue;
+            }
+            is_changed = true;
+        }
+        is_changed
     }
 
     /// True if no row about an entity is known.

@@ -10,6 +10,7 @@ use leadpulse_schema::{AlertVerdict, FeedbackFields, FieldId, Operation, Row};
 use serde::{Deserialize, Serialize};
 
 use super::newest::{NewestRows, SaidAt};
+use crate::machine::ErasedNames;
 use crate::read_model::{FeedbackCount, ShownVerdict, VerdictsView};
 
 /// A reader's answer.
@@ -39,6 +40,27 @@ impl Verdicts {
         };
         let taken = self.answers.take(row.key().into(), SaidAt::of(row), answer);
         taken.outcome
+    }
+
+    /// Drops notes that name a person. Returns true if there were any.
+    pub(super) fn forget_person(&mut self, names: &ErasedNames) -> bool {
+        let is_telling = |answer: &Answer| {
+            let texts = [&answer.note, &answer.disposition].into_iter().flatten();
+            texts.into_iter().any(|text| names.are_in(text))
+        };
+        let telling = self.answers.iter().filter_map(|(key, row)| {
+            let is_telling = row.value.as_ref().is_some_and(is_telling);
+            is_telling.then(|| (key.clone(), row.clone()))
+        });
+        let telling: Vec<_> = telling.collect();
+        let is_changed = !telling.is_empty();
+        for (key, mut row) in telling {
+            if let Some(answer) = &mut row.value {
+                (answer.note, answer.disposition) = (None, None);
+            }
+            self.answers.rows.insert(key, row);
+        }
+        is_changed
     }
 
     /// Number of alerts with each verdict.

@@ -19,7 +19,7 @@ use crate::catalog::{
 
 use engagement::{bursts, not_engagement};
 pub(crate) use relations::relations;
-use said::{feedback_fields, override_fields};
+use said::{erasure_fields, feedback_fields, override_fields};
 
 /// All hubs, by name: hub tables and names given by `"hub"`. A name that is a hub table's alias means that table.
 fn hub_names(
@@ -154,6 +154,7 @@ impl<'a> Linker<'a> {
             retraction: only("retraction", draft, |a| a.retraction, &mut faults),
             overrides: override_fields(draft, role, &fields, &mut faults),
             feedback: feedback_fields(draft, role, &fields, &mut faults),
+            erasure: erasure_fields(draft, role, &fields, &mut faults),
             fields,
             key: key.unwrap_or(FieldId(0)),
             time,

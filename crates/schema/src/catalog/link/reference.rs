@@ -86,10 +86,10 @@ impl Linker<'_> {
                 self.every_reference_usable = false;
                 return None;
             }
-            (Role::Override | Role::Feedback, _) => {
+            (Role::Override | Role::Feedback | Role::Erasure, _) => {
                 faults.field(
                     name,
-                    format!("refers to '{target_name}', whose rows are what people say about alerts"),
+                    format!("refers to '{target_name}', whose rows are what people say"),
                     "such rows are no nodes: refer to the entity that they are about",
                 );
                 self.every_reference_usable = false;
@@ -109,7 +109,7 @@ impl Linker<'_> {
                 faults.field(
                     name,
                     "is marked owner, but its table belongs to nothing",
-                    "only members, events and overrides have owners: remove owner",
+                    "only members, events, overrides and erasures have owners: remove owner",
                 );
             }
             _ => {}

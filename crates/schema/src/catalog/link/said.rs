@@ -1,10 +1,13 @@
-//! The fields of tables with decisions of people and with answers to alerts.
+//! The fields of tables with decisions of people, with answers to alerts, and with requests to
+//! erase.
 
-use crate::catalog::annotations::{FeedbackAnnotation, OverrideAnnotation};
+use crate::catalog::annotations::{ErasureAnnotation, FeedbackAnnotation, OverrideAnnotation};
 use crate::catalog::fault::Faults;
 use crate::catalog::load::Draft;
-use crate::catalog::{DataType, FeedbackFields, Field, FieldId, OverrideFields, Role};
-use crate::{AlertVerdict, PersonDecision};
+use crate::catalog::{
+    DataType, ErasureFields, FeedbackFields, Field, FieldId, OverrideFields, Role,
+};
+use crate::{AlertVerdict, ErasureAction, PersonDecision};
 
 /// The fields of a person's decision, for an override table.
 pub(crate) fn override_fields(
@@ -86,6 +89,41 @@ pub(crate) fn feedback_fields(
     })
 }
 
+/// The fields of a request to erase, for an erasure table.
+pub(crate) fn erasure_fields(
+    draft: &Draft,
+    role: Role,
+    fields: &[Field],
+    faults: &mut Faults<'_>,
+) -> Option<ErasureFields> {
+    let annotation = draft.annotation.erasure.as_ref();
+    let annotation = of_role(annotation, (role, Role::Erasure), faults)?;
+    let ErasureAnnotation { who, action, email } = annotation;
+    let has_owner = |field: &Field| field.reference.is_some_and(|reference| reference.owner);
+    if !fields.iter().any(has_owner) && email.is_none() {
+        faults.record(
+            "is an erasure table without a subject",
+            "mark the reference to the entity to erase with \"owner\": true, or name the field of an address: \"email\"",
+        );
+    }
+    let mut named = NamedFields {
+        property: "erasure",
+        draft,
+        fields,
+        faults,
+    };
+    let who = named.text(who);
+    let action = action
+        .as_ref()
+        .and_then(|name| named.words(name, &ErasureAction::NAMES));
+    let email = email.as_ref().and_then(|name| named.text(name));
+    Some(ErasureFields {
+        who: who?,
+        action,
+        email,
+    })
+}
+
 /// The annotation, if it stands at a table of its role, and there only.
 fn of_role<'d, A>(
     annotation: Option<&'d A>,
@@ -96,6 +134,7 @@ fn of_role<'d, A>(
     if annotation.is_none() && role == wanted {
         let example = match wanted {
             Role::Override => "{\"decision\": \"decision\", \"who\": \"decided_by\"}",
+            Role::Erasure => "{\"who\": \"requested_by\", \"email\": \"email\"}",
             _ => "{\"verdict\": \"verdict\", \"who\": \"given_by\"}",
         };
         faults.record(
