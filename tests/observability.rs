@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use leadpulse_deployment::metric_groups;
+use leadpulse_deployment::{metric_groups, metrics_at_start};
 use leadpulse_metrics::{MetricDefinition, MetricKind};
 
 fn root() -> PathBuf {
@@ -189,6 +189,76 @@ fn every_alert_has_a_runbook_and_a_test() {
         assert!(tested.contains(alert), "{alert} is in no test");
         let quoted = format!("\"{runbook}\"");
         assert!(fires.contains(quoted.as_str()), "{alert} fires in no test");
+    }
+}
+
+/// Metrics with a label whose values only the configuration, the model or what happens give.
+const OPEN: [&str; 21] = [
+    "leadpulse_alerts_emitted_total",
+    "leadpulse_alerts_suppressed_total",
+    "leadpulse_events_consumed_total",
+    "leadpulse_explanations_total",
+    "leadpulse_graph_nodes",
+    "leadpulse_graph_stale",
+    "leadpulse_graph_stubs",
+    "leadpulse_http_request_duration_seconds",
+    "leadpulse_http_requests_total",
+    "leadpulse_kafka_client_errors_total",
+    "leadpulse_kafka_consumer_lag_records",
+    "leadpulse_kafka_consumer_lag_seconds",
+    "leadpulse_model_info",
+    "leadpulse_records_filtered_total",
+    "leadpulse_records_ignored_total",
+    "leadpulse_references_lost",
+    "leadpulse_references_named",
+    "leadpulse_scores_emitted_total",
+    "leadpulse_topic_findings",
+    "leadpulse_topic_retention_seconds",
+    "leadpulse_work_lists_written_total",
+];
+
+/// `# HELP` and `# TYPE` of an exposition: what → name → text.
+fn said(text: &str) -> BTreeMap<(&str, &str), &str> {
+    let mut found = BTreeMap::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# ")) {
+        let words: Vec<&str> = line.splitn(3, ' ').collect();
+        if let [what, name, rest] = words[..] {
+            found.insert((what, name), rest);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_metric_with_a_closed_set_of_labels_exists_before_anything_is_counted() {
+    let text = metrics_at_start().unwrap();
+    let said = said(&text);
+    let found: BTreeSet<&str> = said.keys().map(|(_, name)| *name).collect();
+    let listed: BTreeSet<&str> = metrics().iter().map(|metric| metric.name).collect();
+    let absent: BTreeSet<&str> = listed.difference(&found).copied().collect();
+    assert_eq!(absent, BTreeSet::from(OPEN));
+    let unlisted: Vec<&str> = found.difference(&listed).copied().collect();
+    assert_eq!(unlisted, Vec::<&str>::new());
+    for metric in metrics() {
+        if let Some(help) = said.get(&("HELP", metric.name)) {
+            assert_eq!(*help, metric.help, "{}", metric.name);
+            assert_eq!(said[&("TYPE", metric.name)], metric.kind.name());
+        }
+    }
+}
+
+#[test]
+fn names_of_metrics_follow_the_conventions() {
+    let mut names = BTreeSet::new();
+    for metric in metrics() {
+        let name = metric.name;
+        let is_counter = metric.kind == MetricKind::Counter;
+        assert_eq!(name.ends_with("_total"), is_counter, "{name}");
+        assert!(metric.help.ends_with('.'), "{name}: help is a sentence");
+        assert!(names.insert(name), "{name} is listed twice");
+        for unit in ["_ms", "_hours", "_minutes", "_kb", "_mb"] {
+            assert!(!name.contains(unit), "{name}: seconds and bytes only");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Judges compose.yaml without docker: services, volumes and conditions that are named exist, files that are mounted are there,
-images have a version, our own containers are nobody's and read-only, and their commands are the program's."""
+images have a version, our own containers are nobody's and read-only, and their commands and settings are the program's."""
+import os
 import pathlib
 import subprocess
 import sys
@@ -59,6 +60,14 @@ def judged(service, compose):
     if not service["read_only"] or service["user"].startswith("0"):
         yield "may write to its image, or is root"
     if PROGRAM.exists():
+        # A variable that misses a setting by a letter stops the program.
+        environment = {**os.environ, **service["environment"]}
+        shown = subprocess.run([PROGRAM, "config", "show", "--changed"], cwd=ROOT, env=environment, capture_output=True, text=True)
+        if shown.returncode != 0:
+            yield f"settings are refused: {shown.stderr.strip()}"
+        for name in service["environment"]:
+            if name.startswith("LEADPULSE_") and name not in shown.stdout:
+                yield f"{name} sets nothing"
         asked = subprocess.run([PROGRAM, *service["command"], "--help"], capture_output=True, text=True)
         words = [word for word in service["command"] if word.startswith("--")]
         if asked.returncode != 0:

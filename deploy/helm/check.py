@@ -4,7 +4,9 @@
 Uses Helm's library and the schemas in .tools/python (deploy/package-tools.sh). Kinds of custom resources have no schema
 there: of those only what a test below asks for is known. With --print the manifests of all options go to standard output.
 """
+import os
 import pathlib
+import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -15,6 +17,7 @@ import kubernetes_validate  # noqa: E402
 import yaml  # noqa: E402
 from helm_python.chart import Chart, lint  # noqa: E402
 
+PROGRAM = ROOT / "target" / "debug" / "leadpulse"
 CHART = ROOT / "deploy" / "helm" / "leadpulse"
 KUBERNETES = ["1.27", "1.33"]
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}
@@ -109,6 +112,15 @@ def check_workload(name, values, rendered, faults):
     for probe, path in [("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")]:
         if worker[probe]["httpGet"]["path"] != path:
             faults.append(f"{name}: {probe} does not ask {path}")
+    if PROGRAM.exists():
+        environment = {one["name"]: one["value"] for one in worker["env"]}
+        asked = [PROGRAM, "config", "show", "--changed"]
+        shown = subprocess.run(asked, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+        if shown.returncode != 0:
+            faults.append(f"{name}: settings are refused: {shown.stderr.strip()}")
+        for variable in environment:
+            if variable not in shown.stdout:
+                faults.append(f"{name}: {variable} sets nothing")
     mounts = {mount["name"] for mount in worker["volumeMounts"]}
     state = values.get("store", {}).get("enabled", True)
     if ("state" in mounts) != state:
