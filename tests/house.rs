@@ -531,6 +531,37 @@ fn links_between_documents_lead_somewhere() {
     fail_with(&faults);
 }
 
+/// The value of a key in a file of `key = "value"` or `key: value` lines.
+fn value_of(text: &str, key: &str) -> String {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(key));
+    let value = line.unwrap_or_else(|| panic!("no line begins with {key}"));
+    value.trim_matches([' ', '=', ':', '"']).to_owned()
+}
+
+#[test]
+fn packages_have_the_versions_of_the_workspace() {
+    let workspace = read("Cargo.toml");
+    let version = value_of(&workspace, "version");
+    let chart = read("deploy/helm/leadpulse/Chart.yaml");
+    assert_eq!(value_of(&chart, "version:"), version);
+    assert_eq!(value_of(&chart, "appVersion:"), version);
+    // The gate builds with the least version that the manifest promises.
+    let least = value_of(&workspace, "rust-version");
+    let channel = value_of(&read("rust-toolchain.toml"), "channel");
+    assert_eq!(channel, format!("{least}.0"));
+    let image = format!("FROM rust:{channel}-");
+    assert!(read("Dockerfile").contains(&image), "Dockerfile: {image}");
+}
+
+#[test]
+fn the_chart_has_the_rules() {
+    let rules = read("deploy/prometheus/rules.yml");
+    assert!(
+        read("deploy/helm/leadpulse/files/rules.yml") == rules,
+        "copy deploy/prometheus/rules.yml to deploy/helm/leadpulse/files/"
+    );
+}
+
 #[test]
 fn documents_stay_inside_the_repository() {
     let mut faults = Vec::new();

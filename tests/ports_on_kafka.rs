@@ -1176,8 +1176,8 @@ fn topics_that_will_delete_needed_records_are_found() {
     ];
     assert_eq!(found, expected);
     assert_eq!(
-        on.metric("leadpulse_topic_retention_hours", &[&topic(1)]),
-        2.0
+        on.metric("leadpulse_topic_retention_seconds", &[&topic(1)]),
+        7200.0
     );
     assert_eq!(
         on.metric("leadpulse_topic_findings", &[&topic(2), "cleanup.policy"]),

@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod backtest;
+pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod dlq;
@@ -9,6 +10,7 @@ pub mod erase;
 pub mod explain;
 mod given;
 pub mod init;
+pub mod metrics;
 pub mod models;
 pub mod query;
 pub mod replay;
@@ -29,10 +31,12 @@ use anyhow::{Context, Result};
 use leadpulse_history::{Files, REFUSED_RATIO};
 use leadpulse_model::Bundle;
 use leadpulse_project::{Project, TaskPlan};
-use leadpulse_schema::Catalog;
 use leadpulse_schema::units::Span;
+use leadpulse_schema::{Catalog, Table};
 
 use leadpulse_deployment::{ConfigError, Loaded, load_bundle};
+
+use crate::nearest::known_names;
 
 /// `--config`.
 #[derive(clap::Args, Debug, Clone)]
@@ -164,10 +168,21 @@ impl HistoryArguments {
 /// The task of a name, or an error that lists the tasks.
 pub fn task<'a>(project: &'a Project, name: &str) -> Result<&'a TaskPlan> {
     project.task(name).with_context(|| {
-        let known: Vec<&str> = project.tasks.iter().map(|t| t.name.as_str()).collect();
+        let known = project.tasks.iter().map(|t| t.name.as_str());
         format!(
-            "the configuration has no task {name:?}; it has: {}",
-            known.join(", ")
+            "the configuration has no task {name:?}; {}",
+            known_names(name, known)
+        )
+    })
+}
+
+/// The table of a name, or an error that names the one that was meant.
+pub fn table<'a>(catalog: &'a Catalog, name: &str) -> Result<&'a Table> {
+    catalog.table(name).with_context(|| {
+        let known = catalog.tables.iter().map(|table| table.name.as_str());
+        format!(
+            "no schema defines the table {name:?}; {}",
+            known_names(name, known)
         )
     })
 }

@@ -8,8 +8,12 @@ mod output;
 mod alert_figures;
 mod alert_table;
 mod commands;
+mod dashboard;
 mod data_report;
+#[cfg(test)]
+mod documented;
 mod evaluation;
+mod nearest;
 mod progress;
 mod score_records;
 mod shipped;
@@ -82,12 +86,18 @@ enum CommandArguments {
     Query(commands::query::QueryArguments),
     /// Writes the files of a simulated market.
     Simulate(commands::simulate::SimulateArguments),
+    /// Prints the metrics of a worker: names, kinds, labels, meaning.
+    Metrics(commands::metrics::MetricsArguments),
     /// Works on schemas folders.
     #[command(subcommand)]
     Schema(commands::schema::SchemaArguments),
     /// Prints the effective configuration and the origin of each value; with `check` looks for
     /// faults.
     Config(commands::config::ConfigArguments),
+    /// Prints a script that completes commands in a shell.
+    Completions(commands::completions::CompletionsArguments),
+    /// Writes manual pages to a folder.
+    Man(commands::completions::ManArguments),
 }
 
 impl CommandArguments {
@@ -110,14 +120,20 @@ impl CommandArguments {
             Self::Erase(command) => command.run(),
             Self::Query(command) => command.run(),
             Self::Simulate(command) => command.run(),
+            Self::Metrics(command) => command.run(),
             Self::Schema(command) => command.run(),
             Self::Config(command) => command.run(),
+            Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(),
         }
     }
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse_usage(&error),
+    };
     // The verifier logs each certificate that it refuses; the error that follows says so in words.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| "info,rustls_platform_verifier=off,fjall=warn,lsm_tree=warn".into());
@@ -125,19 +141,49 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false);
-    let log = log.with_ansi(std::io::stderr().is_terminal());
+    let log = log.with_ansi(wants_colour());
     if arguments.log_json {
         log.json().init()
     } else {
         log.init()
     }
+    let log_json = arguments.log_json;
     match arguments.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", output::explain(&error));
+            let words = output::explain(&error);
+            match log_json {
+                true => eprintln!("{}", output::failure_json(&now(), &words)),
+                false => eprintln!("error: {words}"),
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints why arguments are not understood, or the help that they ask for.
+fn refuse_usage(error: &clap::Error) -> ExitCode {
+    let is_json = std::env::args_os().any(|argument| argument == "--log-json");
+    if !error.use_stderr() || !is_json {
+        error.exit();
+    }
+    let words = error.to_string();
+    let words = words.strip_prefix("error: ").unwrap_or(&words);
+    eprintln!("{}", output::failure_json(&now(), words.trim_end()));
+    ExitCode::from(2)
+}
+
+/// Colours belong on a terminal, unless `NO_COLOR` is set to anything (<https://no-color.org>).
+fn wants_colour() -> bool {
+    let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !is_refused
+}
+
+/// Date and time, RFC 3339 in UTC.
+fn now() -> String {
+    use leadpulse_engine::ports::Clock;
+    let now_ms = leadpulse_deployment::SystemClock.wall_ms();
+    jiff::Timestamp::from_millisecond(now_ms).map_or_else(|_| now_ms.to_string(), |t| t.to_string())
 }
 
 /// Path of the shipped configuration, relative to the working directory.

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use leadpulse_learn::Progress;
 
 /// Time between two lines of a job that no terminal shows.
-const LINE_EVERY: Duration = Duration::from_secs(15);
+pub const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// The progress of a long job, on standard error.
 pub struct Bar {
@@ -42,16 +42,7 @@ impl Bar {
     /// Shows a step of the job; a new phase starts a new bar.
     pub fn show(&mut self, progress: Progress) {
         match progress {
-            Progress::Replay { rows, of } => {
-                self.enter(
-                    "replay",
-                    of.max(1),
-                    "{prefix:>8} {wide_bar} {human_pos}/{human_len} rows, {eta} left",
-                );
-                self.bar.set_position(rows);
-                let done = (of > 0).then(|| rows as f64 / of as f64);
-                self.line("replay", done, &format!("{rows} rows"));
-            }
+            Progress::Replay { rows, of } => self.count("replay", "rows", rows, of),
             Progress::Fit {
                 done_ratio,
                 message,
@@ -66,6 +57,16 @@ impl Bar {
                 self.bar.set_message(message);
             }
         }
+    }
+
+    /// Shows a step of a job that counts; `of` is 0 where the end is not known.
+    pub fn count(&mut self, phase: &'static str, unit: &str, done: u64, of: u64) {
+        let template =
+            format!("{{prefix:>8}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit}, {{eta}} left");
+        self.enter(phase, of.max(1), &template);
+        self.bar.set_position(done);
+        let ratio = (of > 0).then(|| done as f64 / of as f64);
+        self.line(phase, ratio, &format!("{done} {unit}"));
     }
 
     fn enter(&mut self, phase: &'static str, length: u64, template: &str) {

@@ -8,6 +8,7 @@ use leadpulse_server::{AlertSimulator, SimulationError, SimulationRequest};
 use rayon::ThreadPoolBuilder;
 
 use crate::commands::{HistoryArguments, parse_moment};
+use crate::nearest::known_names;
 use crate::simulation::{DEFAULT_DAYS, Simulation};
 
 /// The name of a request's policies in its findings.
@@ -65,10 +66,10 @@ fn changed(loaded: &Loaded, request: &SimulationRequest) -> Result<Option<Loaded
     for (name, options) in &request.policies {
         let mut tasks = changed.config.tasks.iter_mut();
         let Some(task) = tasks.find(|task| task.name == *name) else {
-            let known: Vec<&str> = loaded.config.tasks.iter().map(|t| &*t.name).collect();
+            let known = loaded.config.tasks.iter().map(|t| &*t.name);
             return Err(anyhow!(
-                "policies: there is no task {name:?}; there is: {}",
-                known.join(", ")
+                "policies: there is no task {name:?}; {}",
+                known_names(name, known)
             ));
         };
         task.policy =

@@ -36,6 +36,7 @@ use crate::control::{ControlReader, ControlRecord, ask, control_topic};
 use crate::error::DeployError;
 use crate::live_releases::{LiveReleases, ReleaseLoader};
 use crate::loaded::Loaded;
+use crate::metrics::register_process;
 use crate::models::ModelRegistry;
 use crate::ports::{WithinLimit, create_missing, input_topics, output_encoders, schema_store};
 use crate::views::{server_state, task_views};
@@ -131,6 +132,7 @@ impl Assembly<'_> {
     ) -> Result<Deployment, DeployError> {
         let config = &self.loaded.config;
         let registry = Registry::new();
+        register_process(&registry)?;
         let metrics = Metrics::new(&registry)?;
         let kafka_metrics = KafkaMetrics::register(&registry)?;
         let schema_metrics = RegistryMetrics::register(&registry)?;

@@ -208,8 +208,9 @@ impl Stage {
             .commit(&mut Nowhere)
             .expect("nothing can fail where nothing is written");
         if tick_ms > self.found.live_from_ms {
-            for (key, count) in &epoch.tally.suppressed {
-                *self.found.held.entry(*key).or_default() += count;
+            for ((_, alert_type, reason), count) in &epoch.tally.suppressed {
+                let key = (*alert_type, *reason);
+                *self.found.held.entry(key).or_default() += count;
             }
         }
         let views = epoch.into_views();

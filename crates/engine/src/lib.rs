@@ -50,7 +50,7 @@ pub use machine::{
     Machine, MachineError, MachineParts, Readings, STATE_FORMAT, StateError, StateReader,
     StateShape, SubjectHash, SwapError, Task, TickState, Unmatched, WorkerState, outcome_in_words,
 };
-pub use metrics::Metrics;
+pub use metrics::{ENGINE_METRICS, Metrics};
 pub use options::{ClockMode, EngineOptions, EngineOptionsError};
 pub use run::audit::{AuditFindings, NoSink, audit};
 pub use run::{Engine, Ports, RunError, RunSummary, Skip, Supervisor, Until, retry};

@@ -1,16 +1,21 @@
-//! The engine's metrics, named in one place. Labels are bounded: topics, tables, reasons, tasks;
-//! never entities.
+//! The engine's metrics. [`ENGINE_METRICS`] defines them. Labels are bounded: topics, tables, reasons,
+//! tasks; never entities.
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 
+use leadpulse_metrics::Instruments;
 use leadpulse_schema::{Catalog, ReferenceFit};
 
 use crate::epoch::{Committed, Epoch};
 use crate::machine::SaidKind;
 use crate::ports::InputPartition;
+
+pub use list::ENGINE_METRICS;
+
+mod known;
+mod list;
 
 /// All metrics of the epoch loop.
 #[derive(Clone, Debug)]
@@ -61,8 +66,8 @@ pub struct Metrics {
     graph_bytes: IntGauge,
     resident_cells: IntGauge,
     node_bytes: IntGauge,
-    cells_read: IntGauge,
-    cells_put_out: IntGauge,
+    cells_read: IntCounter,
+    cells_put_out: IntCounter,
     fingerprints: IntGauge,
     fingerprints_for_good: IntGauge,
     open_events: IntGauge,
@@ -75,329 +80,96 @@ pub struct Metrics {
     takeovers: IntCounter,
     swaps: IntCounterVec,
     rescoring: IntGauge,
+    lag_seconds: IntGaugeVec,
+    model_info: IntGaugeVec,
     erasures: IntCounter,
     erased_hashes: IntGauge,
 }
 
-fn seconds_buckets() -> Vec<f64> {
-    vec![
-        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    ]
+/// Everything that label values come from, as far as it is known at a start.
+pub(crate) struct KnownLabels<'a> {
+    /// Input topics.
+    pub topics: &'a [&'a str],
+    /// Scored tasks.
+    pub tasks: &'a [&'a str],
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// Makes and registers all of [`ENGINE_METRICS`].
+    ///
+    /// # Errors
+    /// A name that is registered already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
-            let metric = IntCounter::new(name, help)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let counters =
-            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-                let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-                registry.register(Box::new(metric.clone()))?;
-                Ok(metric)
-            };
-        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
-            let metric = IntGauge::new(name, help)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let gauges =
-            |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
-                let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
-                registry.register(Box::new(metric.clone()))?;
-                Ok(metric)
-            };
-        let histogram =
-            |name: &str, help: &str, buckets: Vec<f64>| -> Result<Histogram, prometheus::Error> {
-                let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
-                registry.register(Box::new(metric.clone()))?;
-                Ok(metric)
-            };
-        let stage_seconds = HistogramVec::new(
-            HistogramOpts::new(
-                "leadpulse_stage_duration_seconds",
-                "Time an epoch spends in a stage.",
-            )
-            .buckets(seconds_buckets()),
-            &["stage"],
-        )?;
-        registry.register(Box::new(stage_seconds.clone()))?;
+        let made = Instruments::new(registry, ENGINE_METRICS);
         let metrics = Self {
-            consumed: counters(
-                "leadpulse_events_consumed_total",
-                "Records taken into committed epochs, by topic.",
-                &["topic"],
-            )?,
-            accepted: counter(
-                "leadpulse_events_accepted_total",
-                "Records applied to the graph.",
-            )?,
-            duplicates: counter(
-                "leadpulse_duplicates_total",
-                "Events whose id was already in the graph, and repeated deletions.",
-            )?,
-            unchanged: counters(
-                "leadpulse_unchanged_records_total",
-                "Records that changed nothing, by reason: nothing_to_delete, stale_version.",
-                &["reason"],
-            )?,
-            remarked: counters(
-                "leadpulse_remarked_records_total",
-                "Accepted records with a remark, by reason: in_part, stepped_back.",
-                &["reason"],
-            )?,
-            late: counter(
-                "leadpulse_late_events_total",
-                "Events beyond the late horizon; they are dead letters too.",
-            )?,
-            dead_letters: counters(
-                "leadpulse_dlq_records_total",
-                "Dead letters, by reason.",
-                &["reason"],
-            )?,
-            scores: counters(
-                "leadpulse_scores_emitted_total",
-                "Score records committed, by task and cause.",
-                &["task", "cause"],
-            )?,
-            alerts: counters(
-                "leadpulse_alerts_emitted_total",
-                "Alert records committed, by type and severity.",
-                &["type", "severity"],
-            )?,
-            suppressed: counters(
-                "leadpulse_alerts_suppressed_total",
-                "Crossings that fired no alert, by type and reason.",
-                &["type", "reason"],
-            )?,
-            exposures: counters(
-                "leadpulse_exposures_total",
-                "Exposure records committed, by group: told, held_out, digest.",
-                &["group"],
-            )?,
-            work_lists: counters(
-                "leadpulse_work_lists_written_total",
-                "Work lists committed, by task.",
-                &["task"],
-            )?,
-            explanations: counters(
-                "leadpulse_explanations_total",
-                "Explanations of committed scores, by task and outcome: made, listed (for a work list), carried (an older one came with the score), over_budget.",
-                &["task", "outcome"],
-            )?,
-            overrides: gauges(
-                "leadpulse_overrides_in_force",
-                "Entities with a person's decision in force, by kind: pin, mute, exclude.",
-                &["kind"],
-            )?,
-            verdicts: gauges(
-                "leadpulse_feedback_alerts",
-                "Alerts whose last answer is this verdict: accepted, rejected.",
-                &["verdict"],
-            )?,
-            requests: counters(
-                "leadpulse_explanation_requests_total",
-                "Explanations asked for, by outcome.",
-                &["outcome"],
-            )?,
-            retractions: counter(
-                "leadpulse_retractions_total",
-                "Accepted rows that took an event back.",
-            )?,
-            cells_scored: counter("leadpulse_cells_scored_total", "Cells scored.")?,
-            due_cells: histogram(
-                "leadpulse_due_cells",
-                "Cells looked at for alerts, per tick at which any were due.",
-                vec![1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0],
-            )?,
-            work_nodes: counters(
-                "leadpulse_work_nodes_total",
-                "Work of scoring in committed epochs, in nodes, by reason: tick, event, board, timer, bundle, closing.",
-                &["reason"],
-            )?,
-            waiting_cells: gauges(
-                "leadpulse_waiting_cells",
-                "Cells that wait for a later epoch, by queue: tick (due at a half-closed tick), dirty (rows, timers), soft (boards, changes that many read).",
-                &["queue"],
-            )?,
-            tick_epochs: histogram(
-                "leadpulse_tick_epochs",
-                "Epochs that a tick took at which any cells were due.",
-                vec![1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 1000.0],
-            )?,
-            epochs: counter("leadpulse_epochs_total", "Epochs committed.")?,
-            epoch_records: histogram(
-                "leadpulse_epoch_records",
-                "Records per epoch.",
-                vec![0.0, 1.0, 10.0, 100.0, 1000.0, 5000.0, 20000.0, 100000.0],
-            )?,
-            epoch_seconds: histogram(
-                "leadpulse_epoch_duration_seconds",
-                "From cutting an epoch to its commit.",
-                seconds_buckets(),
-            )?,
-            stage_seconds,
-            pipeline_seconds: histogram(
-                "leadpulse_pipeline_latency_seconds",
-                "From the Kafka timestamp of an epoch's newest record to its commit.",
-                seconds_buckets(),
-            )?,
-            deferred: gauge(
-                "leadpulse_hub_fanout_deferred",
-                "Cells waiting to be re-scored because a board, or a change that many read, moved them.",
-            )?,
-            as_of: gauge(
-                "leadpulse_as_of_timestamp_seconds",
-                "as_of of the newest committed epoch.",
-            )?,
-            board: gauge("leadpulse_board", "Number of the board in force.")?,
-            lag: gauges(
-                "leadpulse_kafka_consumer_lag_records",
-                "Records waiting in the input, by topic.",
-                &["topic"],
-            )?,
-            nodes: gauges(
-                "leadpulse_graph_nodes",
-                "Known entities, by table.",
-                &["type"],
-            )?,
-            stubs: gauges(
-                "leadpulse_graph_stubs",
-                "Entities that were named but are not known, by table.",
-                &["type"],
-            )?,
-            stale: gauges(
-                "leadpulse_graph_stale",
-                "Known entities whose source reported a gap in their changes, and of which no complete version came since, by table.",
-                &["type"],
-            )?,
-            references_named: gauges(
-                "leadpulse_references_named",
-                "References among the first rows of a run, by table and field.",
-                &["table", "field"],
-            )?,
-            references_lost: gauges(
-                "leadpulse_references_lost",
-                "References among the first rows of a run that name a row nobody sent, by table and field.",
-                &["table", "field"],
-            )?,
-            gaps: counter(
-                "leadpulse_change_gaps_total",
-                "Rows by which a source reported that changes of an entity are missing.",
-            )?,
-            filtered: counters(
-                "leadpulse_records_filtered_total",
-                "Records that the filter of no source of their topic wants, by topic.",
-                &["topic"],
-            )?,
-            ignored: counters(
-                "leadpulse_records_ignored_total",
-                "Records that concern no row, such as messages in a change log, by topic.",
-                &["topic"],
-            )?,
-            members: gauges(
-                "leadpulse_identity_members",
-                "Known members, by how their account was found: reference, link, domain, provisional, unresolved; own and competitor count nowhere.",
-                &["found"],
-            )?,
-            joined: gauges(
-                "leadpulse_identity_joined",
-                "Entities that are part of another now: merged, converted.",
-                &["how"],
-            )?,
-            ambiguous_domains: gauge(
-                "leadpulse_identity_ambiguous_domains",
-                "Domains that several accounts name; the first of them by key takes their people.",
-            )?,
-            retractions_flawed: gauges(
-                "leadpulse_retractions_flawed",
-                "Retractions that could not restore everything (inexact), found nothing (unmatched), came before their event (early).",
-                &["how"],
-            )?,
-            graph_bytes: gauge(
-                "leadpulse_graph_memory_bytes",
-                "Memory held by graph nodes, estimated.",
-            )?,
-            resident_cells: gauge(
-                "leadpulse_resident_cells",
-                "Cells with nodes in memory, of those that may be cold; 0 without stored state.",
-            )?,
-            node_bytes: gauge(
-                "leadpulse_resident_node_bytes",
-                "Bytes of their nodes, estimated.",
-            )?,
-            cells_read: gauge(
-                "leadpulse_cells_read_back",
-                "Cells that were read from the stored state since the start.",
-            )?,
-            cells_put_out: gauge(
-                "leadpulse_cells_put_out",
-                "Cells that were put out of memory since the start.",
-            )?,
-            fingerprints: gauge(
-                "leadpulse_dedupe_fingerprints",
-                "Event fingerprints held against duplicates.",
-            )?,
-            fingerprints_for_good: gauge(
-                "leadpulse_dedupe_fingerprints_for_good",
-                "Event fingerprints that are never forgotten: of outcome tables.",
-            )?,
-            open_events: gauge(
-                "leadpulse_open_events",
-                "Events kept one by one until they can no longer turn out to be a scanner's.",
-            )?,
-            burst_events: gauge(
-                "leadpulse_burst_events",
-                "Events of scanners' bursts, which count as no engagement.",
-            )?,
-            diverged: counter(
-                "leadpulse_restore_divergence_total",
-                "Epochs whose rows came out otherwise than recorded when they were applied again on start.",
-            )?,
-            replayed: counter(
-                "leadpulse_replayed_records_total",
-                "Records read again on start.",
-            )?,
-            registry_waits: counter(
-                "leadpulse_schema_waits_total",
-                "Times an epoch waited for a writer schema.",
-            )?,
-
-            role: gauges(
-                "leadpulse_role",
-                "1 for the role of this process: owner, follower.",
-                &["role"],
-            )?,
-            follower_lag: gauge(
-                "leadpulse_follower_lag_epochs",
-                "Committed epochs that this follower has not applied; 0 for an owner.",
-            )?,
-            takeovers: counter(
-                "leadpulse_takeovers_total",
-                "Times that this process took over after it followed.",
-            )?,
-            swaps: counters(
-                "leadpulse_swaps_total",
-                "Releases that were asked for: in force, or refused.",
-                &["outcome"],
-            )?,
-            erasures: counter(
-                "leadpulse_erasures_total",
-                "Requests to erase a person, or to lift an erasure, that took effect.",
-            )?,
-            erased_hashes: gauge(
-                "leadpulse_erased_hashes",
-                "Keyed hashes by which rows of erased persons are refused.",
-            )?,
-            rescoring: gauge(
-                "leadpulse_rescoring_entities",
-                "Entities without a score of the newest model; 0 once a change is complete.",
-            )?,
+            consumed: made.counters("leadpulse_events_consumed_total")?,
+            accepted: made.counter("leadpulse_events_accepted_total")?,
+            duplicates: made.counter("leadpulse_duplicates_total")?,
+            unchanged: made.counters("leadpulse_unchanged_records_total")?,
+            remarked: made.counters("leadpulse_remarked_records_total")?,
+            late: made.counter("leadpulse_late_events_total")?,
+            dead_letters: made.counters("leadpulse_dlq_records_total")?,
+            scores: made.counters("leadpulse_scores_emitted_total")?,
+            alerts: made.counters("leadpulse_alerts_emitted_total")?,
+            suppressed: made.counters("leadpulse_alerts_suppressed_total")?,
+            exposures: made.counters("leadpulse_exposures_total")?,
+            work_lists: made.counters("leadpulse_work_lists_written_total")?,
+            overrides: made.gauges("leadpulse_overrides_in_force")?,
+            verdicts: made.gauges("leadpulse_feedback_alerts")?,
+            explanations: made.counters("leadpulse_explanations_total")?,
+            requests: made.counters("leadpulse_explanation_requests_total")?,
+            retractions: made.counter("leadpulse_retractions_total")?,
+            cells_scored: made.counter("leadpulse_cells_scored_total")?,
+            due_cells: made.histogram("leadpulse_due_cells")?,
+            work_nodes: made.counters("leadpulse_work_nodes_total")?,
+            waiting_cells: made.gauges("leadpulse_waiting_cells")?,
+            tick_epochs: made.histogram("leadpulse_tick_epochs")?,
+            epochs: made.counter("leadpulse_epochs_total")?,
+            epoch_records: made.histogram("leadpulse_epoch_records")?,
+            epoch_seconds: made.histogram("leadpulse_epoch_duration_seconds")?,
+            stage_seconds: made.histograms("leadpulse_stage_duration_seconds")?,
+            pipeline_seconds: made.histogram("leadpulse_pipeline_latency_seconds")?,
+            deferred: made.gauge("leadpulse_hub_fanout_deferred")?,
+            as_of: made.gauge("leadpulse_as_of_timestamp_seconds")?,
+            board: made.gauge("leadpulse_board")?,
+            lag: made.gauges("leadpulse_kafka_consumer_lag_records")?,
+            nodes: made.gauges("leadpulse_graph_nodes")?,
+            stubs: made.gauges("leadpulse_graph_stubs")?,
+            stale: made.gauges("leadpulse_graph_stale")?,
+            references_named: made.gauges("leadpulse_references_named")?,
+            references_lost: made.gauges("leadpulse_references_lost")?,
+            gaps: made.counter("leadpulse_change_gaps_total")?,
+            filtered: made.counters("leadpulse_records_filtered_total")?,
+            ignored: made.counters("leadpulse_records_ignored_total")?,
+            members: made.gauges("leadpulse_identity_members")?,
+            joined: made.gauges("leadpulse_identity_joined")?,
+            ambiguous_domains: made.gauge("leadpulse_identity_ambiguous_domains")?,
+            retractions_flawed: made.gauges("leadpulse_retractions_flawed")?,
+            graph_bytes: made.gauge("leadpulse_graph_memory_bytes")?,
+            resident_cells: made.gauge("leadpulse_resident_cells")?,
+            node_bytes: made.gauge("leadpulse_resident_node_bytes")?,
+            cells_read: made.counter("leadpulse_cells_read_back_total")?,
+            cells_put_out: made.counter("leadpulse_cells_put_out_total")?,
+            fingerprints: made.gauge("leadpulse_dedupe_fingerprints")?,
+            fingerprints_for_good: made.gauge("leadpulse_dedupe_fingerprints_for_good")?,
+            open_events: made.gauge("leadpulse_open_events")?,
+            burst_events: made.gauge("leadpulse_burst_events")?,
+            replayed: made.counter("leadpulse_replayed_records_total")?,
+            diverged: made.counter("leadpulse_restore_divergence_total")?,
+            registry_waits: made.counter("leadpulse_schema_waits_total")?,
+            role: made.gauges("leadpulse_role")?,
+            follower_lag: made.gauge("leadpulse_follower_lag_epochs")?,
+            takeovers: made.counter("leadpulse_takeovers_total")?,
+            swaps: made.counters("leadpulse_swaps_total")?,
+            rescoring: made.gauge("leadpulse_rescoring_entities")?,
+            lag_seconds: made.gauges("leadpulse_kafka_consumer_lag_seconds")?,
+            model_info: made.gauges("leadpulse_model_info")?,
+            erasures: made.counter("leadpulse_erasures_total")?,
+            erased_hashes: made.gauge("leadpulse_erased_hashes")?,
         };
+        made.finish()?;
         metrics.said(&SaidKind::all().map(|kind| (kind, 0)));
+        metrics.closed_sets_at_zero();
         Ok(metrics)
     }
 
@@ -435,14 +207,14 @@ impl Metrics {
                 .with_label_values(&[task.as_str(), cause])
                 .inc_by(*n);
         }
-        for ((alert_type, severity), n) in &tally.alerts {
+        for ((task, alert_type, severity), n) in &tally.alerts {
             self.alerts
-                .with_label_values(&[alert_type, severity])
+                .with_label_values(&[task.as_str(), alert_type, severity])
                 .inc_by(*n);
         }
-        for ((alert_type, reason), n) in &tally.suppressed {
+        for ((task, alert_type, reason), n) in &tally.suppressed {
             self.suppressed
-                .with_label_values(&[alert_type, reason])
+                .with_label_values(&[task.as_str(), alert_type, reason])
                 .inc_by(*n);
         }
         for (group, n) in &tally.exposures {
@@ -521,8 +293,17 @@ impl Metrics {
             .with_label_values(&[stage])
             .observe(seconds);
     }
-    pub(crate) fn lag(&self, topic: &str, records: i64) {
+    /// Sets the records that wait in a topic, and the age of the newest that was taken, seconds.
+    pub(crate) fn lag(&self, topic: &str, records: i64, seconds: i64) {
         self.lag.with_label_values(&[topic]).set(records);
+        self.lag_seconds.with_label_values(&[topic]).set(seconds);
+    }
+    /// Names the bundle that scores each task.
+    pub(crate) fn model(&self, bundle: &str, tasks: &[&str]) {
+        self.model_info.reset();
+        for task in tasks {
+            self.model_info.with_label_values(&[task, bundle]).set(1);
+        }
     }
     pub(crate) fn size(&self, size: &leadpulse_graph::GraphSize, catalog: &Catalog) {
         for table in &catalog.tables {
@@ -545,8 +326,8 @@ impl Metrics {
     pub(crate) fn residence(&self, residence: &leadpulse_graph::Residence) {
         self.resident_cells.set(residence.cells as i64);
         self.node_bytes.set(residence.bytes as i64);
-        self.cells_read.set(residence.reads as i64);
-        self.cells_put_out.set(residence.put_out as i64);
+        count_up_to(&self.cells_read, residence.reads);
+        count_up_to(&self.cells_put_out, residence.put_out);
     }
     pub(crate) fn reference_fit(&self, catalog: &Catalog, fit: &ReferenceFit) {
         let table = catalog.table_at(fit.table);
@@ -607,7 +388,6 @@ impl Metrics {
     pub(crate) fn erased_hashes(&self, hashes: usize) {
         self.erased_hashes.set(hashes as i64);
     }
-
     pub(crate) fn rescoring(&self, waiting: u64) {
         self.rescoring.set(waiting as i64);
     }
@@ -620,4 +400,9 @@ impl Metrics {
     pub(crate) fn waited_for_schema(&self) {
         self.registry_waits.inc();
     }
+}
+
+/// Brings a counter to a total that only grows.
+fn count_up_to(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }

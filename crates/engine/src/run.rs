@@ -256,7 +256,7 @@ impl Engine {
             .collect();
         topics.dedup();
         let store = ports.store.take();
-        Self {
+        let engine = Self {
             ticks: Ticks::new(options.tick_ms as i64),
             clock: GuardedClock::new(ports.clock.clone()),
             attendant: AttendedClock {
@@ -294,7 +294,9 @@ impl Engine {
             stored: stored::Stored::new(store),
             standby: None,
             follower_lag: FollowerLag::default(),
-        }
+        };
+        engine.name_version();
+        engine
     }
 
     /// Counts decoded rows, and logs once how their references fit.
@@ -460,6 +462,8 @@ impl Engine {
                 }
                 return Ok(());
             }
+            // The records that complete the backlog are history too.
+            self.gauges.is_caught_up = caught_up;
             caught_up = caught_up || self.has_reached(targets, Waiting::Excepted);
             let next_ms = self.ticks.next_ms();
             let live_ms = gathered.clock.live_ms.map(|ms| ms.min(next_ms - 1));
@@ -475,6 +479,7 @@ impl Engine {
                 .iter()
                 .map(|r| r.timestamp_ms())
                 .max();
+            self.gauges.note_taken(&gathered.taken.records);
             let decoded = self.decode(&gathered.taken.records)?;
             self.note_fit(&decoded, caught_up);
             let closed_ms = gathered.taken.closings.last().map(|closing| closing.tick);

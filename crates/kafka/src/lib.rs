@@ -51,7 +51,7 @@ mod watch;
 
 pub use check::{ClusterReport, check_cluster};
 pub use heartbeat::KafkaHeartbeats;
-pub use metrics::KafkaMetrics;
+pub use metrics::{KAFKA_METRICS, KafkaMetrics};
 pub use mock::{MockBroker, MockSink};
 pub use offsets::Isolation;
 pub use options::{KafkaOptions, OptionsError, is_secret_setting};

@@ -3,12 +3,65 @@
 
 use std::sync::Arc;
 
-use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
-};
+use leadpulse_metrics::{Instruments, MetricDefinition as Metric};
+use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use crate::retention::Finding;
+
+const SECONDS_AN_HOUR: f64 = 3600.0;
+
+/// All metrics of the Kafka ports.
+pub const KAFKA_METRICS: &[Metric] = &[
+    Metric::counter(
+        "leadpulse_kafka_transactions_total",
+        &["outcome"],
+        "Transactions by outcome: committed, aborted, indefinite, promoted, fenced.",
+    ),
+    Metric::histogram(
+        "leadpulse_kafka_commit_duration_seconds",
+        &[],
+        &[
+            0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.0, 4.0,
+            8.0, 16.0, 32.0, 64.0,
+        ],
+        "From the first record of an epoch sent to its commit known, attempts included.",
+    ),
+    Metric::counter(
+        "leadpulse_kafka_producer_replacements_total",
+        &["reason"],
+        "Producers that a new one replaced, by reason: unanswered, aborted, in_doubt, fenced.",
+    ),
+    Metric::gauge(
+        "leadpulse_kafka_abandoned_producers",
+        &[],
+        "Producers that were given up and have not closed yet; no more than 8 at a time.",
+    ),
+    Metric::counter(
+        "leadpulse_kafka_client_errors_total",
+        &["client", "code"],
+        "Errors that librdkafka reported, those while reading included, by client and error code.",
+    ),
+    Metric::counter(
+        "leadpulse_source_offset_out_of_range_total",
+        &[],
+        "Positions that the log no longer, or not yet, holds: records were lost before they were read.",
+    ),
+    Metric::gauge(
+        "leadpulse_source_partitions_added",
+        &[],
+        "Partitions of the input topics that are not read yet: they were added after the deployment's layout was written; looked at every 10 s.",
+    ),
+    Metric::gauge(
+        "leadpulse_topic_findings",
+        &["topic", "setting"],
+        "1 for each setting of a topic under which records that a restart needs get lost; looked at every hour.",
+    ),
+    Metric::gauge(
+        "leadpulse_topic_retention_seconds",
+        &["topic"],
+        "Seconds until retention may delete the oldest record of a topic: then a restart becomes impossible; looked at every hour.",
+    ),
+];
 
 /// The end of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +79,14 @@ pub(crate) enum TransactionOutcome {
 }
 
 impl TransactionOutcome {
+    const ALL: [Self; 5] = [
+        Self::Committed,
+        Self::Aborted,
+        Self::Indefinite,
+        Self::Promoted,
+        Self::Fenced,
+    ];
+
     fn label(self) -> &'static str {
         match self {
             Self::Committed => "committed",
@@ -52,6 +113,8 @@ pub(crate) enum Replacement {
 }
 
 impl Replacement {
+    const ALL: [Self; 4] = [Self::Unanswered, Self::Aborted, Self::InDoubt, Self::Fenced];
+
     fn label(self) -> &'static str {
         match self {
             Self::Unanswered => "unanswered",
@@ -73,7 +136,7 @@ pub struct KafkaMetrics {
     out_of_range: IntCounter,
     added_partitions: IntGauge,
     topic_findings: IntGaugeVec,
-    topic_retention_hours: GaugeVec,
+    topic_retention: GaugeVec,
 }
 
 impl KafkaMetrics {
@@ -82,81 +145,31 @@ impl KafkaMetrics {
     /// # Errors
     /// A metric name that is registered already.
     pub fn register(registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
-        let metrics = Self::new()?;
-        metrics.register_in(registry)?;
+        let made = Instruments::new(registry, KAFKA_METRICS);
+        let metrics = Self {
+            transactions: made.counters("leadpulse_kafka_transactions_total")?,
+            commit_seconds: made.histogram("leadpulse_kafka_commit_duration_seconds")?,
+            replacements: made.counters("leadpulse_kafka_producer_replacements_total")?,
+            abandoned_producers: made.gauge("leadpulse_kafka_abandoned_producers")?,
+            client_errors: made.counters("leadpulse_kafka_client_errors_total")?,
+            out_of_range: made.counter("leadpulse_source_offset_out_of_range_total")?,
+            added_partitions: made.gauge("leadpulse_source_partitions_added")?,
+            topic_findings: made.gauges("leadpulse_topic_findings")?,
+            topic_retention: made.fractions("leadpulse_topic_retention_seconds")?,
+        };
+        made.finish()?;
+        metrics.known_at_zero();
         Ok(Arc::new(metrics))
     }
 
-    fn new() -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            transactions: IntCounterVec::new(
-                Opts::new(
-                    "leadpulse_kafka_transactions_total",
-                    "Transactions by outcome: committed, aborted, indefinite, promoted, fenced.",
-                ),
-                &["outcome"],
-            )?,
-            commit_seconds: Histogram::with_opts(
-                HistogramOpts::new(
-                    "leadpulse_kafka_commit_duration_seconds",
-                    "From the first record of an epoch sent to its commit known.",
-                )
-                .buckets(prometheus::exponential_buckets(0.001, 2.0, 16)?),
-            )?,
-            replacements: IntCounterVec::new(
-                Opts::new(
-                    "leadpulse_kafka_producer_replacements_total",
-                    "Producers that a new one replaced, by reason: unanswered, aborted, in_doubt, fenced.",
-                ),
-                &["reason"],
-            )?,
-            abandoned_producers: IntGauge::new(
-                "leadpulse_kafka_abandoned_producers",
-                "Producers that were given up and have not closed yet; no more than 8 at a time.",
-            )?,
-            client_errors: IntCounterVec::new(
-                Opts::new(
-                    "leadpulse_kafka_client_errors_total",
-                    "Errors that librdkafka reported, by client and error code.",
-                ),
-                &["client", "code"],
-            )?,
-            out_of_range: IntCounter::new(
-                "leadpulse_source_offset_out_of_range_total",
-                "Positions that the log no longer, or not yet, holds: records were lost before they were read.",
-            )?,
-            added_partitions: IntGauge::new(
-                "leadpulse_source_partitions_added",
-                "Partitions of the input topics that are not read yet: they were added after the deployment's layout was written.",
-            )?,
-            topic_findings: IntGaugeVec::new(
-                Opts::new(
-                    "leadpulse_topic_findings",
-                    "1 for each setting of a topic under which records that a restart needs get lost; looked at every hour.",
-                ),
-                &["topic", "setting"],
-            )?,
-            topic_retention_hours: GaugeVec::new(
-                Opts::new(
-                    "leadpulse_topic_retention_hours",
-                    "Hours until retention may delete the oldest record of a topic: then a restart becomes impossible.",
-                ),
-                &["topic"],
-            )?,
-        })
-    }
-
-    fn register_in(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        registry.register(Box::new(self.transactions.clone()))?;
-        registry.register(Box::new(self.commit_seconds.clone()))?;
-        registry.register(Box::new(self.replacements.clone()))?;
-        registry.register(Box::new(self.abandoned_producers.clone()))?;
-        registry.register(Box::new(self.client_errors.clone()))?;
-        registry.register(Box::new(self.out_of_range.clone()))?;
-        registry.register(Box::new(self.added_partitions.clone()))?;
-        registry.register(Box::new(self.topic_findings.clone()))?;
-        registry.register(Box::new(self.topic_retention_hours.clone()))?;
-        Ok(())
+    /// Sets what can be counted to zero, so that the first of each kind is an increase.
+    fn known_at_zero(&self) {
+        for outcome in TransactionOutcome::ALL {
+            self.transactions.with_label_values(&[outcome.label()]);
+        }
+        for reason in Replacement::ALL {
+            self.replacements.with_label_values(&[reason.label()]);
+        }
     }
 
     /// Number of transactions that ended in `outcome`: `committed`, `aborted`, `indefinite`,
@@ -201,7 +214,7 @@ impl KafkaMetrics {
     /// Replaces the findings of the look before.
     pub(crate) fn set_findings(&self, findings: &[Finding]) {
         self.topic_findings.reset();
-        self.topic_retention_hours.reset();
+        self.topic_retention.reset();
         for Finding {
             topic,
             setting,
@@ -213,9 +226,9 @@ impl KafkaMetrics {
                 .with_label_values(&[topic.as_str(), setting])
                 .set(1);
             if let Some(hours) = hours_left {
-                self.topic_retention_hours
+                self.topic_retention
                     .with_label_values(&[topic])
-                    .set(*hours);
+                    .set(*hours * SECONDS_AN_HOUR);
             }
         }
     }

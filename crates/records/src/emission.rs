@@ -268,16 +268,23 @@ pub fn name_of(catalog: &Catalog, node: &Node, facts: &Facts) -> Option<String> 
     own.or_else(|| facts.name.clone())
 }
 
+/// Causes of a score record, the strongest first.
+const CAUSES: [(Reasons, &str); 6] = [
+    (Reasons::CLOSING, "closing"),
+    (Reasons::EVENT, "event"),
+    (Reasons::BUNDLE, "bundle_swap"),
+    (Reasons::TIMER, "timer"),
+    (Reasons::BOARD, "board"),
+    (Reasons::REFRESH, "timer"),
+];
+
+/// The names of all causes of score records, in no order; some come twice.
+pub fn score_causes() -> impl Iterator<Item = &'static str> {
+    CAUSES.into_iter().map(|(_, name)| name)
+}
+
 fn cause(reasons: Reasons) -> &'static str {
-    let named = [
-        (Reasons::CLOSING, "closing"),
-        (Reasons::EVENT, "event"),
-        (Reasons::BUNDLE, "bundle_swap"),
-        (Reasons::TIMER, "timer"),
-        (Reasons::BOARD, "board"),
-        (Reasons::REFRESH, "timer"),
-    ];
-    named
+    CAUSES
         .into_iter()
         .find_map(|(reason, name)| reasons.contains(reason).then_some(name))
         .unwrap_or("unknown")

@@ -20,6 +20,8 @@ pub enum ExposureGroup {
 }
 
 impl ExposureGroup {
+    pub const ALL: [Self; 3] = [Self::Told, Self::HeldOut, Self::Digest];
+
     /// The name in records and metrics.
     pub fn name(self) -> &'static str {
         match self {

@@ -33,7 +33,9 @@ pub use dead_letter::{
     HEADER_VALUE_SHA256, Reason, Rejected, without_key, without_original_headers, without_value,
 };
 pub use digest::digest_alert;
-pub use emission::{Emission, EmissionRecords, Lineage, Listing, Standing, facts_json, name_of};
+pub use emission::{
+    Emission, EmissionRecords, Lineage, Listing, Standing, facts_json, name_of, score_causes,
+};
 pub use erasure_proof::{ERASURE_PROOF_SCHEMA, ErasureProof, HeldUntil};
 pub use explained::{Explained, drivers};
 pub use exposure::{EXPOSURE_SCHEMA, Exposure, ExposureGroup};

@@ -24,7 +24,7 @@ mod token;
 pub use folder::FolderStore;
 pub use http::HttpRegistry;
 pub use lookup::{LookupError, WriterSchemas};
-pub use metrics::RegistryMetrics;
+pub use metrics::{REGISTRY_METRICS, RegistryMetrics};
 pub use options::{RegistryOptions, RegistryOptionsError};
 pub use secret::Secret;
 pub use subject::SubjectVersion;

@@ -98,6 +98,11 @@ fn routes() -> Vec<ApiRoute> {
 static ENDPOINTS: LazyLock<Vec<&'static Endpoint>> =
     LazyLock::new(|| routes().iter().map(|route| route.endpoint).collect());
 
+/// The patterns of all endpoints' paths, as the metrics have them.
+pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
+    ENDPOINTS.iter().map(|endpoint| endpoint.path)
+}
+
 /// Adds all endpoints to a router.
 pub(crate) fn add_routes(router: Router<App>, app: &App) -> Router<App> {
     let add = |router, route: ApiRoute| route.on(router, app);

@@ -30,6 +30,7 @@ mod simulate;
 mod state;
 
 pub use api::{api_document, api_reference};
+pub use metrics::{SERVER_METRICS, register_http};
 pub use options::{
     AccessOptions, BearerToken, LimitOptions, Scope, ServerError, ServerOptions, TokenAccess,
 };

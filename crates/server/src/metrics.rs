@@ -6,9 +6,33 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
-use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-};
+use leadpulse_metrics::{Instruments, MetricDefinition as Metric};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
+
+/// All metrics of the server.
+pub const SERVER_METRICS: &[Metric] = &[
+    Metric::counter(
+        "leadpulse_http_requests_total",
+        &["route", "code"],
+        "HTTP requests answered, by route pattern and status code.",
+    ),
+    Metric::histogram(
+        "leadpulse_http_request_duration_seconds",
+        &["route"],
+        &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0],
+        "Time from a request's headers to its answer's, by route pattern.",
+    ),
+    Metric::gauge(
+        "leadpulse_http_connections",
+        &[],
+        "Open HTTP connections, as of the newest one.",
+    ),
+    Metric::counter(
+        "leadpulse_http_connections_refused_total",
+        &[],
+        "HTTP connections closed at once because of a limit.",
+    ),
+];
 
 /// Requests by route and status code. The route is the pattern, never the path, so that no entity
 /// key becomes a label.
@@ -22,41 +46,23 @@ pub(crate) struct HttpMetrics {
 
 impl HttpMetrics {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let requests = IntCounterVec::new(
-            Opts::new(
-                "leadpulse_http_requests_total",
-                "HTTP requests answered, by route pattern and status code.",
-            ),
-            &["route", "code"],
-        )?;
-        let duration = HistogramVec::new(
-            HistogramOpts::new(
-                "leadpulse_http_request_duration_seconds",
-                "Time from a request's headers to its answer's, by route pattern.",
-            )
-            .buckets(vec![
-                0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0,
-            ]),
-            &["route"],
-        )?;
-        let connections = IntGauge::new(
-            "leadpulse_http_connections",
-            "Open HTTP connections, as of the newest one.",
-        )?;
-        let refused_connections = IntCounter::new(
-            "leadpulse_http_connections_refused_total",
-            "HTTP connections closed at once because of a limit.",
-        )?;
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(duration.clone()))?;
-        registry.register(Box::new(connections.clone()))?;
-        registry.register(Box::new(refused_connections.clone()))?;
-        Ok(Self {
-            requests,
-            duration,
-            connections,
-            refused_connections,
-        })
+        let made = Instruments::new(registry, SERVER_METRICS);
+        let metrics = Self {
+            requests: made.counters("leadpulse_http_requests_total")?,
+            duration: made.histograms("leadpulse_http_request_duration_seconds")?,
+            connections: made.gauge("leadpulse_http_connections")?,
+            refused_connections: made.counter("leadpulse_http_connections_refused_total")?,
+        };
+        made.finish()?;
+        Ok(metrics)
+    }
+
+    /// Sets the answers of known routes to zero.
+    pub fn routes_at_zero<'a>(&self, routes: impl Iterator<Item = &'a str>) {
+        for route in routes {
+            self.requests.with_label_values(&[route, "200"]);
+            self.duration.with_label_values(&[route]);
+        }
     }
 
     pub fn set_connections(&self, open: usize) {
@@ -74,6 +80,14 @@ impl HttpMetrics {
             .inc();
         self.duration.with_label_values(&[route]).observe(seconds);
     }
+}
+
+/// Registers the server's metrics without a server, so that they can be listed.
+///
+/// # Errors
+/// A name that is registered already.
+pub fn register_http(registry: &Registry) -> Result<(), prometheus::Error> {
+    HttpMetrics::register(registry).map(drop)
 }
 
 /// Counts and times a request, as a layer around all routes.

@@ -91,6 +91,7 @@ pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, Serv
         source,
     };
     let metrics = HttpMetrics::register(&state.registry)?;
+    metrics.routes_at_zero(api::paths());
     let listener = TcpListener::bind(options.listen).map_err(listen_error)?;
     listener.set_nonblocking(true).map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;

@@ -29,5 +29,5 @@ mod snapshot;
 mod writer;
 
 pub use folder::{FolderStore, SnapshotOptions, StoreOptions};
-pub use metrics::StoreMetrics;
+pub use metrics::{STORE_METRICS, StoreMetrics};
 pub use snapshot::{ChunkRef, Manifest, SnapshotOutcome, SnapshotPlace};

@@ -2,7 +2,67 @@
 
 use std::sync::Arc;
 
-use prometheus::{IntCounter, IntGauge, Opts, Registry};
+use leadpulse_metrics::{Instruments, MetricDefinition as Metric};
+use prometheus::{IntCounter, IntGauge, Registry};
+
+/// All metrics of the store; 0 without `[store]`.
+pub const STORE_METRICS: &[Metric] = &[
+    Metric::gauge(
+        "leadpulse_store_epoch",
+        &[],
+        "The last epoch that is in the stored state.",
+    ),
+    Metric::gauge(
+        "leadpulse_store_queued_bytes",
+        &[],
+        "Bytes of committed epochs that wait to be stored.",
+    ),
+    Metric::counter(
+        "leadpulse_store_written_bytes_total",
+        &[],
+        "Bytes of pieces handed to the database.",
+    ),
+    Metric::gauge(
+        "leadpulse_store_disk_bytes",
+        &[],
+        "Bytes of the state's folder.",
+    ),
+    Metric::counter(
+        "leadpulse_store_failures_total",
+        &[],
+        "Writes and syncs of the stored state that failed.",
+    ),
+    Metric::gauge(
+        "leadpulse_store_erasing",
+        &[],
+        "1 while the state's folder contains bytes of something that was erased.",
+    ),
+    Metric::counter(
+        "leadpulse_store_rewrites_total",
+        &[],
+        "Times that the state's folder was written anew after an erasure.",
+    ),
+    Metric::gauge(
+        "leadpulse_snapshot_epoch",
+        &[],
+        "The epoch of the last snapshot.",
+    ),
+    Metric::gauge(
+        "leadpulse_snapshot_timestamp_seconds",
+        &[],
+        "When the last snapshot was begun; 0 before the first of this process.",
+    ),
+    Metric::counter(
+        "leadpulse_snapshot_written_bytes_total",
+        &[],
+        "Compressed bytes written for snapshots.",
+    ),
+    Metric::counter(
+        "leadpulse_snapshot_failures_total",
+        &[],
+        "Snapshots that failed.",
+    ),
+];
 
 /// Counters and gauges of one store.
 #[derive(Debug)]
@@ -37,58 +97,21 @@ impl StoreMetrics {
     /// # Errors
     /// A name that is registered already.
     pub fn register(registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::with_opts(Opts::new(name, help))?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
+        let made = Instruments::new(registry, STORE_METRICS);
+        let metrics = Self {
+            epoch: made.gauge("leadpulse_store_epoch")?,
+            queued: made.gauge("leadpulse_store_queued_bytes")?,
+            written: made.counter("leadpulse_store_written_bytes_total")?,
+            disk: made.gauge("leadpulse_store_disk_bytes")?,
+            failures: made.counter("leadpulse_store_failures_total")?,
+            erasing: made.gauge("leadpulse_store_erasing")?,
+            rewrites: made.counter("leadpulse_store_rewrites_total")?,
+            snapshot_epoch: made.gauge("leadpulse_snapshot_epoch")?,
+            snapshot_at: made.gauge("leadpulse_snapshot_timestamp_seconds")?,
+            snapshot_bytes: made.counter("leadpulse_snapshot_written_bytes_total")?,
+            snapshot_failures: made.counter("leadpulse_snapshot_failures_total")?,
         };
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::with_opts(Opts::new(name, help))?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        Ok(Arc::new(Self {
-            epoch: gauge(
-                "leadpulse_store_epoch",
-                "The last epoch that is in the stored state.",
-            )?,
-            queued: gauge(
-                "leadpulse_store_queued_bytes",
-                "Bytes of committed epochs that wait to be stored.",
-            )?,
-            written: counter(
-                "leadpulse_store_written_bytes_total",
-                "Bytes of pieces handed to the database.",
-            )?,
-            disk: gauge("leadpulse_store_disk_bytes", "Bytes of the state's folder.")?,
-            failures: counter(
-                "leadpulse_store_failures_total",
-                "Writes and syncs of the stored state that failed.",
-            )?,
-            erasing: gauge(
-                "leadpulse_store_erasing",
-                "1 while the state's folder contains bytes of something that was erased.",
-            )?,
-            rewrites: counter(
-                "leadpulse_store_rewrites_total",
-                "Times that the state's folder was written anew after an erasure.",
-            )?,
-            snapshot_epoch: gauge(
-                "leadpulse_snapshot_epoch",
-                "The epoch of the last snapshot.",
-            )?,
-            snapshot_at: gauge(
-                "leadpulse_snapshot_timestamp_seconds",
-                "When the last snapshot was begun; 0 before the first of this process.",
-            )?,
-            snapshot_bytes: counter(
-                "leadpulse_snapshot_written_bytes_total",
-                "Compressed bytes written for snapshots.",
-            )?,
-            snapshot_failures: counter(
-                "leadpulse_snapshot_failures_total",
-                "Snapshots that failed.",
-            )?,
-        }))
+        made.finish()?;
+        Ok(Arc::new(metrics))
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 
 use leadpulse_features::Scorer;
 use leadpulse_learn::{
@@ -17,6 +18,7 @@ use crate::commands::train::labels;
 use crate::commands::{HistoryArguments, LoadedHistory, parse_moment, tasks};
 use crate::data_report::data_report;
 use crate::evaluation;
+use crate::output::JsonArgument;
 use crate::progress::Bar;
 
 /// Arguments of `backtest`.
@@ -49,6 +51,8 @@ pub struct BacktestArguments {
     /// appended, else one row for each task, moment and entity whose outcome is known.
     #[arg(long)]
     out: PathBuf,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 /// A task's figures, with its labels in words where they were computed here.
@@ -56,6 +60,7 @@ type JudgedTask = (TaskJudgement, Option<String>);
 
 impl BacktestArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         let history = self.history.load(&self.task)?;
         let chosen = self.chosen(&history)?;
         let mut bar = Bar::new();
@@ -84,7 +89,24 @@ impl BacktestArguments {
             "{}",
             data_report(&history.project.catalog, &data).trim_end()
         );
-        Ok(())
+        self.json.print(|| {
+            let tasks: Vec<_> = judged
+                .iter()
+                .map(|(task, _)| {
+                    json!({
+                        "task": task.task,
+                        "rows": task.rows,
+                        "scored": task.scored,
+                        "evaluation": task.evaluation,
+                    })
+                })
+                .collect();
+            Ok(json!({
+                "bundle": history.bundle.bundle_id(),
+                "out": self.out,
+                "tasks": tasks,
+            }))
+        })
     }
 
     /// Writes the report of the tasks whose outcomes are known.

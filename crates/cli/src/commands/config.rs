@@ -1,6 +1,6 @@
 //! `leadpulse config`: prints the configuration, or checks it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -19,6 +19,12 @@ pub struct ConfigArguments {
 
 #[derive(clap::Subcommand)]
 enum ConfigAction {
+    /// Prints the settings in force with their origin.
+    Show {
+        /// Only settings that something sets: the file, a variable, an argument.
+        #[arg(long)]
+        changed: bool,
+    },
     /// Checks the file, secrets, schemas, sources, policies and queries, and creates nothing. Lists
     /// all faults.
     Check {
@@ -30,10 +36,10 @@ enum ConfigAction {
 
 impl ConfigArguments {
     pub fn run(self) -> Result<()> {
-        let Some(ConfigAction::Check { connect }) = self.action else {
-            let loaded = Loaded::read(&self.config, &[])?;
-            say!("{}", loaded.effective()?.trim_end());
-            return Ok(());
+        let connect = match self.action {
+            Some(ConfigAction::Check { connect }) => connect,
+            Some(ConfigAction::Show { changed }) => return show(&self.config, changed),
+            None => return show(&self.config, false),
         };
         let report = check(&self.config, &[], connect);
         for remark in report.remarks {
@@ -49,4 +55,15 @@ impl ConfigArguments {
             _ => anyhow::bail!("{} has {count} faults", self.config.display()),
         }
     }
+}
+
+/// Prints the settings in force; those that something sets where `changed`.
+fn show(config: &Path, changed: bool) -> Result<()> {
+    let settings = Loaded::read(config, &[])?.effective()?;
+    for line in settings.lines() {
+        if !changed || !line.ends_with("  # default") {
+            say!("{line}");
+        }
+    }
+    Ok(())
 }

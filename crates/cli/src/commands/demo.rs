@@ -17,9 +17,9 @@ use leadpulse_engine::{ClockMode, Until};
 use leadpulse_features::Scorer;
 use leadpulse_history::Files;
 use leadpulse_kafka::InputTopic;
-use leadpulse_learn::{TrainOptions, TrainTask, train};
-use leadpulse_model::{Bundle, FitOptions};
-use leadpulse_project::Project;
+use leadpulse_learn::{LearnError, TaskEvaluation, TrainOptions, TrainReport, TrainTask, train};
+use leadpulse_model::{Bundle, FitError, FitOptions};
+use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
@@ -72,11 +72,7 @@ impl DemoArguments {
         let mut loaded = self.load()?;
         // The market has a time of its own.
         loaded.config.engine.clock = ClockMode::Events;
-        let project = loaded.project()?;
-        let task = project
-            .tasks
-            .first()
-            .context("the configuration has no task")?;
+        let mut project = loaded.project()?;
         let data = self.work_dir.join("data");
         let started = Instant::now();
         let history_end_ms = self.simulate(&data)?;
@@ -88,6 +84,12 @@ impl DemoArguments {
             &loaded.files(&project.catalog, &data)?,
         )?;
         let bundle = self.train(&project, &files, history_end_ms, started)?;
+        let is_trained = |task: &TaskPlan| bundle.tasks().iter().any(|t| t.name == task.name);
+        project.tasks.retain(is_trained);
+        let task = project
+            .tasks
+            .first()
+            .context("the bundle predicts no task of the configuration")?;
 
         let inputs = loaded.inputs(&project.catalog)?;
         let cluster = self.prepare_cluster(&mut loaded, &inputs)?;
@@ -101,13 +103,18 @@ impl DemoArguments {
             origin: VersionOrigin::Given,
         };
         let http = Some(&loaded.config.server);
+        // The first rows lie in the topics before the engine looks: it judges how references fit once
+        // it has read what was there, and half a piece would look like rows that nobody sent.
+        let mut feeder = Feeder::open(&loaded, &project.catalog, &inputs, &files)?;
+        feeder.send_until(history_end_ms - 1, FEED_ROWS)?;
+        feeder.flush()?;
         let deployment = assembly.start(cluster.kind, Until::Stopped, http, stop.clone())?;
         if let Some(address) = deployment.address() {
             say!("console  http://{address}");
         }
         let mut show = Show {
             deployment: &deployment,
-            feeder: Feeder::open(&loaded, &project.catalog, &inputs, &files)?,
+            feeder,
             task: &task.name,
             entity: &project.catalog.table_at(task.plan.entity).name,
             history_end_ms,
@@ -184,18 +191,7 @@ impl DemoArguments {
             test_from_ms: Some(history_end_ms),
             ..TrainOptions::default()
         };
-        let mut tasks = Vec::new();
-        for plan in &project.tasks {
-            let fit = fit.clone();
-            tasks.push(TrainTask {
-                plan,
-                fit,
-                is_optional: true,
-            });
-        }
-        let mut bar = Bar::new();
-        let (bundle, report) = train(project, &tasks, files, &options, &mut |p| bar.show(p))?;
-        bar.finish();
+        let (bundle, report) = train_what_can_be(project, &fit, files, &options)?;
         show_left_out(&report);
         bundle.save(&self.work_dir.join("bundle"))?;
         say!(
@@ -205,6 +201,9 @@ impl DemoArguments {
             date(report.split.val_from_ms),
             started.elapsed().as_secs_f64()
         );
+        for task in &report.tasks {
+            say!("quality  {}: {}", task.name, quality(&task.evaluation));
+        }
         Ok(bundle)
     }
 
@@ -220,6 +219,60 @@ impl DemoArguments {
         }
         Ok(cluster)
     }
+}
+
+/// Trains the tasks whose outcomes a market has. A small market answers few of them: the first task
+/// must not keep the others from being trained, so it is left out too.
+fn train_what_can_be(
+    project: &Project,
+    fit: &FitOptions,
+    files: &Files,
+    options: &TrainOptions,
+) -> Result<(Bundle, TrainReport)> {
+    let mut plans: Vec<&TaskPlan> = project.tasks.iter().collect();
+    loop {
+        let mut tasks = Vec::new();
+        for plan in &plans {
+            let fit = fit.clone();
+            tasks.push(TrainTask {
+                plan,
+                fit,
+                is_optional: true,
+            });
+        }
+        let mut bar = Bar::new();
+        let trained = train(project, &tasks, files, options, &mut |p| bar.show(p));
+        bar.finish();
+        match trained {
+            Err(LearnError::Fit(
+                error @ (FitError::NoOutcomes { .. } | FitError::OneOutcome { .. }),
+            )) if plans.len() > 1 => {
+                let left_out = plans.remove(0);
+                say!(
+                    "left out    {}: {error}. The bundle has no scores of it; more --accounts give it outcomes",
+                    left_out.name
+                );
+            }
+            trained => return Ok(trained?),
+        }
+    }
+}
+
+/// The grade of a task with its figures on validation, in words.
+fn quality(task: &TaskEvaluation) -> String {
+    let grade = task.quality.as_ref().map(|quality| quality.grade.words());
+    let auroc = task.model.as_ref().and_then(|model| model.auroc);
+    let figures = auroc.map_or_else(String::new, |auroc| {
+        format!(
+            ", AUROC {:.3} ({:.3} to {:.3}) on validation",
+            auroc.value, auroc.low, auroc.high
+        )
+    });
+    let evidence = format!(
+        "{} outcomes of {} entities",
+        task.outcomes, task.positive_entities
+    );
+    format!("{}{figures}, {evidence}", grade.unwrap_or("not graded"))
 }
 
 /// A market that runs, with its watcher.

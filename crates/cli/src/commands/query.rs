@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use serde_json::json;
 
 use leadpulse_learn::count_labels;
 use leadpulse_project::{Anchors, Project, TaskSource};
@@ -11,6 +12,8 @@ use leadpulse_schema::units::{DAY_MS_F64, Span};
 use crate::commands::train::unowned;
 use crate::commands::{Allowance, ConfigArgument};
 use crate::data_report::data_report;
+use crate::nearest::known_names;
+use crate::output::JsonArgument;
 
 /// Arguments of `query`.
 #[derive(clap::Args)]
@@ -27,10 +30,13 @@ pub struct QueryArguments {
     /// Moments at which labels are taken, with --data.
     #[arg(long, default_value = "every 30d")]
     anchors: Anchors,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 impl QueryArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.config.load(&[])?;
         let configured = loaded.config.tasks.iter().find(|t| t.name == self.query);
         let source = match configured {
@@ -40,6 +46,15 @@ impl QueryArguments {
                 anchors: task.anchors,
                 lateness_ms: task.lateness.map(Span::ms),
             },
+            // A query has a verb and a table; a name is one word.
+            None if !self.query.trim().contains(char::is_whitespace) => {
+                let known = loaded.config.tasks.iter().map(|t| t.name.as_str());
+                bail!(
+                    "the configuration has no task {:?}; {}",
+                    self.query,
+                    known_names(&self.query, known)
+                );
+            }
             None => TaskSource {
                 name: "query".into(),
                 query: self.query.clone(),
@@ -64,6 +79,12 @@ impl QueryArguments {
         for lint in &plan.lints {
             say!("remark    {lint}");
         }
+        let mut figures = json!({
+            "query": plan.text,
+            "entity": project.catalog.table_at(plan.entity).name,
+            "horizon_days": plan.horizon_ms as f64 / DAY_MS_F64,
+            "meaning": plan.describe(&project.catalog),
+        });
         if let Some(data) = &self.data {
             let files = self.allowance.open(&loaded, &project.catalog, data)?;
             let count = count_labels(&project, task, &files)?;
@@ -113,7 +134,16 @@ impl QueryArguments {
                 say!("nobody's  {unowned}");
             }
             say!("{}", data_report(&project.catalog, &count.data).trim_end());
+            figures["labels"] = json!({
+                "labelled": tally.labelled,
+                "positive": tally.positive,
+                "base_rate": tally.base_rate(),
+                "entities": tally.entities,
+                "positive_entities": tally.positive_entities,
+                "dropped": tally.dropped,
+                "anchors": count.anchors,
+            });
         }
-        Ok(())
+        self.json.print(|| Ok(figures))
     }
 }

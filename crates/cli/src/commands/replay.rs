@@ -4,11 +4,14 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
+use crate::progress::LINE_EVERY;
 use leadpulse_deployment::{Feeder, check_unfilled, create_inputs};
 
-use crate::commands::{ClusterArguments, DataArguments};
+use crate::commands::{ClusterArguments, DataArguments, table};
 use crate::data_report::files_table;
+use crate::output::JsonArgument;
 
 /// Pace of a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,18 +57,19 @@ pub struct ReplayArguments {
     /// Send to topics that hold records already.
     #[arg(long)]
     append: bool,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 impl ReplayArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.cluster.load()?;
         let catalog = loaded.catalog()?;
         let mut inputs = loaded.inputs(&catalog)?;
         if !self.only.is_empty() {
             for name in &self.only {
-                catalog
-                    .table(name)
-                    .with_context(|| format!("--only names {name:?}, which no schema defines"))?;
+                table(&catalog, name).context("--only")?;
             }
             inputs.retain(|i| {
                 self.only.iter().any(|name| {
@@ -75,11 +79,12 @@ impl ReplayArguments {
                 })
             });
         }
+        // A wrong folder must not leave topics behind.
+        let files = self.data.open(&loaded, &catalog)?;
         create_inputs(&loaded.config.kafka, &inputs, self.partitions)?;
         if !self.append {
             check_unfilled(&loaded, &catalog, &inputs)?;
         }
-        let files = self.data.open(&loaded, &catalog)?;
         let mut feeder = Feeder::open(&loaded, &catalog, &inputs, &files)?;
         let started = Instant::now();
         let first_ms = feeder.peek_ms().unwrap_or_default();
@@ -98,7 +103,7 @@ impl ReplayArguments {
                 }
             };
             feeder.send_until(until_ms, 1000)?;
-            if told.elapsed() > Duration::from_secs(5) {
+            if told.elapsed() > LINE_EVERY {
                 tracing::info!(
                     sent = feeder.sent,
                     at = crate::commands::date(next_ms),
@@ -115,6 +120,9 @@ impl ReplayArguments {
             feeder.sent as f64 / seconds.max(1e-9)
         );
         say!("{}", files_table(&files).trim_end());
-        Ok(())
+        let (records, refused) = (feeder.sent, files.refused());
+        self.json.print(|| {
+            Ok(json!({ "records": records, "refused_rows": refused, "seconds": seconds }))
+        })
     }
 }

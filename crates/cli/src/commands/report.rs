@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 
 use leadpulse_deployment::load_bundle;
 use leadpulse_learn::{
@@ -16,6 +17,7 @@ use crate::commands::train::labels;
 use crate::commands::{ConfigArgument, DataArguments, date, parse_duration, parse_moment, tasks};
 use crate::data_report::data_report;
 use crate::evaluation;
+use crate::output::JsonArgument;
 use crate::progress::Bar;
 use crate::score_records::{self, ScoreFile};
 
@@ -70,6 +72,8 @@ pub struct ShadowArguments {
     /// Folder of report.html and report.json.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 /// A duration above 0, milliseconds.
@@ -83,6 +87,7 @@ fn parse_span(text: &str) -> Result<i64, String> {
 
 impl ShadowArguments {
     fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.config.load(&[])?;
         let project = loaded.project()?;
         let chosen = self.chosen(&project)?;
@@ -128,7 +133,11 @@ impl ShadowArguments {
         }
         say!("{}", data_report(&project.catalog, &found.data).trim_end());
         refuse_nothing_judged(&found)?;
-        self.write_report(&found)
+        self.write_report(&found)?;
+        let tasks = found.tasks.iter();
+        let tasks: Vec<_> = tasks.map(|task| (&task.task, &task.evaluation)).collect();
+        self.json
+            .print(|| Ok(json!({ "out": self.out, "tasks": tasks })))
     }
 
     /// The tasks named, or all; without those that predict numbers, which score records do not

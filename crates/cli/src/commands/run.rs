@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
+use serde_json::{Value, json};
 
 use leadpulse_deployment::{Loaded, ModelChoice, RunSettings};
 use leadpulse_engine::{RunSummary, Skip, Until};
 use leadpulse_server::SimulatorDesk;
 
 use crate::commands::ClusterArguments;
+use crate::output::JsonArgument;
 use crate::simulator::FileSimulator;
 
 /// Arguments of `run`.
@@ -38,6 +40,8 @@ pub struct RunArguments {
     /// Folder with the sources' files, for POST /api/v1/alerts/simulate.
     #[arg(long, value_name = "DIR")]
     history: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 fn parse_skip(text: &str) -> Result<Skip, String> {
@@ -59,6 +63,7 @@ fn parse_skip(text: &str) -> Result<Skip, String> {
 
 impl RunArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.cluster.load()?;
         let model = match (self.model, self.anew) {
             (Some(dir), _) => ModelChoice::Folder(dir),
@@ -84,8 +89,9 @@ impl RunArguments {
         if let Some(address) = deployment.address() {
             tracing::info!("http://{address}");
         }
-        show(&deployment.join()?);
-        Ok(())
+        let summary = deployment.join()?;
+        show(&summary);
+        self.json.print(|| Ok(figures(&summary)))
     }
 }
 
@@ -105,6 +111,21 @@ fn simulator(
     };
     let simulator = FileSimulator::new(config.to_owned(), data, dir);
     Ok(SimulatorDesk::new(Arc::new(simulator)))
+}
+
+/// The counts of a run, as JSON.
+pub fn figures(summary: &RunSummary) -> Value {
+    json!({
+        "replayed_epochs": summary.replayed_epochs,
+        "epochs": summary.epochs,
+        "records": summary.records,
+        "accepted": summary.accepted,
+        "duplicate": summary.duplicate,
+        "dead_lettered": summary.dead_lettered,
+        "unchanged": summary.unchanged,
+        "scores": summary.scores,
+        "alerts": summary.alerts,
+    })
 }
 
 /// Prints the counts of a run.

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use indicatif::ProgressBar;
+use serde_json::json;
 
 use leadpulse_sim::{Market, MarketOptions, World, write_files};
 
 use crate::commands::parse_moment;
+use crate::output::JsonArgument;
+use crate::progress::Bar;
 
 /// Arguments of `simulate`.
 #[derive(clap::Args)]
@@ -31,10 +33,13 @@ pub struct SimulateArguments {
     /// Folder to write to.
     #[arg(long)]
     out: PathBuf,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 impl SimulateArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         let options = MarketOptions {
             accounts: self.accounts,
             days: self.days,
@@ -42,15 +47,17 @@ impl SimulateArguments {
             start_ms: self.start,
         };
         let mut market = Market::new(options, self.world.knobs())?;
-        let bar = ProgressBar::new(u64::from(self.days));
+        let mut bar = Bar::new();
+        let days = u64::from(self.days);
         let written = write_files(&mut market, &self.out, &mut |day| {
-            bar.set_position(u64::from(day))
+            bar.count("simulate", "days", u64::from(day), days)
         })?;
-        bar.finish_and_clear();
-        for (table, rows) in written {
+        bar.finish();
+        for (table, rows) in &written {
             say!("{rows:>10} {table}");
         }
         say!("written to {}", self.out.display());
-        Ok(())
+        self.json
+            .print(|| Ok(json!({ "out": self.out, "rows": written })))
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use leadpulse_learn::{
     GivenColumns, GivenRows, LeftOut, Report, Tally, TaskReport, TrainOptions, TrainReport,
@@ -18,6 +18,7 @@ use crate::commands::{
 };
 use crate::data_report::data_report;
 use crate::evaluation;
+use crate::output::JsonArgument;
 use crate::progress::Bar;
 
 /// Arguments of `train`.
@@ -80,10 +81,13 @@ pub struct TrainArguments {
     /// Folder of the bundle.
     #[arg(long)]
     out: PathBuf,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 impl TrainArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.config.load(&[])?;
         // Before the training: a registry that is not there is told at once.
         let registry = match self.register {
@@ -147,7 +151,29 @@ impl TrainArguments {
             say!("challenger  {id} in {}", registry.dir().display());
         }
         say!("{}", data_report(&project.catalog, &report.data).trim_end());
-        Ok(())
+        let id = &bundle.manifest().bundle_id;
+        self.json.print(|| Ok(self.figures(&report, id)))
+    }
+
+    fn figures(&self, report: &TrainReport, bundle: &str) -> Value {
+        let tasks: Vec<Value> = report
+            .tasks
+            .iter()
+            .map(|task| {
+                json!({
+                    "task": task.name,
+                    "training": task.training,
+                    "validation": task.validation,
+                    "evaluation": task.evaluation,
+                })
+            })
+            .collect();
+        let left_out: Vec<Value> = report
+            .left_out
+            .iter()
+            .map(|one| json!({ "task": one.task, "reason": one.reason.to_string() }))
+            .collect();
+        json!({ "bundle": bundle, "out": self.out, "tasks": tasks, "left_out": left_out })
     }
 
     /// Prints the findings; `refused` is the number of rows that could not be read.

@@ -11,7 +11,7 @@ use leadpulse_deployment::{
 use leadpulse_engine::ClockMode;
 use leadpulse_engine::ports::Clock;
 
-use crate::commands::ClusterArguments;
+use crate::commands::{ClusterArguments, table};
 
 /// Arguments of `validate`.
 #[derive(clap::Args)]
@@ -47,14 +47,13 @@ impl ValidateArguments {
         let schemas = writer_schemas(&loaded)?;
         let mut validator = Validator::new(&loaded, schemas, self.data.as_deref())?;
         let catalog = validator.project().catalog.clone();
-        if let (Some(file), Some(table)) = (&self.file, &self.table) {
-            let source = loaded.file_of(&catalog, table, file)?;
+        if let (Some(file), Some(name)) = (&self.file, &self.table) {
+            table(&catalog, name)?;
+            let source = loaded.file_of(&catalog, name, file)?;
             validator.file(&source, &mut |verdict| self.show(&verdict))?;
         } else if let Some(topic) = &self.topic {
-            if let Some(table) = &self.table
-                && catalog.table(table).is_none()
-            {
-                bail!("no schema defines the table {table:?}");
+            if let Some(name) = &self.table {
+                table(&catalog, name)?;
             }
             let (batch, partitions) = newest_records(&loaded, &catalog, topic, self.last)?;
             let looks_at_clock = loaded.config.engine.clock == ClockMode::Wall;

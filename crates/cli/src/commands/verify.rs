@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use serde_json::json;
 
 use leadpulse_engine::audit;
 
 use crate::commands::ClusterArguments;
+use crate::output::JsonArgument;
 use leadpulse_deployment::{Assembly, ModelChoice, stop_on_signal};
 
 /// Arguments of `verify`.
@@ -18,10 +20,13 @@ pub struct VerifyArguments {
     /// Folder of the bundle. By default the champion of the registry of models.
     #[arg(long)]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 impl VerifyArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.cluster.load()?;
         let project = loaded.project()?;
         let choice = self
@@ -49,6 +54,17 @@ impl VerifyArguments {
                 "from epoch {epoch} on a version scored that is not at hand, neither given nor in the registry of models: outputs are not computed again from there, rows are applied and counted"
             );
         }
+        self.json.print(|| {
+            Ok(json!({
+                "epochs": found.epochs,
+                "recomputed": found.recomputed,
+                "equal": found.recomputed - found.outputs_differ,
+                "outputs_differ": found.outputs_differ,
+                "rows_differ": found.rows_differ,
+                "first_difference": found.first_difference,
+                "other_version_from": found.other_version_from,
+            }))
+        })?;
         if found.outputs_differ + found.rows_differ > 0 {
             bail!(
                 "{} epochs come out otherwise than committed. Outputs differ after another type of processor, program or library; rows differ where \

@@ -57,8 +57,8 @@ pub struct EpochTally {
     pub explained: MeasuredWork,
     /// Scores emitted by (task, cause).
     pub emitted: BTreeMap<(String, &'static str), u64>,
-    /// Alerts by (type, severity).
-    pub alerts: BTreeMap<(&'static str, &'static str), u64>,
+    /// Alerts by (task, type, severity).
+    pub alerts: BTreeMap<(String, &'static str, &'static str), u64>,
     /// Accepted rows that took an event back.
     pub retracted: u64,
     /// Accepted rows that report a gap in the changes of an entity.
@@ -76,8 +76,8 @@ pub struct EpochTally {
     /// Explanations by (task, outcome): `made`, `listed` (for a work list), `carried` (an emitted
     /// score came with an older one), `over_budget` (wanted, not made).
     pub explanations: BTreeMap<(String, &'static str), u64>,
-    /// Crossings that fired no alert, by (type, reason).
-    pub suppressed: BTreeMap<(&'static str, &'static str), u64>,
+    /// Crossings that fired no alert, by (task, type, reason).
+    pub suppressed: BTreeMap<(String, &'static str, &'static str), u64>,
     /// Records that people should see, one notice for each topic and code.
     pub notices: Vec<Notice>,
     /// Seconds spent by stage; zeros where the caller gave no time.

@@ -102,7 +102,7 @@ impl Machine {
         let before_ms = tracked.alerts.revisit_at_ms;
         let folded = task.policy.fold(&mut tracked.alerts, &seen);
         for (alert_type, reason) in &folded.held {
-            let key = (alert_type.name(), reason.name());
+            let key = (task.name.to_string(), alert_type.name(), reason.name());
             *pass.tally.suppressed.entry(key).or_default() += 1;
         }
         let is_moved = self.given.work_lists.are_made() && tracked.note_listed(item.logit);
@@ -152,7 +152,8 @@ impl Machine {
     }
 
     fn write_alert(&self, shown: ShownAlert, pass: &mut Pass<'_>) {
-        let key = (shown.record.r#type.0, shown.record.severity.0);
+        let record = &shown.record;
+        let key = (record.task.to_string(), record.r#type.0, record.severity.0);
         *pass.tally.alerts.entry(key).or_default() += 1;
         pass.decided.outputs.push(self.alert_output(&shown.record));
         pass.decided.views.alerts.push(shown);

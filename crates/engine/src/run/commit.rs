@@ -16,7 +16,7 @@ use crate::read_model::{EngineStatus, EpochTimes, Phase, StageTime};
 
 impl Engine {
     /// Commits a sealed epoch, counts it, and shows it: in this order, so that nothing is visible
-    /// here that a restart may lose (C1).
+    /// here that a restart may lose (C1). `newest_ms` is the Kafka timestamp of its newest record.
     pub(super) fn commit(
         &mut self,
         sealed: Epoch<Sealed>,
@@ -34,7 +34,8 @@ impl Engine {
             &epoch,
             self.ports.source.partitions(),
             self.seconds_since(started),
-            pipeline,
+            // The age of history that is read is no latency.
+            pipeline.filter(|_| self.gauges.is_caught_up),
         );
         self.read_model
             .set_epoch_times(epoch_times(&epoch, self.seconds_since(started), pipeline));

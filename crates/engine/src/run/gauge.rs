@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Engine, RunError};
-use crate::ports::{Attendant, InputPartition, LogEnd, NextOffset};
+use crate::ports::{Attendant, InputPartition, LogEnd, NextOffset, RecordBatch};
 use crate::read_model::{PartitionLag, Phase};
 
 /// Interval at which lag and sizes are measured.
@@ -19,6 +19,8 @@ const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Gauges {
     pub lag_records: u64,
+    /// True for epochs after the topics were read to where they ended at the start.
+    pub is_caught_up: bool,
     /// Time of the last measurement of the graph; `None` before the first.
     measured: Option<Duration>,
     /// The last moment at which the ends of the topics were known.
@@ -28,6 +30,31 @@ pub(super) struct Gauges {
     waiting_behind: BTreeMap<usize, (NextOffset, Duration)>,
     /// The moment of the next count of the graph; `None` before the first.
     count_again: Option<Duration>,
+    /// By partition: Kafka timestamp of the newest record taken into an epoch, milliseconds; before
+    /// the first one the moment at which records were first seen to wait.
+    newest_taken_ms: BTreeMap<usize, i64>,
+}
+
+impl Gauges {
+    /// Notes the records of an epoch.
+    pub(super) fn note_taken(&mut self, records: &RecordBatch) {
+        for record in records.iter() {
+            let newest_ms = self
+                .newest_taken_ms
+                .entry(record.partition() as usize)
+                .or_insert(record.timestamp_ms());
+            *newest_ms = record.timestamp_ms().max(*newest_ms);
+        }
+    }
+
+    /// Seconds by which a partition is behind; 0 where no record waits.
+    fn behind_s(&mut self, partition: usize, lag: i64, wall_ms: i64) -> i64 {
+        if lag == 0 {
+            return 0;
+        }
+        let newest_ms = self.newest_taken_ms.entry(partition).or_insert(wall_ms);
+        ((wall_ms - *newest_ms) / 1000).max(0)
+    }
 }
 
 impl Engine {
@@ -91,14 +118,18 @@ impl Engine {
     fn measure_lag(&mut self, ends: &[LogEnd], now: Duration) {
         let partitions: &[InputPartition] = self.ports.source.partitions();
         let positions = self.machine.positions();
-        let mut by_topic: BTreeMap<&str, i64> = BTreeMap::new();
+        let wall_ms = self.ports.clock.wall_ms();
+        let mut by_topic: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
         let mut waiting: Option<String> = None;
         let mut lags: Vec<PartitionLag> = Vec::with_capacity(partitions.len());
         for (index, ((partition, end), at)) in
             partitions.iter().zip(ends).zip(positions).enumerate()
         {
             let lag = (end.high.0 - at.0).max(0);
-            *by_topic.entry(&partition.topic).or_default() += lag;
+            let behind_s = self.gauges.behind_s(index, lag, wall_ms);
+            let (records, seconds) = by_topic.entry(&partition.topic).or_default();
+            *records += lag;
+            *seconds = behind_s.max(*seconds);
             lags.push(PartitionLag {
                 topic: partition.topic.clone(),
                 partition: partition.partition,
@@ -128,11 +159,44 @@ impl Engine {
             }
         }
         self.read_model.set_partition_lags(lags);
-        self.gauges.lag_records = by_topic.values().sum::<i64>() as u64;
-        by_topic
-            .into_iter()
-            .for_each(|(topic, lag)| self.metrics.lag(topic, lag));
+        self.gauges.lag_records = by_topic.values().map(|(records, _)| records).sum::<i64>() as u64;
+        for (topic, (records, seconds)) in by_topic {
+            self.metrics.lag(topic, records, seconds);
+        }
         self.read_model
             .set_condition("open transaction", waiting, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(partition: u32, timestamps_ms: &[i64]) -> RecordBatch {
+        let mut batch = RecordBatch::default();
+        for (offset, at_ms) in timestamps_ms.iter().enumerate() {
+            batch.push(partition, offset as i64, *at_ms, None, Some(b"x"), []);
+        }
+        batch
+    }
+
+    #[test]
+    fn a_partition_is_behind_by_the_age_of_its_newest_record_while_records_wait() {
+        let mut gauges = Gauges::default();
+        gauges.note_taken(&records(1, &[40_000, 50_000, 45_000]));
+        assert_eq!(gauges.behind_s(1, 3, 62_500), 12);
+        assert_eq!(gauges.behind_s(1, 0, 99_000), 0, "nothing waits");
+        assert_eq!(
+            gauges.behind_s(1, 3, 40_000),
+            0,
+            "a clock behind the producer's"
+        );
+    }
+
+    #[test]
+    fn a_partition_that_gave_no_record_is_behind_since_records_were_seen_to_wait() {
+        let mut gauges = Gauges::default();
+        assert_eq!(gauges.behind_s(0, 2, 10_000), 0);
+        assert_eq!(gauges.behind_s(0, 2, 25_000), 15);
     }
 }

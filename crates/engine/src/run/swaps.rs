@@ -13,6 +13,7 @@ use leadpulse_records::ShownScore;
 use super::{Engine, RunError};
 use crate::epoch::{EpochRecord, VersionNote};
 use crate::machine::Deployed;
+use crate::metrics::KnownLabels;
 use crate::ports::{PortCause, PortError, ReleaseRefusal, Releases};
 use crate::read_model::{DeployedStatus, RefusedRelease};
 
@@ -89,9 +90,22 @@ impl Engine {
 
     /// Tells the port which version is in force.
     pub(super) fn tell_releases(&mut self) {
+        self.name_version();
         if let Some(releases) = &mut self.swaps.releases {
             releases.is_in_force(self.machine.deployed());
         }
+    }
+
+    /// Names the version in force in the metrics, where its tasks are from then on.
+    pub(super) fn name_version(&self) {
+        let deployed = self.machine.deployed();
+        let tasks: Vec<&str> = deployed.task_names().map(|name| &**name).collect();
+        let topics: Vec<&str> = self.topics.iter().map(|(topic, _)| &**topic).collect();
+        self.metrics.known_at_zero(&KnownLabels {
+            topics: &topics,
+            tasks: &tasks,
+        });
+        self.metrics.model(deployed.bundle_id(), &tasks);
     }
 
     /// Goes on along the script under the release of an epoch, before its rows are applied.
@@ -114,6 +128,7 @@ impl Engine {
             self.machine.follow(given).map_err(reason)
         });
         self.swaps.missing = followed.err();
+        self.name_version();
         Ok(())
     }
 

@@ -84,3 +84,66 @@ fn hiccups_of_the_source_are_waited_for_by_the_clock_port() {
     assert_eq!(rig.run(Until::End, life).unwrap().accepted, 1);
     assert!(clock.elapsed().as_secs() >= 10, "20 waits of half a second");
 }
+
+/// Count and sum of the latencies that were observed.
+fn latencies(registry: &prometheus::Registry) -> (u64, f64) {
+    let families = registry.gather();
+    let name = "leadpulse_pipeline_latency_seconds";
+    let family = families.iter().find(|family| family.name() == name);
+    let histogram = family.unwrap().get_metric()[0].get_histogram();
+    (histogram.get_sample_count(), histogram.get_sample_sum())
+}
+
+#[test]
+fn the_age_of_history_is_no_latency() {
+    let mut rig = rig();
+    rig.options.clock = ClockMode::Wall;
+    account(&rig, "A1", T0);
+    account(&rig, "A2", T0 + HOUR_MS);
+    let clock = WaitedClock::new(T0 + 48 * HOUR_MS);
+    let life = Life {
+        waited_clock: Some(clock.clone()),
+        ..Life::default()
+    };
+    let (stop, registry) = (life.stop.clone(), life.registry.clone());
+    let (broker, seen, mut idle) = (rig.clone(), registry.clone(), 0);
+    let life = Life {
+        on_idle: Some(Box::new(move || {
+            idle += 1;
+            match idle {
+                3 => {
+                    assert_eq!(latencies(&seen).0, 0, "only history was read");
+                    account(&broker, "A3", clock.wall_ms());
+                }
+                8 => stop.store(true, Ordering::Relaxed),
+                _ => {}
+            }
+        })),
+        ..life
+    };
+    let summary = rig.run(Until::Stopped, life).unwrap();
+    assert_eq!(summary.accepted, 3);
+    let (count, seconds) = latencies(&registry);
+    assert_eq!(count, 1);
+    assert!(seconds < 60.0, "{seconds}");
+}
+
+#[test]
+fn series_of_tasks_and_topics_exist_before_the_first_epoch() {
+    let rig = rig();
+    let life = Life::default();
+    life.stop.store(true, Ordering::Relaxed);
+    let registry = life.registry.clone();
+    rig.run(Until::Stopped, life).unwrap();
+    let families = registry.gather();
+    let series = |name: &str| {
+        let family = families.iter().find(|family| family.name() == name);
+        family.map_or(0, |family| family.get_metric().len())
+    };
+    let (types, severities) = (11, 3);
+    assert_eq!(series("leadpulse_alerts_emitted_total"), types * severities);
+    assert_eq!(series("leadpulse_model_info"), 1);
+    assert_eq!(series("leadpulse_scores_emitted_total"), 5);
+    assert!(series("leadpulse_events_consumed_total") > 1);
+    assert!(series("leadpulse_kafka_consumer_lag_seconds") > 1);
+}

@@ -134,6 +134,8 @@ pub struct Life {
     pub requests: Option<ExplainQueue>,
     pub questions: Option<QuestionQueue>,
     pub skips: Vec<Skip>,
+    /// Gets the metrics of the engine.
+    pub registry: prometheus::Registry,
     /// Called when everything is read.
     pub on_idle: Option<Box<dyn FnMut() + Send>>,
     /// Follows first; this happens at each look at the owner.
@@ -498,7 +500,7 @@ impl Rig {
                 .clone()
                 .map(|store| Box::new(store) as Box<dyn StateStore>),
         };
-        let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+        let metrics = Metrics::new(&life.registry).unwrap();
         let engine = Engine::new(
             self.options.clone(),
             ports,

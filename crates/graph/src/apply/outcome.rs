@@ -68,7 +68,7 @@ impl RowOutcome {
     }
 
     /// The code in epoch records, metric labels and logs.
-    pub fn code(self) -> &'static str {
+    pub const fn code(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::SteppedBack => "stepped_back",

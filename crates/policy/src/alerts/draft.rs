@@ -21,6 +21,9 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// All severities, the most urgent first.
+    pub const ALL: [Self; 3] = [Severity::P1, Severity::P2, Severity::P3];
+
     /// The name in records and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -70,6 +73,22 @@ pub enum SuppressReason {
 }
 
 impl SuppressReason {
+    pub const ALL: [Self; 13] = [
+        SuppressReason::Cooldown,
+        SuppressReason::Unconfirmed,
+        SuppressReason::Reversed,
+        SuppressReason::Placing,
+        SuppressReason::FirstScore,
+        SuppressReason::Ineligible,
+        SuppressReason::Reconfigured,
+        SuppressReason::Customer,
+        SuppressReason::OtherOwner,
+        SuppressReason::DoNotContact,
+        SuppressReason::ExcludedDomain,
+        SuppressReason::Muted,
+        SuppressReason::Excluded,
+    ];
+
     /// The name in metrics.
     pub fn name(self) -> &'static str {
         match self {
