@@ -9,6 +9,7 @@
 mod harness;
 #[allow(dead_code, reason = "the tests of the ports use more of it")]
 mod proxy;
+mod receiver;
 
 mod leadpulse {
     mod bad_input;
@@ -19,8 +20,10 @@ mod leadpulse {
     mod connect;
     mod dataset;
     mod dead_letters;
+    mod deliver;
     mod exact;
     mod inferred;
+    mod ingest;
     mod interleaving;
     mod kills;
     mod load;

@@ -3,10 +3,12 @@
 pub mod alerts;
 pub mod backtest;
 pub mod config;
+pub mod deliver;
 pub mod demo;
 pub mod dlq;
 pub mod explain;
 mod given;
+pub mod ingest;
 pub mod init;
 pub mod models;
 pub mod query;
