@@ -9,6 +9,7 @@
 mod harness;
 #[allow(dead_code, reason = "the tests of the ports use more of it")]
 mod proxy;
+mod receiver;
 
 mod leadpulse {
     mod bad_input;
@@ -19,9 +20,11 @@ mod leadpulse {
     mod connect;
     mod dataset;
     mod dead_letters;
+    mod deliver;
     mod erasure;
     mod exact;
     mod inferred;
+    mod ingest;
     mod interleaving;
     mod kills;
     mod load;

@@ -52,6 +52,12 @@ enum CommandArguments {
     /// Scores records as they arrive, until stopped; with --until-end, the records that the topics
     /// hold.
     Run(commands::run::RunArguments),
+    /// Sends committed alerts and scores on to webhooks, Slack, Salesforce and HubSpot, until
+    /// stopped.
+    Deliver(commands::deliver::DeliverArguments),
+    /// Takes calls of Segment, HubSpot, Marketo and other programs as records of input topics, until
+    /// stopped.
+    Ingest(commands::ingest::IngestArguments),
     /// Computes committed epochs again and compares: an audit that changes nothing.
     Verify(commands::verify::VerifyArguments),
     /// Trains a bundle on files: every task of the configuration, or those named.
@@ -106,6 +112,8 @@ impl CommandArguments {
             Self::Init(command) => command.run(),
             Self::Demo(command) => command.run(),
             Self::Run(command) => command.run(),
+            Self::Deliver(command) => command.run(),
+            Self::Ingest(command) => command.run(),
             Self::Verify(command) => command.run(),
             Self::Train(command) => command.run(),
             Self::Backtest(command) => command.run(),

@@ -66,6 +66,7 @@ pub fn check(path: &Path, overrides: &[(&str, String)], connect: bool) -> CheckR
         check_queries(&loaded, catalog, &mut report);
     }
     check_actions(&loaded, &mut report);
+    check_beside(&loaded, &mut report);
     if connect && can_connect {
         if let Some(options) = &loaded.config.registry {
             check_registry(options, &mut report);
@@ -114,6 +115,21 @@ fn check_actions(loaded: &Loaded, report: &mut CheckReport) {
                  action; end with a rule without `when` to give it one",
                 task.name
             ));
+        }
+    }
+}
+
+fn check_beside(loaded: &Loaded, report: &mut CheckReport) {
+    if !loaded.config.deliver.is_empty() {
+        match loaded.sinks() {
+            Ok(sinks) => report.remark(format!("{} sinks", sinks.len())),
+            Err(fault) => report.fault(fault),
+        }
+    }
+    if !loaded.config.ingest.is_empty() {
+        match loaded.intake() {
+            Ok(_) => report.remark("calls of other systems"),
+            Err(fault) => report.fault(fault),
         }
     }
 }

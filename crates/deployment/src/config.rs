@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use leadpulse_deliver::DeliverOptions;
 use leadpulse_engine::{EngineOptions, ErasureKey, ErasureKeyError, StandbyOptions};
 use leadpulse_graph::GraphOptions;
+use leadpulse_ingest::IngestOptions;
 use leadpulse_kafka::KafkaOptions;
 use leadpulse_model::FitOptions;
 use leadpulse_policy::{CapOptions, PolicyError, PolicyOptions, WorkListOptions, WorkLists};
@@ -149,6 +151,10 @@ pub struct Config {
     pub erasure: ErasureOptions,
     /// Listener and limits of the HTTP API.
     pub server: ServerOptions,
+    /// Sinks of `leadpulse deliver`.
+    pub deliver: DeliverOptions,
+    /// Sources of `leadpulse ingest`.
+    pub ingest: IngestOptions,
 }
 
 /// The `[erasure]` section.

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use leadpulse_deliver::DeliverOptionsError;
 use leadpulse_engine::{EngineOptionsError, StandbyOptionsError};
 use leadpulse_graph::GraphOptionsError;
 use leadpulse_history::PlaceError;
+use leadpulse_ingest::IngestOptionsError;
 use leadpulse_kafka::OptionsError;
 use leadpulse_policy::PolicyError;
 use leadpulse_project::QueryError;
@@ -59,6 +61,36 @@ pub enum ConfigError {
     /// A setting of `[server]` cannot be used.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// A setting of a sink cannot work.
+    #[error(transparent)]
+    Deliver(#[from] DeliverOptionsError),
+    /// No sink is configured.
+    #[error(
+        "{path} has no sink; add a section such as [deliver.webhook.NAME], see docs/deliver.md"
+    )]
+    NoSink {
+        /// The configuration.
+        path: PathBuf,
+    },
+    /// A setting of a source of calls cannot work.
+    #[error(transparent)]
+    Ingest(#[from] IngestOptionsError),
+    /// No source of calls is configured.
+    #[error("{path} takes no calls; add a section such as [ingest.segment], see docs/ingest.md")]
+    NoIngest {
+        /// The configuration.
+        path: PathBuf,
+    },
+    /// A topic of calls feeds no table.
+    #[error(
+        "{path}: calls write to the topic {topic:?}, which no source reads; correct it, or add the source"
+    )]
+    UnreadTopic {
+        /// The configuration.
+        path: PathBuf,
+        /// The topic.
+        topic: String,
+    },
     /// A standby option out of its range.
     #[error(transparent)]
     Standby(#[from] StandbyOptionsError),

@@ -2,7 +2,8 @@
 //!
 //! [`Loaded::read`] reads the file, the environment and the command line. [`Assembly::start`]
 //! connects the ports, makes the machine, and starts the engine and HTTP; [`Deployment::join`]
-//! waits for the end. [`run`] does all of it for `leadpulse run`. [`Rehearsal`]
+//! waits for the end. [`run`] does all of it for `leadpulse run`. [`deliver`] runs sinks, [`ingest`]
+//! takes calls. [`Rehearsal`]
 //! drives the machine alone, over files. [`Feeder`] and [`DemoCluster`]
 //! are the other side: they write the inputs of a replay or a demo.
 //!
@@ -15,10 +16,12 @@ mod clock;
 mod config;
 mod config_error;
 mod control;
+mod deliver;
 mod deployment;
 mod erasures;
 mod error;
 mod feeder;
+mod ingest;
 mod letters;
 mod live_releases;
 mod loaded;
@@ -39,10 +42,12 @@ pub use clock::SystemClock;
 pub use config::{Config, ErasureOptions, ModelOptions, SourceConfig, TaskConfig};
 pub use config_error::{ConfigError, PathError};
 pub use control::{ControlRecord, ask};
+pub use deliver::{Delivery, deliver};
 pub use deployment::{Assembly, Cluster, Deployment, VersionOrigin, load_bundle};
 pub use erasures::{ErasureOrder, ErasureOrderError, erasure_proofs, request_erasure};
 pub use error::DeployError;
 pub use feeder::Feeder;
+pub use ingest::ingest;
 pub use letters::{
     Judgement, LetterBox, LetterFilter, LetterJudge, Pace, ReplayPlan, ReplaySummary,
 };

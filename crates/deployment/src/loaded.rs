@@ -4,6 +4,7 @@
 //! resolved, durations under older keys get their present form, texts that stand for numbers become
 //! numbers, and the table becomes a [`Config`].
 
+mod beside;
 mod durations;
 mod environment;
 mod snapshots;
@@ -34,6 +35,8 @@ pub struct Loaded {
     origins: BTreeMap<String, String>,
     /// Dotted path of a value that stands elsewhere → the reference to it.
     references: BTreeMap<String, Reference>,
+    /// References of `[deliver]` and `[ingest]` that lead nowhere: faults of those processes only.
+    missing_beside: Vec<beside::MissingReference>,
 }
 
 /// A table with every layer, ready to become a [`Config`].
@@ -266,7 +269,8 @@ impl Loaded {
             }
         }
         let settled = settle(layers.table, &folder, &template);
-        faults.extend(settled.faults);
+        let (missing_beside, others) = beside::apart(settled.faults);
+        faults.extend(others);
         let mut origins = layers.origins;
         let mut references = settled.references;
         for RenamedKey { old, new } in settled.renamed {
@@ -301,7 +305,9 @@ impl Loaded {
         if let Some(registry) = &mut config.registry {
             registry.resolve_paths(&folder);
         }
+        config.deliver.resolve_paths(&folder);
         Ok(Self {
+            missing_beside,
             config,
             path: path.to_owned(),
             skips: Vec::new(),

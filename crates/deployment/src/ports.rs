@@ -1,6 +1,7 @@
 //! Parts of the ports: writer schemas, topics, output encoders.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
@@ -64,6 +65,17 @@ impl Attendant for WithinLimit {
     fn beat(&self) {}
     fn is_stopped(&self) -> bool {
         Instant::now() >= self.deadline
+    }
+    fn report(&self, _: &'static str, _: Option<String>) {}
+}
+
+/// Ends waits once a stop is asked for.
+pub(crate) struct UntilStopped<'s>(pub(crate) &'s AtomicBool);
+
+impl Attendant for UntilStopped<'_> {
+    fn beat(&self) {}
+    fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
     fn report(&self, _: &'static str, _: Option<String>) {}
 }

@@ -281,6 +281,11 @@ pub(crate) fn read_offsets(
 }
 
 impl CommittedOffsets {
+    /// The offset of each partition, in order of the question; `None` where there is none.
+    pub(crate) fn places(&self) -> Vec<Option<i64>> {
+        self.offsets.iter().map(|place| place.offset).collect()
+    }
+
     /// The metadata and positions of all partitions; `None` if the group has no offsets.
     ///
     /// # Errors

@@ -6,6 +6,8 @@
 //!   schemas.
 //! * [`TopicWatch`] warns of topic settings that delete records which a restart needs.
 //! * [`check_cluster`] looks whether a cluster meets the needs of a deployment.
+//! * [`CommittedFeed`] reads one output for a program with positions of its own.
+//! * [`AcknowledgedProducer`] gives each record's fate to the thread that sent it.
 //! * [`ensure_topics`], [`Producer`], [`TopicReader`] serve tools and tests.
 //! * [`MockBroker`] and [`MockSink`] run without a cluster, at least once: for the demo, never as
 //!   proof.
@@ -16,12 +18,14 @@
 //! mock cluster; every wait has a limit.
 
 mod access;
+mod acknowledged;
 mod check;
 mod client;
 mod client_settings;
 mod committed;
 mod committer;
 mod consumer_thread;
+mod feed;
 mod heartbeat;
 mod metrics;
 mod mock;
@@ -49,7 +53,9 @@ mod topics;
 mod transaction;
 mod watch;
 
+pub use acknowledged::{AcknowledgedProducer, PlainRecord, RecordFate};
 pub use check::{ClusterReport, check_cluster};
+pub use feed::{CommittedFeed, FeedStart};
 pub use heartbeat::KafkaHeartbeats;
 pub use metrics::{KAFKA_METRICS, KafkaMetrics};
 pub use mock::{MockBroker, MockSink};

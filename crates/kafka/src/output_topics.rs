@@ -100,6 +100,12 @@ impl OutputTopics {
         Self::named_beside(&self.epochs, "control")
     }
 
+    /// The topic of records that a sink of `deliver` can never take. Its name follows from that of
+    /// the epochs topic.
+    pub fn sink_letters(&self) -> String {
+        Self::named_beside(&self.epochs, "sink-dlq")
+    }
+
     /// The topic of an output; empty for current scores that are switched off.
     pub fn name(&self, output: Output) -> &str {
         match output {

@@ -33,7 +33,7 @@ pub struct OwnedRecord {
 }
 
 impl OwnedRecord {
-    fn copy_of(message: &BorrowedMessage<'_>) -> Self {
+    pub(crate) fn copy_of(message: &BorrowedMessage<'_>) -> Self {
         let mut headers = Vec::new();
         for_each_header(message, |name, value| {
             headers.push((name.to_owned(), value.map(<[u8]>::to_vec)))

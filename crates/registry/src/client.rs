@@ -329,7 +329,7 @@ impl RefusalBody {
 }
 
 /// An error with its causes, which `reqwest` leaves out of its message.
-pub(crate) fn causes(error: &reqwest::Error) -> String {
+pub fn causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {

@@ -21,6 +21,7 @@ mod subject;
 mod tls;
 mod token;
 
+pub use client::causes;
 pub use folder::FolderStore;
 pub use http::HttpRegistry;
 pub use lookup::{LookupError, WriterSchemas};
@@ -28,5 +29,5 @@ pub use metrics::{REGISTRY_METRICS, RegistryMetrics};
 pub use options::{RegistryOptions, RegistryOptionsError};
 pub use secret::Secret;
 pub use subject::SubjectVersion;
-pub use tls::{TlsFault, TlsFiles, certificates, is_encrypted_key, why_untrusted};
+pub use tls::{TlsFault, TlsFiles, certificates, is_encrypted_key, why_untrusted, without_roots};
 pub use token::{AccessToken, TokenError, TokenOptions};

@@ -100,7 +100,7 @@ impl TlsFiles {
     ///
     /// # Errors
     /// A file that cannot be used, or a system without roots.
-    pub(crate) fn client_config(&self) -> Result<ClientConfig, TlsFault> {
+    pub fn client_config(&self) -> Result<ClientConfig, TlsFault> {
         let provider = provider();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -150,7 +150,7 @@ impl TlsFiles {
 }
 
 /// A configuration for clients that make no TLS connection: it trusts nobody and reads no file.
-pub(crate) fn without_roots() -> ClientConfig {
+pub fn without_roots() -> ClientConfig {
     ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("ring has the default versions")

@@ -19,21 +19,26 @@
 //! (`Content-Security-Policy`).
 
 mod api;
+mod calls;
 mod connections;
 mod console;
 mod guard;
 mod health;
 mod metrics;
 mod options;
+mod probes;
 mod service;
+mod side;
 mod simulate;
 mod state;
 
 pub use api::{api_document, api_reference};
+pub use calls::{Call, CallAnswer, CallHandler, CallLimits, serve_calls};
 pub use metrics::{SERVER_METRICS, register_http};
 pub use options::{
     AccessOptions, BearerToken, LimitOptions, Scope, ServerError, ServerOptions, TokenAccess,
 };
+pub use probes::{ProcessHealth, serve_probes};
 pub use service::{Handle, serve};
 pub use simulate::{AlertSimulator, SimulationError, SimulationRequest, SimulatorDesk};
 pub use state::{ActionView, BandView, GroupView, ServerState, TaskView, TaskViews, WriterSchemas};

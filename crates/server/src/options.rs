@@ -275,11 +275,13 @@ pub enum ServerError {
     },
     /// The address cannot be bound.
     #[error(
-        "cannot listen on {listen}: {source}; is another process using the port? Choose another one with server.listen"
+        "cannot listen on {listen}: {source}; is another process using the port? Choose another one with {setting}"
     )]
     Listen {
         /// Address from the configuration.
         listen: SocketAddr,
+        /// The setting of the address.
+        setting: &'static str,
         /// Error of the operating system.
         source: io::Error,
     },

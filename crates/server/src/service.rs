@@ -34,7 +34,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Looks between two clean-ups of the rates of clients that are gone.
 const LOOKS_A_CLEAN_UP: u32 = 1200;
 /// Longest time that requests under way may take when the server stops.
-const STOP_GRACE: Duration = Duration::from_secs(2);
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Effort of compression: above it, time grows faster than bytes shrink.
 const COMPRESSION: CompressionLevel = CompressionLevel::Precise(4);
 
@@ -61,6 +61,18 @@ pub struct Handle {
 }
 
 impl Handle {
+    pub(crate) fn new(
+        address: SocketAddr,
+        stop: watch::Sender<bool>,
+        thread: JoinHandle<io::Result<()>>,
+    ) -> Self {
+        Self {
+            address,
+            stop,
+            thread,
+        }
+    }
+
     /// Address that the server listens on, with its port.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -88,6 +100,7 @@ pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, Serv
     let checked = options.checked()?;
     let listen_error = |source| ServerError::Listen {
         listen: options.listen,
+        setting: "server.listen",
         source,
     };
     let metrics = HttpMetrics::register(&state.registry)?;
@@ -162,7 +175,7 @@ async fn run(
 }
 
 /// Waits until the handle stops the server or is dropped.
-async fn until_stopped(mut stopped: watch::Receiver<bool>) {
+pub(crate) async fn until_stopped(mut stopped: watch::Receiver<bool>) {
     let _gone = stopped.wait_for(|stopped| *stopped).await;
 }
 

@@ -9,9 +9,10 @@ use crate::config_error::{ConfigError, PathError};
 
 /// Maps whose keys are the user's own. A map of this name is never a reference itself, and its keys
 /// are never settings.
-const FREE_FORM: [&str; 10] = [
+const FREE_FORM: [&str; 11] = [
     "client",
     "columns",
+    "fields",
     "highest",
     "min_distinct",
     "paths",
@@ -171,10 +172,15 @@ fn resolve(
     {
         match reference.resolve(folder) {
             Ok(text) => *value = toml::Value::String(text),
-            Err(problem) => faults.push(ConfigError::Reference {
-                path: path.clone(),
-                problem,
-            }),
+            Err(problem) => {
+                if is_of_others(&path) {
+                    *value = toml::Value::String(String::new());
+                }
+                faults.push(ConfigError::Reference {
+                    path: path.clone(),
+                    problem,
+                });
+            }
         }
         found.insert(path, reference);
         return;
@@ -194,6 +200,27 @@ fn resolve(
     }
 }
 
+/// True for a secret of a sink, at `deliver.KIND.NAME.SETTING`, or of calls, at
+/// `ingest.SOURCE.SETTING`. The address of a webhook of Slack is all that it takes to write there.
+fn is_secret_of_others(path: &str) -> bool {
+    let beside = BESIDE.iter().find_map(|section| path.strip_prefix(section));
+    let Some(setting) = beside else {
+        return false;
+    };
+    let last = setting.rsplit('.').next().unwrap_or_default();
+    matches!(last, "secret" | "token" | "client_secret")
+        || (setting.starts_with("slack.") && last == "url")
+}
+
+/// Sections of processes beside the worker.
+const BESIDE: [&str; 2] = ["deliver.", "ingest."];
+
+/// True for a setting that only a process beside the worker needs. Its secrets need not be at hand
+/// where the worker runs.
+pub(super) fn is_of_others(path: &str) -> bool {
+    BESIDE.iter().any(|section| path.starts_with(section))
+}
+
 /// True for a setting whose value must not stand in the file.
 pub(super) fn is_secret_path(path: &str) -> bool {
     const SECRETS: [&str; 7] = [
@@ -211,6 +238,7 @@ pub(super) fn is_secret_path(path: &str) -> bool {
     };
     SECRETS.contains(&path)
         || is_bearer_token()
+        || is_secret_of_others(path)
         || path
             .strip_prefix("kafka.client.")
             .is_some_and(is_secret_setting)

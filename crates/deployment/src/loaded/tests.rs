@@ -293,3 +293,44 @@ fn tokens_of_clients_are_secrets_under_names_of_the_users_own() {
     assert!(text.contains(&shown), "{text}");
     assert!(!format!("{:?}", loaded.config.server).contains(env!("CARGO_PKG_NAME")));
 }
+
+#[test]
+fn secrets_of_sinks_and_calls_are_needed_by_their_processes_only() {
+    let toml = "
+        [[sources]]
+        table = \"activities\"
+        topic = \"segment.calls\"
+        [deliver.webhook.ops]
+        url = \"https://receiver.example/\"
+        secret = { env = \"NO_SUCH_VARIABLE\" }
+        [ingest.segment]
+        secret = { env = \"NO_SUCH_VARIABLE\" }
+        topic = \"segment.calls\"";
+    let loaded = read(toml, &[]).unwrap();
+    for (found, setting) in [
+        (loaded.sinks().map(drop), "deliver.webhook.ops.secret"),
+        (loaded.intake().map(drop), "ingest.segment.secret"),
+    ] {
+        let error = found.unwrap_err().to_string();
+        assert!(error.contains(setting), "{error}");
+        assert!(error.contains("NO_SUCH_VARIABLE"), "{error}");
+    }
+    let there = toml.replace("NO_SUCH_VARIABLE", "CARGO_MANIFEST_DIR");
+    let loaded = read(&there, &[]).unwrap();
+    assert_eq!(loaded.sinks().unwrap().len(), 1);
+    assert!(loaded.intake().is_ok());
+    let literal = toml.replace("{ env = \"NO_SUCH_VARIABLE\" }", "\"0123456789abcdef\"");
+    let error = read(&literal, &[]).unwrap_err();
+    assert!(error.contains("must not stand in the file"), "{error}");
+    let unread = there.replacen("segment.calls", "others", 1);
+    let error = read(&unread, &[])
+        .unwrap()
+        .intake()
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("no source reads"), "{error}");
+    let address = "[deliver.slack.sales]\nurl = \"https://hooks.slack.com/x\"";
+    assert!(read(address, &[]).is_err(), "the address is a secret");
+    let none = read("", &[]).unwrap();
+    assert!(none.sinks().is_err() && none.intake().is_err());
+}
