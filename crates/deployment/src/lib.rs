@@ -29,6 +29,7 @@ mod metrics;
 mod models;
 mod ports;
 mod project;
+mod queries;
 mod rehearsal;
 mod release;
 mod run;

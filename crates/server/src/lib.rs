@@ -27,6 +27,7 @@ mod health;
 mod metrics;
 mod options;
 mod probes;
+mod queries;
 mod service;
 mod side;
 mod simulate;
@@ -39,6 +40,7 @@ pub use options::{
     AccessOptions, BearerToken, LimitOptions, Scope, ServerError, ServerOptions, TokenAccess,
 };
 pub use probes::{ProcessHealth, serve_probes};
+pub use queries::{NamedText, PlannedQuery, QueryDesk, QueryFault, QueryPlanner, QueryRemark};
 pub use service::{Handle, serve};
 pub use simulate::{AlertSimulator, SimulationError, SimulationRequest, SimulatorDesk};
 pub use state::{ActionView, BandView, GroupView, ServerState, TaskView, TaskViews, WriterSchemas};

@@ -15,7 +15,9 @@ use super::said::RuledScore;
 /// 400 bytes.
 const MAX_WORDS_BYTES: usize = 32;
 /// Fields that lists add to a score's record.
-const ADDED_FIELDS: [&str; 4] = ["place", "name", "facts", "ruling"];
+const ADDED_FIELDS: [&str; 5] = ["place", "name", "facts", "ruling", HISTORY];
+/// The field with the newest points of a score, which only a list of named fields has.
+const HISTORY: &str = "history";
 
 /// Names of the fields of a row, those of the score record first.
 static ROW_FIELDS: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -41,7 +43,8 @@ impl RowView {
         for name in names {
             if !ROW_FIELDS.iter().any(|known| known == name) {
                 let detail = format!("no row has a field \"{}\"", name.escape_debug());
-                let hint = "fields are those of score records, and place, name, facts, ruling";
+                let hint =
+                    "fields are those of score records, and place, name, facts, ruling, history";
                 return Err(
                     ApiError::bad_request(detail, hint).of_parameter("fields", ROW_FIELDS.clone())
                 );
@@ -171,31 +174,37 @@ pub(crate) fn rows(
             RowView::Summary => {
                 serde_json::to_value(SummaryRow::listed(place, &score, owner_fields))
             }
-            RowView::Full | RowView::Fields(_) => serde_json::to_value(PlacedScore {
+            RowView::Full => serde_json::to_value(PlacedScore {
                 place,
                 score: RuledScore::of(read_model, score),
             }),
+            RowView::Fields(names) => picked(names, place, score, read_model),
         };
-        let row = row.map_err(fault)?;
-        rows.push(match view {
-            RowView::Fields(names) => picked(row, names),
-            _ => row,
-        });
+        rows.push(row.map_err(fault)?);
     }
     Ok(rows)
 }
 
 /// The fields of a row that were asked for, in that order.
-fn picked(row: Value, names: &[String]) -> Value {
-    let Value::Object(mut row) = row else {
-        return row;
-    };
+fn picked(
+    names: &[String],
+    place: u64,
+    score: Arc<ShownScore>,
+    read_model: &ReadModel,
+) -> serde_json::Result<Value> {
+    let has_history = names.iter().any(|name| name == HISTORY);
+    let history = has_history.then(|| serde_json::to_value(&score.history));
+    let score = RuledScore::of(read_model, score);
+    let mut row = serde_json::to_value(PlacedScore { place, score })?;
+    if let Some(history) = history {
+        row[HISTORY] = history?;
+    }
     let mut found = Map::new();
     for name in names {
         let value = row.get_mut(name).map(Value::take);
         found.insert(name.clone(), value.unwrap_or_default());
     }
-    Value::Object(found)
+    Ok(Value::Object(found))
 }
 
 #[cfg(test)]

@@ -128,6 +128,13 @@ fn columns_are_a_summary_all_or_those_that_are_named() {
         first("&fields=entity_id,band,drivers"),
         json!({"entity_id": "A1", "band": "hot", "drivers": []})
     );
+    let history = first("&fields=entity_id,history");
+    assert_eq!(
+        history["history"],
+        json!([{"as_of": 0, "probability": 0.9}]),
+        "{history}"
+    );
+    assert!(first("&view=full").get("history").is_none());
     for (query, parameter) in [
         ("fields=entity_id,nope", "fields"),
         ("fields=band&view=full", "fields"),
