@@ -62,7 +62,9 @@ pub fn deliver(
         stop: Arc::clone(stop),
     };
     let mut letters = TopicSpec::log(&parts.letters, 1);
-    letters.settings.push(("max.message.bytes", LETTER_BYTES.to_owned()));
+    letters
+        .settings
+        .push(("max.message.bytes", LETTER_BYTES.to_owned()));
     create_missing(&parts.options, &[letters], &UntilStopped(stop))?;
     for spec in &specs {
         parts.metrics.announce(&spec.name);
