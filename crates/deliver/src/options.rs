@@ -60,6 +60,39 @@ impl DeliverOptions {
             && self.hubspot.is_empty()
     }
 
+    /// Tasks that sinks name, each with the setting below `deliver` that names it.
+    pub fn tasks(&self) -> Vec<(String, &str)> {
+        let mut named = Vec::new();
+        let webhooks = self
+            .webhook
+            .iter()
+            .map(|(name, it)| ("webhook", name, &it.only));
+        let slacks = self
+            .slack
+            .iter()
+            .map(|(name, it)| ("slack", name, &it.only));
+        for (kind, name, only) in webhooks.chain(slacks) {
+            let setting = format!("{kind}.{name}.only.tasks");
+            named.extend(
+                only.tasks
+                    .iter()
+                    .map(|task| (setting.clone(), task.as_str())),
+            );
+        }
+        let salesforces = self
+            .salesforce
+            .iter()
+            .map(|(name, it)| ("salesforce", name, &it.task));
+        let hubspots = self
+            .hubspot
+            .iter()
+            .map(|(name, it)| ("hubspot", name, &it.task));
+        for (kind, name, task) in salesforces.chain(hubspots) {
+            named.push((format!("{kind}.{name}.task"), task.as_str()));
+        }
+        named
+    }
+
     /// Lets relative paths start at `folder`.
     pub fn resolve_paths(&mut self, folder: &Path) {
         let webhooks = self.webhook.values_mut().map(|sink| &mut sink.ca);

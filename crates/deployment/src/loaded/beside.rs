@@ -1,7 +1,7 @@
 //! The sections of processes beside the worker. Their secrets are needed there alone, so a worker
 //! starts without them.
 
-use leadpulse_deliver::SinkSpec;
+use leadpulse_deliver::{DeliverOptionsError, SinkSpec};
 
 use super::Loaded;
 use super::table::is_of_others;
@@ -41,13 +41,31 @@ impl Loaded {
         }
     }
 
+    /// Checks that every task that a sink names is configured: else the sink would be silent.
+    fn check_tasks_of_sinks(&self) -> Result<(), DeliverOptionsError> {
+        let tasks = || self.config.tasks.iter().map(|task| task.name.as_str());
+        for (setting, named) in self.config.deliver.tasks() {
+            if !tasks().any(|task| task == named) {
+                let known: Vec<&str> = tasks().collect();
+                let problem = format!(
+                    "there is no task {named:?}; the tasks are: {}",
+                    known.join(", ")
+                );
+                return Err(DeliverOptionsError { setting, problem });
+            }
+        }
+        Ok(())
+    }
+
     /// The sinks, checked; at least one.
     ///
     /// # Errors
-    /// A secret that is not at hand, a setting that cannot work, or no sink at all.
+    /// A secret that is not at hand, a setting that cannot work, a task that is not configured, or no
+    /// sink at all.
     pub fn sinks(&self) -> Result<Vec<SinkSpec>, ConfigError> {
         self.check_references("deliver.")?;
         let sinks = self.config.deliver.checked()?;
+        self.check_tasks_of_sinks()?;
         if sinks.is_empty() {
             let path = self.path.clone();
             return Err(ConfigError::NoSink { path });

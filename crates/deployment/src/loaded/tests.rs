@@ -331,6 +331,20 @@ fn secrets_of_sinks_and_calls_are_needed_by_their_processes_only() {
     assert!(error.contains("no source reads"), "{error}");
     let address = "[deliver.slack.sales]\nurl = \"https://hooks.slack.com/x\"";
     assert!(read(address, &[]).is_err(), "the address is a secret");
+    let misspelt = there.replace(
+        "[ingest.segment]",
+        "only = { tasks = [\"win\"] }\n[ingest.segment]",
+    );
+    let error = read(&misspelt, &[])
+        .unwrap()
+        .sinks()
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("webhook.ops.only.tasks") && error.contains("no task"),
+        "{error}"
+    );
     let none = read("", &[]).unwrap();
     assert!(none.sinks().is_err() && none.intake().is_err());
 }
