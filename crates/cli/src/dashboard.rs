@@ -9,8 +9,15 @@ const COLUMNS: u32 = 24;
 const PANEL_WIDTH: u32 = 8;
 const PANEL_HEIGHT: u32 = 7;
 
-/// Panels of the overview: title, unit, expressions with their legends.
-const OVERVIEW: [(&str, &str, &[(&str, &str)]); 9] = [
+/// A panel of the overview: title, unit, expressions with their legends.
+type Overview = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
+/// The panels of the overview.
+const OVERVIEW: [Overview; 9] = [
     (
         "Role",
         "short",
@@ -173,7 +180,7 @@ fn queries(metric: &MetricDefinition) -> (&'static str, Vec<(String, String)>) {
 fn unit(name: &str) -> &'static str {
     match name {
         name if name.contains("_timestamp_seconds") => "dateTimeFromNow",
-        name if name == "process_start_time_seconds" => "dateTimeFromNow",
+        "process_start_time_seconds" => "dateTimeFromNow",
         name if name.contains("_bytes") => "bytes",
         name if name.ends_with("_seconds") => "s",
         _ => "short",
