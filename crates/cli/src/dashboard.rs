@@ -9,14 +9,15 @@ const COLUMNS: u32 = 24;
 const PANEL_WIDTH: u32 = 8;
 const PANEL_HEIGHT: u32 = 7;
 
-/// A panel: title, unit, expressions with their legends.
-type Panel = (
+/// A panel of the overview: title, unit, expressions with their legends.
+type Overview = (
     &'static str,
     &'static str,
     &'static [(&'static str, &'static str)],
 );
 
-const OVERVIEW: [Panel; 9] = [
+/// The panels of the overview.
+const OVERVIEW: [Overview; 9] = [
     (
         "Role",
         "short",

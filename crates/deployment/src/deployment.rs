@@ -160,9 +160,10 @@ impl Assembly<'_> {
             None => None,
         };
 
-        self.warn_of_open_erasures();
         let supervisor = Arc::new(Supervisor::new(&read_model, &stop));
         if cluster == Cluster::Real {
+            // Of the mock nothing outlives the process.
+            self.warn_of_open_erasures();
             self.prepare_outputs(until, &supervisor)?;
         }
         let mut connected = self.connect(cluster, &supervisor, &kafka_metrics)?;

@@ -17,13 +17,14 @@ use leadpulse_engine::{ClockMode, Until};
 use leadpulse_features::Scorer;
 use leadpulse_history::Files;
 use leadpulse_kafka::InputTopic;
-use leadpulse_learn::{LearnError, TaskEvaluation, TrainOptions, TrainReport, TrainTask, train};
+use leadpulse_learn::{
+    LearnError, LeftOut, TaskEvaluation, TrainOptions, TrainReport, TrainTask, train,
+};
 use leadpulse_model::{Bundle, FitError, FitOptions};
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
-use crate::commands::train::show_left_out;
 use crate::commands::{ConfigArgument, date, parse_duration};
 use crate::progress::Bar;
 use crate::shipped;
@@ -192,7 +193,9 @@ impl DemoArguments {
             ..TrainOptions::default()
         };
         let (bundle, report) = train_what_can_be(project, &fit, files, &options)?;
-        show_left_out(&report);
+        for LeftOut { task, reason } in &report.left_out {
+            show_left_out(task, reason);
+        }
         bundle.save(&self.work_dir.join("bundle"))?;
         say!(
             "bundle   {} trained on {} examples known by {} in {:.0} s",
@@ -248,14 +251,16 @@ fn train_what_can_be(
                 error @ (FitError::NoOutcomes { .. } | FitError::OneOutcome { .. }),
             )) if plans.len() > 1 => {
                 let left_out = plans.remove(0);
-                say!(
-                    "left out    {}: {error}. The bundle has no scores of it; more --accounts give it outcomes",
-                    left_out.name
-                );
+                show_left_out(&left_out.name, &error.to_string());
             }
             trained => return Ok(trained?),
         }
     }
+}
+
+/// Prints a task that is not in the bundle, and why.
+fn show_left_out(task: &str, reason: &str) {
+    say!("left out {task}: {reason}. It has no scores; more --accounts give it outcomes");
 }
 
 /// The grade of a task with its figures on validation, in words.

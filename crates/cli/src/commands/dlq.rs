@@ -11,6 +11,7 @@ use leadpulse_deployment::{
 use leadpulse_engine::{LetterPlace, Reason, ShownLetter, WholeLetter};
 
 use crate::commands::{ClusterArguments, date, parse_moment};
+use crate::output::JsonArgument;
 
 /// `dlq` and its subcommands.
 #[derive(clap::Subcommand)]
@@ -326,10 +327,13 @@ pub struct ReplayLettersArguments {
     /// Judges the letters under the schemas and the configuration of now, and sends nothing.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 impl ReplayLettersArguments {
     fn run(self) -> Result<()> {
+        self.json.begin();
         let Some(pace) = Pace::of(self.rate) else {
             bail!("--rate {}: write a number above 0", self.rate);
         };
@@ -348,7 +352,10 @@ impl ReplayLettersArguments {
         let plan = letters.plan(&filter, &sources, self.again)?;
         say_plan(&plan);
         if self.dry_run {
-            return dry_run(&loaded, &letters, &plan);
+            let accepted = dry_run(&loaded, &letters, &plan)?;
+            return self.json.print(|| {
+                Ok(json!({ "letters": plan.letters.len(), "accepted_now": accepted, "sent": 0 }))
+            });
         }
         let done = letters
             .replay(&plan, pace, &mut |sent| {
@@ -361,7 +368,13 @@ impl ReplayLettersArguments {
         if done.sent_by_others > 0 {
             say!("by others    {} in the meantime", done.sent_by_others);
         }
-        Ok(())
+        self.json.print(|| {
+            Ok(json!({
+                "letters": plan.letters.len(),
+                "sent": done.sent,
+                "sent_by_others": done.sent_by_others,
+            }))
+        })
     }
 }
 
@@ -391,8 +404,8 @@ fn say_plan(plan: &ReplayPlan) {
     }
 }
 
-/// Counts the fates that the letters of a plan would have now.
-fn dry_run(loaded: &Loaded, letters: &LetterBox, plan: &ReplayPlan) -> Result<()> {
+/// Counts the fates that the letters of a plan would have now. Returns how many would be accepted.
+fn dry_run(loaded: &Loaded, letters: &LetterBox, plan: &ReplayPlan) -> Result<u64> {
     let mut judge = LetterJudge::new(loaded, writer_schemas(loaded)?)?;
     let mut outcomes: BTreeMap<(bool, String), u64> = BTreeMap::new();
     let mut remarks: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -419,5 +432,5 @@ fn dry_run(loaded: &Loaded, letters: &LetterBox, plan: &ReplayPlan) -> Result<()
     for (remark, count) in remarks {
         say!("remark       {count}: {remark}");
     }
-    Ok(())
+    Ok(accepted)
 }

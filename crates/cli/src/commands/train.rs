@@ -255,7 +255,7 @@ impl TrainArguments {
 }
 
 /// Prints the tasks that are not in the bundle, and why.
-pub fn show_left_out(report: &TrainReport) {
+fn show_left_out(report: &TrainReport) {
     for LeftOut { task, reason } in &report.left_out {
         say!(
             "left out    {task}: {reason}. The bundle has no scores of it; name it with --task to \
