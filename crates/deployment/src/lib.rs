@@ -24,6 +24,7 @@ mod loaded;
 mod models;
 mod ports;
 mod project;
+mod queries;
 mod rehearsal;
 mod release;
 mod run;

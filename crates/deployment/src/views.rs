@@ -16,11 +16,12 @@ use leadpulse_policy::ActionOptions;
 use leadpulse_project::Project;
 use leadpulse_schema::Role;
 use leadpulse_server::{
-    ActionView, BandView, GroupView, ServerState, TaskView, TaskViews, WriterSchemas,
+    ActionView, BandView, GroupView, QueryDesk, ServerState, TaskView, TaskViews, WriterSchemas,
 };
 
 use crate::config::Config;
 use crate::deployment::Assembly;
+use crate::queries::CatalogPlanner;
 
 /// State of the server: tasks and tables by name, beside the committed state.
 pub(crate) fn server_state(
@@ -44,6 +45,10 @@ pub(crate) fn server_state(
         explanations: Some(explanations),
         questions: Some(questions),
         simulator: assembly.simulator.clone(),
+        queries: Some(QueryDesk(Arc::new(CatalogPlanner {
+            catalog: catalog.clone(),
+            targets: assembly.loaded.config.targets.clone(),
+        }))),
         schemas: Some(WriterSchemas(schemas.clone())),
         version: env!("CARGO_PKG_VERSION").into(),
     }

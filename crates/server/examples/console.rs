@@ -290,6 +290,7 @@ fn state(read_model: &Arc<ReadModel>) -> ServerState {
         explanations: None,
         questions: None,
         simulator: None,
+        queries: None,
         schemas: None,
         version: env!("CARGO_PKG_VERSION").into(),
     }

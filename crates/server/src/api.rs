@@ -13,6 +13,7 @@ mod events;
 mod explanation;
 mod model;
 pub(crate) mod process;
+mod query;
 mod rows;
 mod said;
 mod scores;
@@ -76,6 +77,7 @@ fn routes() -> Vec<ApiRoute> {
         ApiRoute::new(&trace::TRACE, trace::trace),
         ApiRoute::new(&alerts::ALERTS, alerts::alerts),
         ApiRoute::new(&simulate::SIMULATE, simulate::simulate),
+        ApiRoute::new(&query::QUERY, query::query),
         ApiRoute::new(&worklist::WORK_LISTS, worklist::worklist),
         ApiRoute::new(&said::FEEDBACK, said::feedback),
         ApiRoute::new(&dead_letters::DEAD_LETTERS, dead_letters::dead_letters),

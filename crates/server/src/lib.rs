@@ -25,6 +25,7 @@ mod guard;
 mod health;
 mod metrics;
 mod options;
+mod queries;
 mod service;
 mod simulate;
 mod state;
@@ -33,6 +34,7 @@ pub use api::{api_document, api_reference};
 pub use options::{
     AccessOptions, BearerToken, LimitOptions, Scope, ServerError, ServerOptions, TokenAccess,
 };
+pub use queries::{NamedText, PlannedQuery, QueryDesk, QueryFault, QueryPlanner, QueryRemark};
 pub use service::{Handle, serve};
 pub use simulate::{AlertSimulator, SimulationError, SimulationRequest, SimulatorDesk};
 pub use state::{ActionView, BandView, GroupView, ServerState, TaskView, TaskViews, WriterSchemas};

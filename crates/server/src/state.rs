@@ -12,6 +12,7 @@ use leadpulse_schema::Catalog;
 use prometheus::Registry;
 use serde::Serialize;
 
+use crate::queries::QueryDesk;
 use crate::simulate::SimulatorDesk;
 
 /// Sources of all answers. Given once, at start.
@@ -34,6 +35,8 @@ pub struct ServerState {
     pub questions: Option<QuestionDesk>,
     /// Simulation of alerts on a history; `None` for a process without one.
     pub simulator: Option<SimulatorDesk>,
+    /// Planner of queries; without one, they are refused.
+    pub queries: Option<QueryDesk>,
     /// Writer schemas, to look into dead letters; without them, Avro is shown as bytes.
     pub schemas: Option<WriterSchemas>,
     /// Version of the program.

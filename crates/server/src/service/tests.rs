@@ -14,6 +14,7 @@ fn health_fails_when_the_loop_stands_still() {
         explanations: None,
         questions: None,
         simulator: None,
+        queries: None,
         schemas: None,
         version: String::new(),
     };

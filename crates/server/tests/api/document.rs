@@ -21,7 +21,7 @@ fn schema_of<'a>(document: &'a Value, method: &str, path: &str, status: &str) ->
         })
 }
 
-fn check(document: &Value, method: &str, path: &str, status: u16, answer: &Value) {
+pub fn check(document: &Value, method: &str, path: &str, status: u16, answer: &Value) {
     let schema = schema_of(document, method, path, &status.to_string());
     let mut faults = Vec::new();
     Judge { document }.judge(schema, answer, path, &mut faults);

@@ -17,6 +17,7 @@ mod guard;
 mod hostile;
 mod json_schema;
 mod process;
+mod query;
 mod refusals;
 mod said;
 mod scores;

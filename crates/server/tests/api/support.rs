@@ -75,7 +75,7 @@ impl Server {
         Self::serving(&options, state_of(&Arc::new(ReadModel::new())))
     }
 
-    fn serving(options: &ServerOptions, state: ServerState) -> Self {
+    pub fn serving(options: &ServerOptions, state: ServerState) -> Self {
         Self {
             read_model: state.read_model.clone(),
             handle: serve(options, state).expect("a free port is found"),
@@ -266,6 +266,7 @@ pub fn state_of(read_model: &Arc<ReadModel>) -> ServerState {
         explanations: None,
         questions: None,
         simulator: None,
+        queries: None,
         schemas: Some(WriterSchemas(Arc::new(OneSchema))),
         version: "1.2.3".into(),
     }

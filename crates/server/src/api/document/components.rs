@@ -161,6 +161,24 @@ fn alerts() -> Value {
             "list": {"type": "boolean"},
         }), &["days", "until", "policies", "caps", "list"]),
         "Simulation": {"type": "object", "description": "Figures of the policies; docs/operations.md."},
+        "QueryText": closed(json!({"query": {"type": "string", "description": "A query in PQL."}})),
+        "QueryAnswer": closed(json!({
+            "plan": {"anyOf": [{"type": "null"}, closed(json!({
+                "text": {"type": "string"}, "entity": {"type": "string"},
+                "horizon_ms": {"type": "integer"}, "meaning": list(json!({"type": "string"})),
+                "remarks": list(closed(json!({
+                    "message": {"type": "string"}, "hint": {"type": "string"},
+                }))),
+            }))]},
+            "error": {"anyOf": [{"type": "null"}, closed(json!({
+                "message": {"type": "string"}, "hint": {"type": "string"},
+                "line": {"type": "integer"}, "column": {"type": "integer"},
+                "length": {"type": "integer"},
+                "target": {"anyOf": [{"type": "null"}, closed(json!({
+                    "name": {"type": "string"}, "text": {"type": "string"},
+                }))]},
+            }))]},
+        })),
         "WorkLists": closed(json!({
             "task": {"type": "string"}, "lists": list(refer("WorkList")),
         })),
