@@ -9,7 +9,7 @@ LEADPULSE = target/debug/leadpulse
 UNIT = $(filter-out leadpulse kafka_ports,$(basename $(notdir $(wildcard crates/*/tests/*.rs))) \
 	$(shell sed -n '/^\[\[test\]\]/{n;s/name = "\(.*\)"/\1/p;}' crates/*/Cargo.toml benches/Cargo.toml 2>/dev/null))
 
-.PHONY: help demo test check unit house lint tools count bench bench-accuracy chaos chaos-standby mutants kafka-up kafka-down setup build
+.PHONY: help demo test check unit browser pictures house lint tools count bench bench-accuracy chaos chaos-standby mutants kafka-up kafka-down setup build
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,13 @@ check: ## formatting and types of everything; under a minute on a warm folder
 unit: setup ## all tests that need no Kafka
 	$(CARGO) test --workspace --lib --bins $(UNIT:%=--test %)
 	$(CARGO) test --workspace --doc
+
+browser: ## Chromium and axe-core for the tests of the console, which are skipped without
+	@deploy/browser.sh
+
+pictures: setup browser ## pictures of the console's pages in docs/console, from its tests
+	@mkdir -p docs/console
+	LEADPULSE_PICTURES=$(CURDIR)/docs/console REQUIRE_CHROMIUM=1 $(CARGO) test --workspace --test console every_page
 
 house: ## documents against code, in seconds and without a build
 	@mkdir -p target && rustc --edition 2024 --test tests/house.rs -o target/house && target/house

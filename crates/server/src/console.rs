@@ -1,4 +1,6 @@
 //! The console's files, as they are: no build step, nothing from another origin.
+//!
+//! Decision: docs/decisions/0076-the-console-is-pages-of-modules.md
 
 use axum::Router;
 use axum::extract::State;
@@ -9,68 +11,66 @@ use axum::routing::get;
 use crate::api::answer::EntityTag;
 use crate::service::App;
 
+#[derive(Clone, Copy)]
 struct Asset {
     path: &'static str,
     content_type: &'static str,
     text: &'static str,
 }
 
+/// Pages. All have the same document, whose script shows what the address names. They lie side by
+/// side, so that addresses in them are relative whatever the base path.
+const PAGES: [&str; 10] = [
+    "/",
+    "/alerts",
+    "/dead-letters",
+    "/entity",
+    "/model",
+    "/pipeline",
+    "/query",
+    "/thresholds",
+    "/trace",
+    "/worklist",
+];
+
+const PAGE: &str = include_str!("console/index.html");
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const PICTURE: &str = "image/svg+xml";
 
-static ASSETS: [Asset; 9] = [
-    Asset {
-        path: "/",
-        content_type: HTML,
-        text: include_str!("console/pages/index.html"),
-    },
-    Asset {
-        path: "/console.css",
-        content_type: CSS,
-        text: include_str!("console/pages/console.css"),
-    },
-    Asset {
-        path: "/console.js",
-        content_type: SCRIPT,
-        text: include_str!("console/pages/console.js"),
-    },
-    Asset {
-        path: "/dead-letters",
-        content_type: HTML,
-        text: include_str!("console/pages/dead-letters.html"),
-    },
-    Asset {
-        path: "/dead-letters.js",
-        content_type: SCRIPT,
-        text: include_str!("console/pages/dead-letters.js"),
-    },
-    Asset {
-        path: "/icon.svg",
-        content_type: "image/svg+xml",
-        text: include_str!("console/pages/icon.svg"),
-    },
-    Asset {
-        path: "/lib/ask.js",
-        content_type: SCRIPT,
-        text: include_str!("console/lib/ask.js"),
-    },
-    Asset {
-        path: "/lib/dom.js",
-        content_type: SCRIPT,
-        text: include_str!("console/lib/dom.js"),
-    },
-    Asset {
-        path: "/lib/words.js",
-        content_type: SCRIPT,
-        text: include_str!("console/lib/words.js"),
-    },
-];
+/// Files of the folder `console`, each with its type.
+macro_rules! assets {
+    ($($content_type:ident: $($file:literal)+;)+) => {
+        [$($(Asset {
+            path: concat!("/", $file),
+            content_type: $content_type,
+            text: include_str!(concat!("console/", $file)),
+        },)+)+]
+    };
+}
+
+static ASSETS: &[Asset] = &assets! {
+    PICTURE: "icon.svg";
+    CSS: "style/base.css" "style/parts.css" "style/pages.css";
+    SCRIPT: "main.js" "theme.js"
+        "lib/alert_card.js" "lib/ask.js" "lib/charts.js" "lib/committee.js" "lib/dom.js"
+        "lib/notices.js" "lib/ranked.js" "lib/reasons.js" "lib/rows.js" "lib/status.js"
+        "lib/stream.js" "lib/words.js"
+        "pages/alerts.js" "pages/dead-letters.js" "pages/entity.js" "pages/model.js"
+        "pages/pipeline.js" "pages/query.js" "pages/ranking.js" "pages/thresholds.js"
+        "pages/trace.js" "pages/worklist.js";
+};
 
 /// Routes of the console's files.
 pub(crate) fn routes() -> Router<App> {
     let mut router = Router::new();
-    for asset in &ASSETS {
+    let pages = PAGES.map(|path| Asset {
+        path,
+        content_type: HTML,
+        text: PAGE,
+    });
+    for asset in pages.iter().chain(ASSETS).copied() {
         let handler = move |State(app): State<App>, headers: HeaderMap| async move {
             answer(&app, &headers, asset)
         };
@@ -79,7 +79,7 @@ pub(crate) fn routes() -> Router<App> {
     router
 }
 
-fn answer(app: &App, headers: &HeaderMap, asset: &Asset) -> Response {
+fn answer(app: &App, headers: &HeaderMap, asset: Asset) -> Response {
     // The files change with the program only, hence with the process.
     let tag = EntityTag::new(app.process, 0);
     if tag.is_known_to(headers) {

@@ -6,7 +6,7 @@ use crate::support::Server;
 fn a_client_that_has_the_newest_version_is_told_so() {
     let server = Server::start();
     server.publish(1, &[("A", 0.1)], &["A"]);
-    for path in ["/api/v1/scores", "/api/v1/alerts", "/", "/console.js"] {
+    for path in ["/api/v1/scores", "/api/v1/alerts", "/", "/main.js"] {
         let tag = server.get(path).header("etag").to_owned();
         let again = server.send("GET", path, &[("if-none-match", &tag)]);
         assert_eq!(

@@ -1,36 +1,59 @@
-// Answers of the HTTP API, with entity tags: an answer that is shown already costs next to nothing.
+// Requests to the HTTP API. Answers have entity tags, so the browser's cache makes an unchanged one cost some hundred bytes.
 
-const tags = new Map(); // URL → entity tag of the answer shown
 const TOKEN = "leadpulse-token"; // in the tab's storage: it goes with the tab
+const PATIENCE_MS = 15_000;
 
-/** The answer of a URL, or null if it is the one shown already. */
-export async function ask(url) {
-  const headers = tags.has(url) ? { "If-None-Match": tags.get(url) } : {};
+/** A refusal, in the words of the problem document. */
+class Problem extends Error {
+  constructor(status, document) {
+    super(document.detail ?? "the answer cannot be read");
+    this.status = status;
+    this.title = document.title ?? `Status ${status}`;
+    this.hint = document.hint ?? "";
+    this.document = document;
+  }
+}
+
+/** Headers that every request has. */
+export function identity() {
   const token = sessionStorage.getItem(TOKEN);
-  if (token) headers.Authorization = `Bearer ${token}`;
-  const response = await fetch(url, { headers, cache: "no-store", signal: AbortSignal.timeout(5000) });
-  if (response.status === 304) return null;
-  const body = await response.json();
-  if (response.status === 401) askForToken();
-  if (!response.ok) throw new Error(body.detail);
-  const tag = response.headers.get("ETag");
-  if (tag) tags.set(url, tag);
-  return body;
+  return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
-let isAsking = false;
+/** Keeps a token for this tab. */
+export const keepToken = (token) => sessionStorage.setItem(TOKEN, token);
 
-/** Asks the person for a token, once until the page is loaded again; the next request carries it. */
-function askForToken() {
-  if (isAsking) return;
-  isAsking = true;
-  const token = window.prompt("This server wants a token");
-  if (!token) return; // not asked again: the page stays readable
-  sessionStorage.setItem(TOKEN, token.trim());
-  isAsking = false;
+/** Called once when a request is refused for want of a known client. */
+let onUnknown = () => {};
+export function whenUnknown(handler) {
+  onUnknown = handler;
 }
 
-/** From now on every answer is new. */
-export function forgetAnswers() {
-  tags.clear();
+/** The JSON of a path such as `api/v1/status`, relative to the page. Throws a `Problem` for a refusal. */
+export async function ask(path, parameters = {}, { body, patience = PATIENCE_MS } = {}) {
+  const query = queryOf(parameters);
+  const request = { headers: identity(), cache: "no-cache", signal: AbortSignal.timeout(patience) };
+  if (body !== undefined) {
+    request.method = "POST";
+    request.headers["Content-Type"] = "application/json";
+    request.body = JSON.stringify(body);
+  }
+  const response = await fetch(query ? `${path}?${query}` : path, request);
+  const answer = await response.json().catch(() => ({}));
+  if (response.ok) return answer;
+  const problem = new Problem(response.status, answer);
+  if (response.status === 401) onUnknown(problem);
+  throw problem;
 }
+
+/** A query string; empty and absent values are left out. */
+export function queryOf(parameters) {
+  const given = Object.entries(parameters).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
+}
+
+/** The path of an entity at the API. */
+export const entityPath = (table, id, rest = "") => `api/v1/${encodeURIComponent(table)}/${encodeURIComponent(id)}${rest}`;
+
+/** The address of an entity's page. */
+export const entityAddress = (table, id, task) => `entity?${queryOf({ table, id, task })}`;

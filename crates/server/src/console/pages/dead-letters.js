@@ -1,132 +1,107 @@
-// Dead letters: the newest records that could not be used, why, and what to do. Asks every few seconds; an open letter stays open.
+// Dead letters: the newest records that could not be used, why, what they hold, and the command that sends them again.
 
-import { ask, forgetAnswers } from "./lib/ask.js";
-import { by, make, write } from "./lib/dom.js";
-import { moment, number } from "./lib/words.js";
+import { ask, queryOf } from "../lib/ask.js";
+import { choice, facts, field, make, write } from "../lib/dom.js";
+import { nothing, problem } from "../lib/notices.js";
+import { count, moment, number, plain } from "../lib/words.js";
 
-const POLL_MS = 3000;
-const LIMIT = 200;
+const EVERY_MS = 10_000;
+const LIMIT = 100;
+const state = { filter: {}, shown: "", items: new Map(), parts: {} };
 
-const state = {
-  kinds: [], // topic, reason and number of what is kept
-  items: new Map(), // position → item
-  asked: null, // the URL of the list that is shown
-};
-
-const choice = (id) => by(id).value || new URLSearchParams(location.search).get(id) || "";
-
-function listUrl() {
-  return `api/v1/dead-letters?${new URLSearchParams({ topic: choice("topic"), reason: choice("reason"), limit: LIMIT })}`;
+export async function show(main) {
+  const given = new URLSearchParams(location.search);
+  for (const name of ["topic", "reason"]) state.filter[name] = given.get(name) ?? "";
+  const { parts } = state;
+  parts.total = make("span", { class: "quiet" });
+  parts.controls = make("div", { class: "controls" });
+  parts.notice = make("div");
+  parts.list = make("ol", { class: "alerts", "aria-label": "Dead letters, newest first" });
+  main.append(make("div", { class: "page-head" }, make("h1", {}, "Dead letters"), parts.total),
+    make("p", { class: "lede" }, "Records that could not be used. Their bytes are in the dead-letter topic, unchanged. Mend the cause first, then send them again: each is sent at most once."),
+    parts.controls, parts.notice, parts.list);
+  await read();
+  setInterval(() => document.hidden || read(), EVERY_MS);
 }
 
-async function poll() {
-  const url = listUrl();
+async function read() {
+  const { parts } = state;
   try {
-    if (url !== state.asked) forgetAnswers();
-    const answer = await ask(url);
-    if (url !== listUrl()) return;
-    if (answer) {
-      state.asked = url;
-      showChoices(answer.kinds);
-      showLetters(answer.dead_letters);
-    }
-    document.body.classList.remove("stale");
-    showNotice(state.items.size === 0 ? "No dead letters" : "", "Every record so far was used, or none of this choice was refused.");
+    const { dead_letters: letters, kinds } = await ask("api/v1/dead-letters", { ...state.filter, limit: LIMIT });
+    const shown = JSON.stringify([kinds, letters]);
+    if (shown === state.shown) return;
+    state.shown = shown;
+    showControls(kinds);
+    write(parts.total, letters.length === LIMIT ? `the newest ${LIMIT}` : count(letters.length, "record"));
+    parts.notice.replaceChildren(...(letters.length === 0 ? [nothing("None: every record so far was used, or none of this choice was refused.")] : []));
+    showLetters(letters);
   } catch (error) {
-    document.body.classList.add("stale");
-    showNotice("Disconnected", `${error.message}. Trying again every ${POLL_MS / 1000} seconds.`);
+    parts.notice.replaceChildren(problem(error, read));
   }
-}
-
-function showNotice(title, text) {
-  by("notice").hidden = title === "";
-  by("notice").classList.toggle("brief", state.items.size > 0);
-  write(by("notice-title"), title);
-  write(by("notice-text"), text);
 }
 
 /** The topics and reasons that there are letters of. */
-function showChoices(kinds) {
-  if (JSON.stringify(kinds) === JSON.stringify(state.kinds) && state.kinds.length > 0) return;
-  state.kinds = kinds;
-  for (const id of ["topic", "reason"]) {
-    const chosen = choice(id);
-    const counts = new Map();
-    for (const kind of kinds) counts.set(kind[id], (counts.get(kind[id]) ?? 0) + kind.kept);
-    if (chosen && !counts.has(chosen)) counts.set(chosen, 0);
-    const options = [...counts].sort().map(([name, count]) => new Option(`${name} (${number.format(count)})`, name));
-    by(id).replaceChildren(new Option("All", ""), ...options);
-    by(id).value = chosen;
-  }
+function showControls(kinds) {
+  const optionsOf = (name) => {
+    const counts = new Map(state.filter[name] ? [[state.filter[name], 0]] : []);
+    for (const kind of kinds) counts.set(kind[name], (counts.get(kind[name]) ?? 0) + kind.kept);
+    return [["", "All"], ...[...counts].sort().map(([value, kept]) => [value, `${name === "reason" ? plain(value) : value} (${number.format(kept)})`])];
+  };
+  const control = (label, name) => field(label, choice(optionsOf(name), state.filter[name], (value) => filter(name, value)));
+  state.parts.controls.replaceChildren(control("Topic", "topic"), control("Reason", "reason"));
 }
 
+async function filter(name, value) {
+  state.filter[name] = value;
+  const query = queryOf(state.filter);
+  history.replaceState(null, "", query ? `?${query}` : location.pathname);
+  await read();
+}
+
+/** An open letter stays open, and its element with it. */
 function showLetters(letters) {
-  write(by("total"), letters.length === LIMIT ? `the newest ${LIMIT}` : number.format(letters.length));
   const before = state.items;
   state.items = new Map();
   for (const letter of letters) {
     const key = `${letter.topic}\n${letter.partition}\n${letter.offset}`;
+    const text = JSON.stringify(letter);
     const known = before.get(key);
     // Values whose schema had not come yet are looked into again.
-    const same = known && known.text === JSON.stringify(letter);
-    state.items.set(key, same ? known : { text: JSON.stringify(letter), element: letterItem(letter, known?.element.firstChild.open) });
+    const element = known?.text === text ? known.element : item(letter, known?.element.querySelector("details").open);
+    state.items.set(key, { text, element });
   }
-  by("list").replaceChildren(...[...state.items.values()].map((item) => item.element));
+  state.parts.list.replaceChildren(...[...state.items.values()].map((one) => one.element));
 }
 
-function letterItem(letter, opens) {
-  const item = make("li");
-  const details = item.appendChild(make("details", "letter"));
-  details.open = opens ?? false;
-  const head = details.appendChild(make("summary"));
-  head.append(make("span", "pill", letter.reason));
-  head.append(make("span", "place", `${letter.topic} · partition ${letter.partition} · offset ${letter.offset}`));
-  const time = make("time", "quiet", moment(letter.timestamp));
-  time.dateTime = new Date(letter.timestamp).toISOString();
-  head.append(time, make("span", "what", letter.message));
+function item(letter, opens = false) {
+  const details = make("details", {}, make("summary", {}, "Its bytes, and what to do"), make("div", { class: "alert-body" }, body(letter)));
+  details.open = opens;
+  const place = { topic: letter.topic, partition: letter.partition, offset: letter.offset };
+  return make("li", { class: "alert" },
+    make("p", { class: "alert-head" }, make("span", { class: "pill", "data-tone": "bad" }, plain(letter.reason)),
+      make("a", { href: `trace?${queryOf(place)}` }, `${letter.topic}, partition ${letter.partition}, offset ${number.format(letter.offset)}`),
+      make("time", { class: "quiet", datetime: new Date(letter.timestamp).toISOString() }, moment(letter.timestamp))),
+    make("p", { class: "alert-words" }, letter.message), details);
+}
 
-  const body = details.appendChild(make("div", "letter-body"));
-  if (letter.reason_text) body.append(line("Reason", letter.reason_text));
-  if (letter.remedy) body.append(line("What to do", letter.remedy));
-  body.append(bytes("Key", letter.key, "none"));
+function body(letter) {
   const gone = letter.value_bytes_left_out;
-  body.append(bytes("Value", letter.value, gone === null ? "none: a tombstone" : `${number.format(gone)} bytes, too large to be kept`));
-  if (letter.headers.length > 0) {
-    const lines = letter.headers.map((header) => `${header.name}: ${header.value ?? "null"}`);
-    if (letter.more_headers > 0) lines.push(`and ${number.format(letter.more_headers)} more`);
-    body.append(line("Headers", ""), make("pre", "", lines.join("\n")));
-  }
-  return item;
+  const headers = letter.headers.map((header) => `${header.name}: ${header.value ?? "null"}`);
+  if (letter.more_headers > 0) headers.push(`and ${number.format(letter.more_headers)} more`);
+  return [
+    facts([["Reason", letter.reason_text], ["What to do", letter.remedy]]),
+    look("Key", letter.key, "none"),
+    look("Value", letter.value, gone === null ? "none: a tombstone" : `${number.format(gone)} bytes, too large to be kept`),
+    headers.length > 0 ? make("div", {}, make("h3", {}, "Headers"), make("pre", {}, headers.join("\n"))) : null,
+    make("div", {}, make("h3", {}, "Decide again, then send again"),
+      make("pre", {}, `leadpulse dlq replay --reason ${letter.reason} --topic ${letter.topic} --dry-run\nleadpulse dlq replay --reason ${letter.reason} --topic ${letter.topic}`)),
+  ].filter(Boolean);
 }
 
-function line(name, text) {
-  const part = make("p");
-  part.append(make("b", "", name), make("span", "", text));
-  return part;
-}
-
-/** A key or value: its size and format, then its content as far as it could be read. */
-function bytes(name, look, absent) {
-  const part = make("div");
-  if (look === null) {
-    part.append(line(name, absent));
-    return part;
-  }
-  const size = look.bytes === 1 ? "1 byte" : `${number.format(look.bytes)} bytes`;
-  part.append(line(name, [size, look.format, look.remark].filter(Boolean).join(", ")));
-  const text = look.content === null ? look.text : JSON.stringify(look.content, null, 2);
-  if (text) part.append(make("pre", "", text));
-  return part;
-}
-
-for (const id of ["topic", "reason"]) by(id).addEventListener("change", () => {
-  const chosen = new URLSearchParams();
-  for (const other of ["topic", "reason"]) if (by(other).value) chosen.set(other, by(other).value);
-  history.replaceState(null, "", chosen.size > 0 ? `?${chosen}` : location.pathname);
-  poll();
-});
-
-for (;;) {
-  if (!document.hidden) await poll();
-  await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+/** A key or value as far as it could be read: as Avro by its schema, as JSON, as text, or as hexadecimal digits. */
+function look(name, bytes, absent) {
+  if (bytes === null) return make("p", {}, `${name}: ${absent}`);
+  const size = [count(bytes.bytes, "byte"), `read as ${bytes.format}`, bytes.remark].filter(Boolean).join(", ");
+  const text = bytes.content === null || bytes.content === undefined ? bytes.text : JSON.stringify(bytes.content, null, 2);
+  return make("div", {}, make("h3", {}, `${name}: ${size}`), text ? make("pre", {}, text) : null);
 }

@@ -1,0 +1,26 @@
+//! The console in real Chromium, on a server with a made-up deployment.
+//!
+//! Without Chromium the tests are skipped with a message, unless `REQUIRE_CHROMIUM=1`.
+//! `LEADPULSE_PICTURES=FOLDER` writes a picture of every page.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows tests, but not their helpers"
+)]
+
+mod browser;
+mod keyboard;
+mod live;
+mod pages;
+mod words;
+mod world;
+
+use leadpulse_server::ServerOptions;
+
+/// Options of a server on a free port of this machine.
+fn local() -> ServerOptions {
+    ServerOptions {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        ..ServerOptions::default()
+    }
+}
