@@ -70,3 +70,23 @@ fn a_list_that_is_walked_keeps_its_order_until_it_is_asked() {
     browser.evaluate("document.querySelector('.page-head .waiting').click()");
     browser.wait_for(&format!("{order} !== {before}"));
 }
+
+#[test]
+fn a_control_keeps_the_focus_when_its_list_follows_it() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let world = World::start(&local(), &SOFTWARE);
+    browser.resize(DESK);
+    browser.open(&world.address(""));
+    browser.wait_for("document.querySelectorAll('.rows li').length > 5");
+    let label = "document.activeElement.closest('label')?.firstChild.textContent";
+    browser.evaluate(
+        "[...document.querySelectorAll('label')].find((label) => \
+         label.firstChild.textContent === 'Order').querySelector('select').focus()",
+    );
+    browser.press("ArrowDown");
+    browser.wait_for("location.search.includes('sort=velocity')");
+    browser.wait_for("document.querySelector('#live').textContent.includes('130 entities')");
+    assert_eq!(browser.evaluate(label), "Order");
+}

@@ -45,6 +45,15 @@ export function panel(title, attributes, ...children) {
 /** A labelled control. */
 export const field = (label, control) => make("label", { class: "field" }, label, control);
 
+/** Puts labelled controls in place of others. The one with the label of that which had the focus gets it. */
+export function showFields(container, fields) {
+  const labelOf = (label) => label?.firstChild.textContent;
+  const focused = container.contains(document.activeElement) ? labelOf(document.activeElement.closest("label")) : null;
+  container.replaceChildren(...fields.filter(Boolean));
+  const labels = [...container.querySelectorAll("label")];
+  labels.find((label) => labelOf(label) === focused)?.querySelector("input, select")?.focus();
+}
+
 /** A drop-down list of [value, text] pairs. */
 export function choice(options, value, onChange) {
   const select = make("select", { change: () => onChange(select.value) });

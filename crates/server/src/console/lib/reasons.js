@@ -3,20 +3,22 @@
 import { make } from "./dom.js";
 import { signed } from "./words.js";
 
+let showsLogits = false; // for all parts of a page, however often they are made anew
+
 /** Two columns of reasons, with the switch for logits. Titles say what a side does. */
 export function reasons(drivers, titles = ["Raises the chance", "Lowers the chance"]) {
   const largest = Math.max(...drivers.map((driver) => Math.abs(driver.contribution)), 1e-9);
   const side = (title, kept) => make("div", {}, make("h3", {}, title), kept.length > 0 ? make("div", { class: "reasons" }, kept.map((driver) => reason(driver, largest))) : make("p", { class: "quiet" }, "Nothing of note."));
-  const box = make("div", { class: "two-columns" },
+  const box = make("div", { class: `two-columns${showsLogits ? " with-logits" : ""}` },
     side(titles[0], drivers.filter((driver) => driver.contribution > 0)),
     side(titles[1], drivers.filter((driver) => driver.contribution < 0)));
   return make("div", {}, box, drivers.length > 0 ? logitsSwitch(box) : null);
 }
 
 function logitsSwitch(box) {
-  const button = make("button", { type: "button", class: "plain", "aria-pressed": "false", click: () => {
-    const shows = box.classList.toggle("with-logits");
-    button.setAttribute("aria-pressed", String(shows));
+  const button = make("button", { type: "button", class: "plain", "aria-pressed": String(showsLogits), click: () => {
+    showsLogits = box.classList.toggle("with-logits");
+    button.setAttribute("aria-pressed", String(showsLogits));
   } }, "In logits");
   return button;
 }

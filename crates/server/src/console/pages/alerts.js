@@ -2,7 +2,7 @@
 
 import { ask, queryOf } from "../lib/ask.js";
 import { alertCard } from "../lib/alert_card.js";
-import { announce, choice, field, make, table, write } from "../lib/dom.js";
+import { announce, choice, field, make, showFields, table, write } from "../lib/dom.js";
 import { nothing, problem } from "../lib/notices.js";
 import { firstStatus, seen } from "../lib/status.js";
 import { listen } from "../lib/stream.js";
@@ -79,7 +79,7 @@ function showControls() {
     regions.size > 0 ? field("Region", choice(names(regions), state.filter.region, (value) => filter("region", value))) : null,
   ].filter(Boolean);
   const text = controls.map((control) => control.textContent).join();
-  if (text !== state.controls) state.parts.controls.replaceChildren(...controls);
+  if (text !== state.controls) showFields(state.parts.controls, controls);
   state.controls = text;
 }
 

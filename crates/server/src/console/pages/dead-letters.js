@@ -1,7 +1,7 @@
 // Dead letters: the newest records that could not be used, why, what they hold, and the command that sends them again.
 
 import { ask, queryOf } from "../lib/ask.js";
-import { choice, facts, field, make, write } from "../lib/dom.js";
+import { choice, facts, field, make, showFields, write } from "../lib/dom.js";
 import { nothing, problem } from "../lib/notices.js";
 import { count, moment, number, plain } from "../lib/words.js";
 
@@ -48,7 +48,7 @@ function showControls(kinds) {
     return [["", "All"], ...[...counts].sort().map(([value, kept]) => [value, `${name === "reason" ? plain(value) : value} (${number.format(kept)})`])];
   };
   const control = (label, name) => field(label, choice(optionsOf(name), state.filter[name], (value) => filter(name, value)));
-  state.parts.controls.replaceChildren(control("Topic", "topic"), control("Reason", "reason"));
+  showFields(state.parts.controls, [control("Topic", "topic"), control("Reason", "reason")]);
 }
 
 async function filter(name, value) {

@@ -95,7 +95,7 @@ function render() {
   const opened = new Set([...document.querySelectorAll("li.alert:has(details[open])")].map((item) => item.dataset.id));
   const isHeld = state.parts.panels.contains(document.activeElement);
   state.parts.head.replaceChildren(...head(score));
-  if (isHeld && opened.size > 0) return; // an answer is being given
+  if (isHeld) return; // somebody reads a part with the keyboard, or gives an answer; the next change shows all
   state.parts.panels.replaceChildren(...[
     verdict(score, why), pastPanel(score),
     reasonsPanel(score, why), changesPanel(why),

@@ -16,6 +16,7 @@ export async function show(main) {
     try {
       const [pipeline, letters, ready] = await Promise.all([ask("api/v1/pipeline"), ask("api/v1/dead-letters", { limit: 1 }), readiness()]);
       const text = JSON.stringify([pipeline, letters.kinds, ready]);
+      if (content.contains(document.activeElement)) return; // a table is being scrolled by keys
       if (text !== content.dataset.shown) content.replaceChildren(...parts(pipeline, letters.kinds, ready));
       content.dataset.shown = text;
     } catch (error) {

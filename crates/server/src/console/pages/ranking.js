@@ -3,7 +3,7 @@
 
 import { entityAddress, queryOf } from "../lib/ask.js";
 import { sparkline } from "../lib/charts.js";
-import { announce, by, choice, field, make, write } from "../lib/dom.js";
+import { announce, by, choice, field, make, showFields, write } from "../lib/dom.js";
 import { nothing, problem, remark } from "../lib/notices.js";
 import { Ranked, keyOf } from "../lib/ranked.js";
 import { VirtualRows } from "../lib/rows.js";
@@ -66,7 +66,7 @@ function showControls() {
   const text = make("input", { type: "search", value: filter.text, size: 16, input: later(() => change("text", text.value.trim())) });
   const person = make("input", { value: filter.owner, size: 8, change: () => change("owner", person.value.trim()) });
   const region = make("input", { value: filter.region, size: 8, change: () => change("region", region.value.trim()) });
-  parts.controls.replaceChildren(...[
+  showFields(parts.controls, [
     tasks.length > 1 ? field("Task", choice(tasks.map((one) => [one.name, one.name]), filter.task, (value) => change("task", value))) : null,
     field("Search name or key", text),
     field("Order", choice(SORTS, filter.sort || "score", (value) => change("sort", value))),
@@ -74,7 +74,7 @@ function showControls() {
     has("owner") ? field("Owner", person) : null,
     has("region") ? field("Region", region) : null,
     has("open") ? field("Open deal", choice([["", "Either"], ["true", "With one"], ["false", "Without"]], filter.open, (value) => change("open", value))) : null,
-  ].filter(Boolean));
+  ]);
 }
 
 function later(action) {

@@ -1,7 +1,7 @@
 // Thresholds of bands: what they are, how many stand in each band now, and what others would have sent on a history.
 
 import { ask } from "../lib/ask.js";
-import { announce, choice, field, make, panel, table } from "../lib/dom.js";
+import { announce, choice, field, make, panel, showFields, table } from "../lib/dom.js";
 import { problem } from "../lib/notices.js";
 import { firstStatus, see, taskNamed } from "../lib/status.js";
 import { count, number, percent, plain } from "../lib/words.js";
@@ -36,11 +36,11 @@ async function build() {
   const heads = ["Band", ...["In it now", "Entered / left, %", "Try: entered at", "Try: left below"].map((text) => ({ text, number: true }))];
   state.days = make("input", { type: "number", min: "1", max: "365", value: "30", size: 5 });
   state.cap = make("input", { type: "number", min: "0", max: "1000", placeholder: "as now", size: 10 });
-  state.parts.form.replaceChildren(...[
+  showFields(state.parts.form, [
     names.length > 1 ? field("Task", choice(names.map((name) => [name, name]), state.task, choose)) : null,
     rows.length === 0 ? make("p", {}, "This task has no bands.") : table(`Bands of ${task.name}`, heads, rows),
     make("div", { class: "controls" }, field("Days at the end of the history", state.days), field("Alerts of a person and day, at most", state.cap), make("button", { class: "main" }, "Simulate")),
-  ].filter(Boolean));
+  ]);
 }
 
 async function choose(task) {

@@ -1,7 +1,7 @@
 // Work lists: who should call whom next, by person, as written at the last tick that made them.
 
 import { ask, entityAddress } from "../lib/ask.js";
-import { choice, field, make, write } from "../lib/dom.js";
+import { choice, field, make, showFields, write } from "../lib/dom.js";
 import { nothing, problem } from "../lib/notices.js";
 import { firstStatus, see, taskNamed } from "../lib/status.js";
 import { count, levelOf, moment, percent } from "../lib/words.js";
@@ -39,11 +39,10 @@ async function read() {
 
 function showControls(owners) {
   const names = see().tasks.map((task) => task.name);
-  const controls = [
+  showFields(state.parts.controls, [
     names.length > 1 ? field("Task", choice(names.map((name) => [name, name]), state.task, (value) => choose("task", value))) : null,
     owners.length > 0 ? field("For", choice(owners.map((owner) => [owner, owner]), state.owner, (value) => choose("owner", value))) : null,
-  ];
-  state.parts.controls.replaceChildren(...controls.filter(Boolean));
+  ]);
 }
 
 async function choose(name, value) {
