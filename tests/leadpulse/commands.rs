@@ -37,7 +37,7 @@ fn usage_errors_exit_with_2_and_failures_with_1() {
     ];
     leadpulse(&explain).failed(2, &["<KEY>"]);
     leadpulse(&[&explain[..], &["A"]].concat())
-        .failed(1, &["has no task \"t\"; it has: account-wins-90d"]);
+        .failed(1, &["has no task \"t\"; there is: account-wins-90d"]);
     leadpulse(&["simulate", "--out", "x", "--start", "tomorrow"])
         .failed(2, &["is not a time; write e.g. 2011-09-09"]);
     leadpulse(&["--help"]).done();
@@ -51,14 +51,15 @@ fn usage_errors_exit_with_2_and_failures_with_1() {
         "never-written",
         "--task",
     ];
-    leadpulse(&[&train[..], &["nope"]].concat())
-        .failed(1, &["has no task \"nope\"; it has: account-wins-90d"]);
+    leadpulse(&[&train[..], &["nope"]].concat()).failed(1, &["has no task \"nope\""]);
     leadpulse(&[&train[..], &["account-wins-90d"]].concat()).failed(
         1,
         &["nowhere holds no file that a source of leadpulse.toml names"],
     );
-    leadpulse(&["replay", "--data", "nowhere", "--only", "acounts"])
-        .failed(1, &["--only names \"acounts\", which no schema defines"]);
+    leadpulse(&["replay", "--data", "nowhere", "--only", "acounts"]).failed(
+        1,
+        &["no schema defines the table \"acounts\"; did you mean accounts?"],
+    );
     assert!(!repository().join("never-written").exists());
 }
 

@@ -19,7 +19,7 @@ function logitsSwitch(box) {
   const button = make("button", { type: "button", class: "plain", "aria-pressed": String(showsLogits), click: () => {
     showsLogits = box.classList.toggle("with-logits");
     button.setAttribute("aria-pressed", String(showsLogits));
-  } }, "In logits");
+  } }, "Show logits");
   return button;
 }
 

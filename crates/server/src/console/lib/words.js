@@ -2,7 +2,10 @@
 
 export const number = new Intl.NumberFormat("en");
 export const points = (score) => (score === null || score === undefined ? "–" : score >= 10 ? score.toFixed(0) : score.toFixed(1));
-export const signed = (value, digits) => `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Math.abs(value).toFixed(digits)}`;
+export function signed(value, digits) {
+  const rounded = Number(value.toFixed(digits));
+  return `${rounded > 0 ? "+" : rounded < 0 ? "−" : "±"}${Math.abs(rounded).toFixed(digits)}`;
+}
 export const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1);
 /** A name from a schema or a code, for reading: `content_views` becomes `content views`. */
 export const plain = (name) => name.replaceAll(/[_-]+/g, " ");

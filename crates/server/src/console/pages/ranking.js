@@ -51,7 +51,7 @@ function build(main) {
 
 function head() {
   state.parts.scale = make("span");
-  const titles = ["#", "Name and first reason", "Band", make("span", {}, "Chance ", state.parts.scale), "Change", "Past", "Next step", "Changed"];
+  const titles = ["#", "Name and first reason", "Band", make("span", {}, "Chance ", state.parts.scale), "Points a day", "Past", "Next step", "Changed"];
   return make("div", { class: "row head", "aria-hidden": "true" }, titles.map((title, index) => make("span", { class: CELLS[index] }, title)));
 }
 
@@ -242,7 +242,7 @@ class Row {
     this.band.replaceChildren(...(score.band === null ? [] : [make("span", { class: "pill", "data-level": levelOf(score.band, task().bands) }, score.band)]));
     write(this.points, score.score === null ? "–" : `${points(score.score)} %`);
     const [arrow, tone] = TRENDS[score.trend] ?? ["", "stays"];
-    const perDay = score.velocity_per_day === null ? "" : ` ${signed(score.velocity_per_day, 1)}/d`;
+    const perDay = score.velocity_per_day === null ? "" : ` ${signed(score.velocity_per_day, 1)}`;
     this.change.className = `change ${tone}`;
     write(this.change, `${arrow}${perDay}`);
     this.change.title = score.trend === "unknown" ? "" : `${score.trend}, points a day over the last week`;
