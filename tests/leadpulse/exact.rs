@@ -240,7 +240,11 @@ pub fn exact(scenario: &Scenario) -> Exact {
             alert["alert_id"]
         );
     }
-    let of_closing = |score: &&Json| score["cause"] == "closing" && score["epoch"] == epochs;
+    // A closing tick may take several epochs, at one moment.
+    let last = script.last().filter(|last| last["closing"] == true);
+    let of_closing = |score: &&Json| {
+        score["cause"] == "closing" && last.is_some_and(|last| score["as_of"] == last["as_of"])
+    };
     let probability = |score: &Json| {
         Some((
             score["entity_id"].as_str()?.to_owned(),

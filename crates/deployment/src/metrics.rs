@@ -5,7 +5,9 @@
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Error, Registry, TextEncoder};
 
+use leadpulse_deliver::DeliverMetrics;
 use leadpulse_engine::{ENGINE_METRICS, Metrics};
+use leadpulse_ingest::IngestMetrics;
 use leadpulse_kafka::{KAFKA_METRICS, KafkaMetrics};
 use leadpulse_metrics::{Instruments, MetricDefinition as Metric};
 use leadpulse_registry::{REGISTRY_METRICS, RegistryMetrics};
@@ -95,6 +97,18 @@ pub(crate) fn register_process(registry: &Registry) -> Result<(), Error> {
 /// A mistake in the lists of metrics.
 pub fn metrics_at_start() -> Result<String, Error> {
     TextEncoder::new().encode_to_string(&full_registry()?.gather())
+}
+
+/// Names of the metrics of the processes beside the worker, `deliver` and `ingest`.
+///
+/// # Errors
+/// A mistake in their definitions.
+pub fn metrics_beside() -> Result<Vec<String>, Error> {
+    let registry = Registry::new();
+    DeliverMetrics::register(&registry)?.announce("a sink");
+    IngestMetrics::register(&registry)?;
+    let families = registry.gather();
+    Ok(families.iter().map(|f| f.name().to_owned()).collect())
 }
 
 fn full_registry() -> Result<Registry, Error> {
