@@ -66,7 +66,14 @@ fn named(text: &str) -> BTreeSet<&str> {
 
 /// Words that look like metrics and are none.
 fn is_no_metric(word: &str) -> bool {
-    word.ends_with('_') || word == "process_exporter"
+    // Names of another program, and of fields that are written to CRMs.
+    let others = [
+        "process_exporter",
+        "leadpulse_band",
+        "leadpulse_key",
+        "leadpulse_score",
+    ];
+    word.ends_with('_') || others.contains(&word)
 }
 
 #[track_caller]
