@@ -20,6 +20,12 @@ use super::ticks::{Folding, TickState};
 use super::{Machine, WorkerState};
 use crate::epoch::{EpochTally, TickProgress, TickStep, WorkBudget};
 
+/// A tick with very many alerts takes no more epochs than about so many: each of its records has all
+/// that are left, so many records of few steps would be written for hours.
+const MOST_STEPS: u64 = 32;
+/// Drafts up to which the records of a tick are small.
+const FEW_DRAFTS: usize = 64;
+
 /// The decisions of one epoch while they are made, and the work that ticks may still do in it.
 pub(super) struct Pass<'a> {
     pub folding: Folding,
@@ -148,10 +154,15 @@ impl Machine {
             self.decide_tick(half, pass);
             half.progress.step = TickStep::Telling;
         }
+        let least = half.progress.alerts.len() as u64 / MOST_STEPS;
+        let mut beyond = least.saturating_sub(pass.left.explanations);
         while let Some((alert, reasons)) = half.progress.alerts.pop_front() {
             if pass.left.explanations == 0 {
-                half.progress.alerts.push_front((alert, reasons));
-                return false;
+                if beyond == 0 {
+                    half.progress.alerts.push_front((alert, reasons));
+                    return false;
+                }
+                beyond -= 1;
             }
             self.tell(&alert, reasons, pass);
         }
@@ -164,8 +175,14 @@ impl Machine {
         let started = (pass.elapsed)();
         let mut slice = Vec::new();
         let mut nodes = 0;
+        let mut most = pass.left.nodes;
+        if half.progress.fired.len() > FEW_DRAFTS {
+            let left = half.left().iter();
+            let work: u64 = left.map(|(at, _)| self.state.graph.work(*at)).sum();
+            most = most.max(work / MOST_STEPS);
+        }
         for one in half.left() {
-            if nodes >= pass.left.nodes {
+            if nodes >= most {
                 break;
             }
             nodes += self.state.graph.work(one.0);
