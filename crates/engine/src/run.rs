@@ -499,6 +499,11 @@ impl Engine {
             let elapsed = || clock.elapsed();
             let sealed = self.machine.step_timed(&batch, decoded, cut, &elapsed);
             self.costs.note(&sealed.tally);
+            if !batch.is_empty() {
+                let is_short = sealed.record.positions() != offered.0;
+                let taken = sealed.record.records() as usize;
+                self.costs.note_taken(taken, is_short);
+            }
             if sealed.record.positions() != offered.0 || self.machine.is_half_closed() {
                 self.give_back(&batch, &blocked, offered.1, &sealed.record, place);
             }

@@ -29,7 +29,7 @@ impl Engine {
             return self.gather_nothing(caught_up, ends);
         }
         let mut taken = Taken::from(self.machine.positions());
-        let limit = (self.options.max_records, self.options.max_bytes);
+        let limit = (self.costs.records(&self.options), self.options.max_bytes);
         let mut newest_ms = None;
         let mut clock = self.readings(caught_up, ends.is_some(), newest_ms);
         self.take(&mut taken, limit, ends, clock);

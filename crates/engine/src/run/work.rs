@@ -18,6 +18,8 @@ const NEWEST_SHARE: f64 = 0.2;
 const LARGEST_FACTOR: f64 = 4.0;
 /// Less work than this is no measurement: its time is mostly fixed.
 const LEAST_NODES: u64 = 32;
+/// An epoch is offered so many records in any case.
+const LEAST_RECORDS: usize = 256;
 /// The part of an epoch for explanations.
 const EXPLANATION_SHARE: f64 = 0.5;
 
@@ -26,6 +28,8 @@ const EXPLANATION_SHARE: f64 = 0.5;
 pub(super) struct WorkCosts {
     node_seconds: f64,
     explanation_seconds: f64,
+    /// Records that the next epoch is offered at most: what an epoch gives back is decoded again.
+    records: usize,
 }
 
 impl Default for WorkCosts {
@@ -33,6 +37,7 @@ impl Default for WorkCosts {
         Self {
             node_seconds: NODE_SECONDS,
             explanation_seconds: EXPLANATION_SECONDS,
+            records: usize::MAX,
         }
     }
 }
@@ -52,6 +57,19 @@ impl WorkCosts {
             nodes: amount(seconds, self.node_seconds),
             explanations: amount(seconds * EXPLANATION_SHARE, self.explanation_seconds),
         }
+    }
+
+    /// The most records to offer to the next epoch.
+    pub fn records(self, options: &EngineOptions) -> usize {
+        self.records.min(options.max_records)
+    }
+
+    /// Notes how many records an epoch took, and whether it gave others back.
+    pub fn note_taken(&mut self, taken: usize, is_short: bool) {
+        self.records = match is_short {
+            true => (2 * taken).max(LEAST_RECORDS),
+            false => self.records.saturating_mul(2),
+        };
     }
 
     /// Takes the measurements of an epoch into account.
@@ -101,6 +119,21 @@ mod tests {
         assert_eq!(costs.budget(&options).nodes, after, "too little to measure");
         costs.note(&tally(1_000, 0.0));
         assert_eq!(costs.budget(&options).nodes, after, "without a clock");
+    }
+
+    #[test]
+    fn an_epoch_is_offered_twice_what_the_one_before_took() {
+        let options = EngineOptions::default();
+        let mut costs = WorkCosts::default();
+        assert_eq!(costs.records(&options), options.max_records);
+        costs.note_taken(1_000, true);
+        assert_eq!(costs.records(&options), 2_000);
+        costs.note_taken(0, true);
+        assert_eq!(costs.records(&options), LEAST_RECORDS);
+        for _ in 0..10 {
+            costs.note_taken(300, false);
+        }
+        assert_eq!(costs.records(&options), options.max_records);
     }
 
     #[test]
