@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// A limit above the need of any process, on a slow machine with all of the data.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+pub const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// Exit code and output of a process that ended.
 #[derive(Clone, Debug)]

@@ -112,7 +112,7 @@ impl Engine {
                 closing: true,
                 skipped: Vec::new(),
                 ticks: self.closing_ticks(board_ms),
-                work: self.costs.budget(&self.options),
+                work: self.costs.budget_of_history(&self.options),
             };
             let started = self.elapsed();
             let clock = &self.ports.clock;

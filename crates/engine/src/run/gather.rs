@@ -442,7 +442,10 @@ impl Engine {
                 late_by: taken.late_by,
                 half_ms: None,
             },
-            work: self.costs.budget(&self.options),
+            work: match self.gauges.is_caught_up {
+                true => self.costs.budget(&self.options),
+                false => self.costs.budget_of_history(&self.options),
+            },
         };
         Ok((taken.records, cut))
     }

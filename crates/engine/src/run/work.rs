@@ -18,6 +18,8 @@ const NEWEST_SHARE: f64 = 0.2;
 const LARGEST_FACTOR: f64 = 4.0;
 /// Less work than this is no measurement: its time is mostly fixed.
 const LEAST_NODES: u64 = 32;
+/// Work of an epoch of history, in that of a live one: still shorter than a follower's patience.
+const HISTORY_FACTOR: u64 = 5;
 /// An epoch is offered so many records in any case.
 const LEAST_RECORDS: usize = 256;
 /// The part of an epoch for explanations.
@@ -56,6 +58,19 @@ impl WorkCosts {
         WorkBudget {
             nodes: amount(seconds, self.node_seconds),
             explanations: amount(seconds * EXPLANATION_SHARE, self.explanation_seconds),
+        }
+    }
+
+    /// The bound of an epoch of history, or of a closing tick: nobody waits for its scores, and an epoch
+    /// has costs of its own.
+    pub fn budget_of_history(self, options: &EngineOptions) -> WorkBudget {
+        let budget = self.budget(options);
+        match options.epoch_nodes {
+            Some(_) => budget,
+            None => WorkBudget {
+                nodes: budget.nodes.saturating_mul(HISTORY_FACTOR),
+                explanations: budget.explanations.saturating_mul(HISTORY_FACTOR),
+            },
         }
     }
 
