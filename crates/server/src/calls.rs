@@ -4,7 +4,6 @@
 //! its body. Then a handler answers it, on a thread that may wait for Kafka.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,8 +14,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use prometheus::Registry;
 use tokio::sync::Semaphore;
 
@@ -25,6 +22,7 @@ use crate::guard::{Peer, network_of};
 use crate::metrics::HttpMetrics;
 use crate::options::{LimitOptions, ServerError};
 use crate::probes::{ProcessHealth, probe_routes};
+use crate::rates::Rates;
 use crate::service::Handle;
 use crate::side;
 
@@ -79,8 +77,7 @@ pub struct CallLimits {
 
 struct Calls {
     limits: CallLimits,
-    rates: DefaultKeyedRateLimiter<IpAddr>,
-    clock: DefaultClock,
+    rates: Rates<IpAddr>,
     at_once: Semaphore,
     taken: AtomicU32,
     handler: Arc<dyn CallHandler>,
@@ -100,11 +97,8 @@ pub fn serve_calls(
     handler: Arc<dyn CallHandler>,
 ) -> Result<Handle, ServerError> {
     let metrics = HttpMetrics::register(registry)?;
-    let per_second = NonZeroU32::new(limits.per_second).unwrap_or(NonZeroU32::MIN);
-    let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1));
     let calls = Arc::new(Calls {
-        rates: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)),
-        clock: DefaultClock::default(),
+        rates: Rates::new(limits.per_second, limits.per_second.saturating_mul(2)),
         at_once: Semaphore::new(limits.at_once),
         taken: AtomicU32::new(0),
         handler,
@@ -165,18 +159,16 @@ impl Calls {
     fn take_turn(&self, request: &Request) -> Result<(), ApiError> {
         let taken = self.taken.fetch_add(1, Ordering::Relaxed);
         if taken.is_multiple_of(CALLS_A_CLEAN_UP) {
-            self.rates.retain_recent();
-            self.rates.shrink_to_fit();
+            self.rates.forget_idle();
         }
         let peer = request.extensions().get::<Peer>();
         let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let network = peer.map_or(unknown, |peer| network_of(peer.0.ip()));
-        let Err(not_until) = self.rates.check_key(&network) else {
+        let Err(seconds) = self.rates.take_turn(&network) else {
             return Ok(());
         };
-        let wait = not_until.wait_time_from(self.clock.now());
         let refusal = busy("more calls a second than ingest.calls_per_second");
-        Err(refusal.retry_after(wait.as_secs_f64().ceil() as u64))
+        Err(refusal.retry_after(seconds))
     }
 
     async fn read(&self, body: Body) -> Result<Bytes, ApiError> {

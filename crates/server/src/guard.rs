@@ -5,7 +5,6 @@
 //! Refusals are problem documents like all others.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -13,13 +12,12 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 
 use crate::api::answer::ApiError;
 use crate::api::endpoint::{Endpoint, EndpointAccess};
 use crate::options::{CheckedOptions, Scope, ServerOptions};
+use crate::rates::Rates;
 use crate::service::App;
 
 mod identity;
@@ -37,8 +35,7 @@ pub(crate) struct Peer(pub SocketAddr);
 pub(crate) struct Guard {
     options: ServerOptions,
     identities: Identities,
-    rates: DefaultKeyedRateLimiter<Client>,
-    clock: DefaultClock,
+    rates: Rates<Client>,
     at_once: Semaphore,
     /// Streams of events that may still be opened.
     pub streams: std::sync::Arc<Semaphore>,
@@ -49,13 +46,9 @@ impl Guard {
     pub fn new(checked: CheckedOptions) -> Self {
         let CheckedOptions { options, proxies } = checked;
         let limits = &options.limits;
-        let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(at_least_one(limits.requests_per_second))
-            .allow_burst(at_least_one(limits.burst));
         Self {
             identities: Identities::new(&options, proxies),
-            rates: RateLimiter::keyed(quota),
-            clock: DefaultClock::default(),
+            rates: Rates::new(limits.requests_per_second, limits.burst),
             at_once: Semaphore::new(limits.requests_at_once),
             streams: std::sync::Arc::new(Semaphore::new(limits.streams)),
             options,
@@ -79,8 +72,7 @@ impl Guard {
 
     /// Forgets clients that have not come for a while.
     pub fn forget_idle(&self) {
-        self.rates.retain_recent();
-        self.rates.shrink_to_fit();
+        self.rates.forget_idle();
     }
 
     /// True if a request may name this host, with or without a port.
@@ -95,10 +87,9 @@ impl Guard {
 
     /// Takes one request of a client from its rate.
     fn take_turn(&self, client: &Client) -> Result<(), ApiError> {
-        let Err(not_until) = self.rates.check_key(client) else {
+        let Err(seconds) = self.rates.take_turn(client) else {
             return Ok(());
         };
-        let wait = not_until.wait_time_from(self.clock.now());
         Err(ApiError::new(
             StatusCode::TOO_MANY_REQUESTS,
             format!(
@@ -107,7 +98,7 @@ impl Guard {
             ),
             "ask less often, or raise server.limits.requests_per_second",
         )
-        .retry_after(wait.as_secs_f64().ceil() as u64))
+        .retry_after(seconds))
     }
 
     /// Checks whether a client may ask an endpoint.

@@ -28,6 +28,7 @@ mod metrics;
 mod options;
 mod probes;
 mod queries;
+mod rates;
 mod service;
 mod side;
 mod simulate;
