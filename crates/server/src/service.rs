@@ -2,9 +2,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -19,11 +19,10 @@ use crate::guard::{Guard, admit};
 use crate::health::Heartbeat;
 use crate::metrics::{HttpMetrics, measure};
 use crate::options::{ServerError, ServerOptions};
+use crate::side::Listener;
 use crate::state::ServerState;
 use crate::{api, console};
 
-/// Answers come from memory; two threads serve thousands of clients.
-const THREADS: usize = 2;
 /// Threads that compose lists. Greedy clients wait for each other here, and the engine keeps the
 /// other processors.
 const COMPOSING_THREADS: usize = 2;
@@ -98,16 +97,9 @@ impl Handle {
 /// or no thread can be started.
 pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, ServerError> {
     let checked = options.checked()?;
-    let listen_error = |source| ServerError::Listen {
-        listen: options.listen,
-        setting: "server.listen",
-        source,
-    };
     let metrics = HttpMetrics::register(&state.registry)?;
     metrics.routes_at_zero(api::paths());
-    let listener = TcpListener::bind(options.listen).map_err(listen_error)?;
-    listener.set_nonblocking(true).map_err(listen_error)?;
-    let address = listener.local_addr().map_err(listen_error)?;
+    let listener = Listener::bind(options.listen, "server.listen")?;
 
     let guard = Guard::new(checked);
     if let Some(warning) = guard.warning() {
@@ -116,49 +108,28 @@ pub fn serve(options: &ServerOptions, state: ServerState) -> Result<Handle, Serv
     let app = Arc::new(ServerShared {
         heartbeat: Heartbeat::new(state.read_model.beats(), Instant::now()),
         heartbeat_timeout_ms: options.heartbeat_timeout_ms,
-        process: RandomState::new().hash_one(address),
+        process: RandomState::new().hash_one(listener.address),
         newest: watch::Sender::new(Some(0)),
         guard,
         state,
     });
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .max_blocking_threads(COMPOSING_THREADS)
-        .thread_name("leadpulse-http")
-        .enable_all()
-        .build()
-        .map_err(ServerError::Threads)?;
     let connections = Connections::new(
         ConnectionLimits::of(&options.limits),
         options.base_path.clone(),
         metrics.clone(),
     );
-    let (stop, stopped) = watch::channel(false);
-    let thread = thread::Builder::new()
-        .name("leadpulse-http".to_owned())
-        .spawn(move || {
-            let ended = runtime.block_on(run(listener, app, connections, metrics, stopped));
-            // A list that is being composed keeps nobody waiting.
-            runtime.shutdown_background();
-            ended
-        })
-        .map_err(ServerError::Threads)?;
-    tracing::info!(%address, "HTTP server listens");
-    Ok(Handle {
-        address,
-        stop,
-        thread,
+    listener.serve(Some(COMPOSING_THREADS), move |listener, stopped| {
+        run(listener, app, connections, metrics, stopped)
     })
 }
 
 async fn run(
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     app: App,
     connections: Connections,
     metrics: HttpMetrics,
     stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
     let router = router(&app, metrics);
     let end = async {
         until_stopped(stopped.clone()).await;

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
-use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -16,8 +15,72 @@ use crate::metrics::{HttpMetrics, measure};
 use crate::options::{LimitOptions, ServerError};
 use crate::service::{Handle, STOP_GRACE, until_stopped};
 
-/// Threads of a listener.
+/// Threads of a listener: two serve thousands of clients.
 const THREADS: usize = 2;
+
+/// A bound address that nobody is answered at yet.
+pub(crate) struct Listener {
+    listener: TcpListener,
+    /// The address, with its port.
+    pub address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds the address of a setting.
+    ///
+    /// # Errors
+    /// If it is taken.
+    pub fn bind(listen: SocketAddr, setting: &'static str) -> Result<Self, ServerError> {
+        let error = |source| ServerError::Listen {
+            listen,
+            setting,
+            source,
+        };
+        let listener = TcpListener::bind(listen).map_err(error)?;
+        listener.set_nonblocking(true).map_err(error)?;
+        let address = listener.local_addr().map_err(error)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Serves on threads of its own until the handle stops it. `blocking` is the most threads that
+    /// wait or compose.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn serve<F>(
+        self,
+        blocking: Option<usize>,
+        run: impl FnOnce(tokio::net::TcpListener, watch::Receiver<bool>) -> F + Send + 'static,
+    ) -> Result<Handle, ServerError>
+    where
+        F: Future<Output = io::Result<()>>,
+    {
+        let Self { listener, address } = self;
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        runtime
+            .worker_threads(THREADS)
+            .thread_name("leadpulse-http")
+            .enable_all();
+        if let Some(threads) = blocking {
+            runtime.max_blocking_threads(threads);
+        }
+        let runtime = runtime.build().map_err(ServerError::Threads)?;
+        let (stop, stopped) = watch::channel(false);
+        let thread = thread::Builder::new()
+            .name("leadpulse-http".to_owned())
+            .spawn(move || {
+                let ended = runtime.block_on(async {
+                    run(tokio::net::TcpListener::from_std(listener)?, stopped).await
+                });
+                // What is being computed keeps nobody waiting.
+                runtime.shutdown_background();
+                ended
+            })
+            .map_err(ServerError::Threads)?;
+        tracing::info!(%address, "HTTP server listens");
+        Ok(Handle::new(address, stop, thread))
+    }
+}
 
 /// Starts to listen, and answers from then on. An address comes with its setting, for errors.
 ///
@@ -29,45 +92,23 @@ pub(crate) fn start(
     router: Router,
     metrics: HttpMetrics,
 ) -> Result<Handle, ServerError> {
-    let listen_error = |source| ServerError::Listen {
-        listen,
-        setting,
-        source,
-    };
-    let listener = TcpListener::bind(listen).map_err(listen_error)?;
-    listener.set_nonblocking(true).map_err(listen_error)?;
-    let address = listener.local_addr().map_err(listen_error)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .thread_name("leadpulse-http")
-        .enable_all()
-        .build()
-        .map_err(ServerError::Threads)?;
+    let listener = Listener::bind(listen, setting)?;
     let router = router
         .fallback(no_such_path)
         .layer(from_fn_with_state(metrics.clone(), measure))
         .layer(from_fn(set_headers));
     let connections = Connections::new(ConnectionLimits::of(limits), String::new(), metrics);
-    let (stop, stopped) = watch::channel(false);
-    let thread = thread::Builder::new()
-        .name("leadpulse-http".to_owned())
-        .spawn(move || {
-            let ended = runtime.block_on(run(listener, connections, router, stopped));
-            runtime.shutdown_timeout(Duration::ZERO);
-            ended
-        })
-        .map_err(ServerError::Threads)?;
-    tracing::info!(%address, "HTTP server listens");
-    Ok(Handle::new(address, stop, thread))
+    listener.serve(None, move |listener, stopped| {
+        run(listener, connections, router, stopped)
+    })
 }
 
 async fn run(
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     connections: Connections,
     router: Router,
     stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
     let end = async {
         until_stopped(stopped.clone()).await;
         tokio::time::sleep(STOP_GRACE).await;
