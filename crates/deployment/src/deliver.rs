@@ -2,8 +2,8 @@
 //! own with a group and a position of its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use leadpulse_engine::ports::{Clock, Output, PortError, SchemaLookupError, Schem
 use leadpulse_kafka::{CommittedFeed, FeedStart, KafkaMetrics, KafkaOptions, Producer, TopicSpec};
 use leadpulse_records::{ALERT_SCHEMA, Alert, ReadError, RecordCodec, SCORE_SCHEMA, Score};
 use leadpulse_registry::RegistryMetrics;
-use leadpulse_server::{Handle, ProcessHealth, serve_probes};
+use leadpulse_server::{Handle, Heartbeat, ProcessHealth, serve_probes};
 
 use crate::clock::SystemClock;
 use crate::error::DeployError;
@@ -73,7 +73,11 @@ pub fn deliver(
     let longest = specs.iter().map(|spec| spec.timeout).max();
     let probe = SinkProbe {
         health: DeliverHealth::new(states.clone()),
-        last: Mutex::default(),
+        // No loop counts so far: the first reading begins the time.
+        heartbeats: states
+            .iter()
+            .map(|_| Heartbeat::new(u64::MAX, Instant::now()))
+            .collect(),
         limit: longest.unwrap_or_default() + BEAT_LIMIT,
     };
     let http = if http {
@@ -344,8 +348,8 @@ impl Letters for LetterTopic {
 /// The health of the sinks, timed by a monotonic clock.
 struct SinkProbe {
     health: DeliverHealth,
-    /// The newest reading of each sink's beats, with the time of its last change.
-    last: Mutex<Vec<(u64, Instant)>>,
+    /// By sink.
+    heartbeats: Vec<Heartbeat>,
     limit: Duration,
 }
 
@@ -356,18 +360,9 @@ impl ProcessHealth for SinkProbe {
             return Err(failures.join("; "));
         }
         let now = Instant::now();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let beats = self.health.beats();
-        last.resize(beats.len(), (u64::MAX, now));
-        for ((beats, last), name) in beats
-            .into_iter()
-            .zip(last.iter_mut())
-            .zip(self.health.names())
-        {
-            if last.0 != beats {
-                *last = (beats, now);
-            }
-            let age = now.saturating_duration_since(last.1);
+        let sinks = self.health.beats().into_iter().zip(self.health.names());
+        for (heartbeat, (beats, name)) in self.heartbeats.iter().zip(sinks) {
+            let age = heartbeat.age(beats, now);
             if age > self.limit {
                 return Err(format!(
                     "{name}: its loop has not come round for {} s",

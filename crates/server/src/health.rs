@@ -1,15 +1,16 @@
-//! Heartbeat of the engine's loop: a counter that the loop moves, timed by a monotonic clock here.
+//! Heartbeat of a loop: a counter that the loop moves, timed by a monotonic clock here.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The newest reading of the counter, with the time of the last change.
 #[derive(Debug)]
-pub(crate) struct Heartbeat {
+pub struct Heartbeat {
     last: Mutex<(u64, Instant)>,
 }
 
 impl Heartbeat {
+    /// A first reading.
     pub fn new(beats: u64, now: Instant) -> Self {
         Self {
             last: Mutex::new((beats, now)),

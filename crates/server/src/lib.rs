@@ -36,6 +36,7 @@ mod state;
 
 pub use api::{api_document, api_reference};
 pub use calls::{Call, CallAnswer, CallHandler, CallLimits, serve_calls};
+pub use health::Heartbeat;
 pub use metrics::{SERVER_METRICS, register_http};
 pub use options::{
     AccessOptions, BearerToken, LimitOptions, Scope, ServerError, ServerOptions, TokenAccess,
