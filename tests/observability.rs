@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use leadpulse_deployment::{metric_groups, metrics_at_start, metrics_beside};
+use leadpulse_deployment::{metric_groups, metric_groups_beside, metrics_at_start};
 use leadpulse_metrics::{MetricDefinition, MetricKind};
 
 fn root() -> PathBuf {
@@ -41,10 +41,12 @@ fn metrics() -> Vec<&'static MetricDefinition> {
         .collect()
 }
 
-/// Every series name that a worker shows: histograms have three.
-fn series() -> BTreeMap<String, &'static MetricDefinition> {
+/// The series names of some metrics: histograms have three.
+fn series_of(
+    metrics: impl IntoIterator<Item = &'static MetricDefinition>,
+) -> BTreeMap<String, &'static MetricDefinition> {
     let mut found = BTreeMap::new();
-    for metric in metrics() {
+    for metric in metrics {
         found.insert(metric.name.to_owned(), metric);
         if metric.kind == MetricKind::Histogram {
             for ending in ["_bucket", "_sum", "_count"] {
@@ -53,6 +55,11 @@ fn series() -> BTreeMap<String, &'static MetricDefinition> {
         }
     }
     found
+}
+
+/// Every series name that a worker shows.
+fn series() -> BTreeMap<String, &'static MetricDefinition> {
+    series_of(metrics())
 }
 
 /// The names of metrics in a text.
@@ -78,11 +85,12 @@ fn is_no_metric(word: &str) -> bool {
 
 #[track_caller]
 fn check_names(place: &str, text: &str) {
-    let (known, beside) = (series(), metrics_beside().unwrap());
-    let is_known = |name: &str| known.contains_key(name) || beside.iter().any(|b| b == name);
+    let beside = metric_groups_beside();
+    let beside = beside.iter().flat_map(|group| group.metrics);
+    let known = series_of(metrics().into_iter().chain(beside));
     let unknown: Vec<&str> = named(text)
         .into_iter()
-        .filter(|name| !is_no_metric(name) && !is_known(name))
+        .filter(|name| !is_no_metric(name) && !known.contains_key(*name))
         .collect();
     assert!(
         unknown.is_empty(),

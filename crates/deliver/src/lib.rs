@@ -29,7 +29,7 @@ mod worker;
 
 pub use fate::{Fate, Judgement, Later};
 pub use http::{HttpTransport, OauthTokens};
-pub use metrics::DeliverMetrics;
+pub use metrics::{DELIVER_METRICS, DeliverMetrics};
 pub use options::{
     DeliverOptions, DeliverOptionsError, DigestBy, DigestOptions, HubspotOptions, Interest,
     SalesforceOptions, SlackOptions, StartAt, WebhookOptions,

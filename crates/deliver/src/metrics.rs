@@ -1,9 +1,39 @@
 //! Metrics of sinks: every name, unit and label.
 
+use leadpulse_metrics::{Instruments, MetricDefinition as Metric};
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
+
+/// All metrics of sinks.
+pub const DELIVER_METRICS: &[Metric] = &[
+    Metric::counter(
+        "leadpulse_deliver_records_total",
+        &["sink", "outcome"],
+        "Records of sinks by outcome: delivered, passed_over, superseded, dead_lettered.",
+    ),
+    Metric::counter(
+        "leadpulse_deliver_requests_total",
+        &["sink", "outcome"],
+        "Requests of sinks by outcome: accepted, refused, retried (it is sent again in whole or in part).",
+    ),
+    Metric::histogram(
+        "leadpulse_deliver_request_duration_seconds",
+        &["sink"],
+        &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
+        "From a sink's request to its answer, or to the lack of one.",
+    ),
+    Metric::gauge(
+        "leadpulse_deliver_lag_seconds",
+        &["sink"],
+        "Age of the oldest record that a sink took and has not settled; 0 when there is none.",
+    ),
+    Metric::gauge(
+        "leadpulse_deliver_waiting",
+        &["sink"],
+        "1 while a sink waits before it sends again: the other side failed, or asked to wait.",
+    ),
+];
 
 /// The metrics of all sinks of a process.
 #[derive(Clone, Debug)]
@@ -36,49 +66,15 @@ impl DeliverMetrics {
     /// # Errors
     /// A metric name that is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let made = Instruments::new(registry, DELIVER_METRICS);
         let metrics = Self {
-            records: IntCounterVec::new(
-                Opts::new(
-                    "leadpulse_deliver_records_total",
-                    "Records of sinks by outcome: delivered, passed_over, superseded, dead_lettered.",
-                ),
-                &["sink", "outcome"],
-            )?,
-            requests: IntCounterVec::new(
-                Opts::new(
-                    "leadpulse_deliver_requests_total",
-                    "Requests of sinks by outcome: accepted, refused, retried (it is sent again in whole or in part).",
-                ),
-                &["sink", "outcome"],
-            )?,
-            duration: HistogramVec::new(
-                HistogramOpts::new(
-                    "leadpulse_deliver_request_duration_seconds",
-                    "From a sink's request to its answer, or to the lack of one.",
-                )
-                .buckets(vec![0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
-                &["sink"],
-            )?,
-            lag: GaugeVec::new(
-                Opts::new(
-                    "leadpulse_deliver_lag_seconds",
-                    "Age of the oldest record that a sink took and has not settled; 0 when there is none.",
-                ),
-                &["sink"],
-            )?,
-            waiting: IntGaugeVec::new(
-                Opts::new(
-                    "leadpulse_deliver_waiting",
-                    "1 while a sink waits before it sends again: the other side failed, or asked to wait.",
-                ),
-                &["sink"],
-            )?,
+            records: made.counters("leadpulse_deliver_records_total")?,
+            requests: made.counters("leadpulse_deliver_requests_total")?,
+            duration: made.histograms("leadpulse_deliver_request_duration_seconds")?,
+            lag: made.fractions("leadpulse_deliver_lag_seconds")?,
+            waiting: made.gauges("leadpulse_deliver_waiting")?,
         };
-        registry.register(Box::new(metrics.records.clone()))?;
-        registry.register(Box::new(metrics.requests.clone()))?;
-        registry.register(Box::new(metrics.duration.clone()))?;
-        registry.register(Box::new(metrics.lag.clone()))?;
-        registry.register(Box::new(metrics.waiting.clone()))?;
+        made.finish()?;
         Ok(metrics)
     }
 

@@ -53,7 +53,7 @@ pub use letters::{
     Judgement, LetterBox, LetterFilter, LetterJudge, Pace, ReplayPlan, ReplaySummary,
 };
 pub use loaded::Loaded;
-pub use metrics::{MetricGroup, metric_groups, metrics_at_start, metrics_beside};
+pub use metrics::{MetricGroup, metric_groups, metric_groups_beside, metrics_at_start};
 pub use models::{Alias, Change, LogAction, LogEntry, ModelEntry, ModelRegistry, ModelsError};
 pub use ports::{check_unfilled, create_inputs, schema_store, writer_schemas};
 pub use rehearsal::{REVERSED_WITHIN_MS, Rehearsal, Rehearsed, Rise};

@@ -5,9 +5,9 @@
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Error, Registry, TextEncoder};
 
-use leadpulse_deliver::DeliverMetrics;
+use leadpulse_deliver::DELIVER_METRICS;
 use leadpulse_engine::{ENGINE_METRICS, Metrics};
-use leadpulse_ingest::IngestMetrics;
+use leadpulse_ingest::INGEST_METRICS;
 use leadpulse_kafka::{KAFKA_METRICS, KafkaMetrics};
 use leadpulse_metrics::{Instruments, MetricDefinition as Metric};
 use leadpulse_registry::{REGISTRY_METRICS, RegistryMetrics};
@@ -78,6 +78,15 @@ pub fn metric_groups() -> [MetricGroup; 7] {
     ]
 }
 
+/// The metrics of the processes beside the worker, `deliver` and `ingest`.
+pub fn metric_groups_beside() -> [MetricGroup; 2] {
+    let group = |title, metrics| MetricGroup { title, metrics };
+    [
+        group("Sinks", DELIVER_METRICS),
+        group("Calls", INGEST_METRICS),
+    ]
+}
+
 /// Registers the metrics of the program and of its process.
 pub(crate) fn register_process(registry: &Registry) -> Result<(), Error> {
     let made = Instruments::new(registry, BUILD_METRICS);
@@ -97,18 +106,6 @@ pub(crate) fn register_process(registry: &Registry) -> Result<(), Error> {
 /// A mistake in the lists of metrics.
 pub fn metrics_at_start() -> Result<String, Error> {
     TextEncoder::new().encode_to_string(&full_registry()?.gather())
-}
-
-/// Names of the metrics of the processes beside the worker, `deliver` and `ingest`.
-///
-/// # Errors
-/// A mistake in their definitions.
-pub fn metrics_beside() -> Result<Vec<String>, Error> {
-    let registry = Registry::new();
-    DeliverMetrics::register(&registry)?.announce("a sink");
-    IngestMetrics::register(&registry)?;
-    let families = registry.gather();
-    Ok(families.iter().map(|f| f.name().to_owned()).collect())
 }
 
 fn full_registry() -> Result<Registry, Error> {

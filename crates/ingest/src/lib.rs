@@ -21,7 +21,7 @@ mod signature;
 pub use answer::{Acknowledgement, IngestAnswer, Outcomes};
 pub use call::{IngestCall, IngestSource};
 pub use intake::{Intake, Refusal};
-pub use metrics::IngestMetrics;
+pub use metrics::{INGEST_METRICS, IngestMetrics};
 pub use options::{
     HubspotIngest, IngestOptions, IngestOptionsError, JsonIngest, MarketoIngest, SegmentIngest,
 };

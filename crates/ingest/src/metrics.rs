@@ -1,9 +1,24 @@
 //! Metrics of calls: every name, unit and label.
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use leadpulse_metrics::{Instruments, MetricDefinition as Metric};
+use prometheus::{IntCounterVec, Registry};
 
 use crate::answer::Outcomes;
 use crate::call::IngestSource;
+
+/// All metrics of calls.
+pub const INGEST_METRICS: &[Metric] = &[
+    Metric::counter(
+        "leadpulse_ingest_records_total",
+        &["source", "outcome"],
+        "Records of calls by outcome: accepted, refused, ignored, full, unacknowledged.",
+    ),
+    Metric::counter(
+        "leadpulse_ingest_calls_refused_total",
+        &["source", "reason"],
+        "Calls that were refused as a whole: signature, body, busy, other.",
+    ),
+];
 
 /// The metrics of an intake. All of them exist from the start, at 0.
 #[derive(Clone, Debug)]
@@ -23,22 +38,12 @@ impl IngestMetrics {
     /// # Errors
     /// A metric name that is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let made = Instruments::new(registry, INGEST_METRICS);
         let metrics = Self {
-            records: IntCounterVec::new(
-                Opts::new(
-                    "leadpulse_ingest_records_total",
-                    "Records of calls by outcome: accepted, refused, ignored, full, unacknowledged.",
-                ),
-                &["source", "outcome"],
-            )?,
-            refused_calls: IntCounterVec::new(
-                Opts::new(
-                    "leadpulse_ingest_calls_refused_total",
-                    "Calls that were refused as a whole: signature, body, busy, other.",
-                ),
-                &["source", "reason"],
-            )?,
+            records: made.counters("leadpulse_ingest_records_total")?,
+            refused_calls: made.counters("leadpulse_ingest_calls_refused_total")?,
         };
+        made.finish()?;
         for source in IngestSource::ALL {
             for outcome in OUTCOMES {
                 metrics.records.with_label_values(&[source.name(), outcome]);
@@ -49,8 +54,6 @@ impl IngestMetrics {
                     .with_label_values(&[source.name(), reason]);
             }
         }
-        registry.register(Box::new(metrics.records.clone()))?;
-        registry.register(Box::new(metrics.refused_calls.clone()))?;
         Ok(metrics)
     }
 
