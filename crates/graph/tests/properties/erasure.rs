@@ -18,6 +18,20 @@ const EMAIL: &str = "Jo.Victim@victims.example";
 /// Bytes of the victim, as they may be anywhere.
 const TRACES: [&[u8]; 3] = [b"victim-key", b"ictim@", b"victims.example"];
 
+/// Makes an entity of any of some tables the victim. Returns the table.
+fn with_any_victim(
+    market: &Market,
+    rows: &mut [Plain],
+    dice: &mut Dice,
+    tables: &[&str],
+) -> TableId {
+    let name = tables[dice.below(tables.len() as u64) as usize];
+    let key = format!("{}{}", &name[..2], dice.below(6));
+    let table = market.catalog.table(name).unwrap().id;
+    with_victim(market, rows, table, &key);
+    table
+}
+
 /// Rows in which one entity has the victim's key and address wherever it is named.
 fn with_victim(market: &Market, rows: &mut [Plain], table: TableId, key: &str) {
     let catalog = &market.catalog;
@@ -204,11 +218,7 @@ proptest! {
         let market = network(with_steps);
         let mut dice = Dice(entropy);
         let mut rows = stream(&market, Style { ties: false, wild: false }, &seeds);
-        let tables = ["people", "leads", "deals", "companies"];
-        let table = tables[dice.below(4) as usize];
-        let key = format!("{}{}", &table[..2], dice.below(6));
-        let table = market.catalog.table(table).unwrap().id;
-        with_victim(&market, &mut rows, table, &key);
+        let table = with_any_victim(&market, &mut rows, &mut dice, &["people", "leads", "deals", "companies"]);
         erase_cold(&market, &rows, table, by_address.then_some(EMAIL))?;
     }
 }
@@ -232,11 +242,7 @@ proptest! {
         let market = network(with_steps);
         let mut dice = Dice(entropy);
         let mut rows = stream(&market, Style { ties: false, wild: false }, &seeds);
-        let tables = ["people", "leads", "deals", "companies"];
-        let table = tables[dice.below(4) as usize];
-        let key = format!("{}{}", &table[..2], dice.below(6));
-        let table = market.catalog.table(table).unwrap().id;
-        with_victim(&market, &mut rows, table, &key);
+        let table = with_any_victim(&market, &mut rows, &mut dice, &["people", "leads", "deals", "companies"]);
         let cut = dice.below(rows.len() as u64 + 1) as usize;
         let mut graph = market.graph(Tracking::On);
         graph.note_changes();
@@ -289,10 +295,7 @@ proptest! {
             let id = format!("{:?}", row.values[table.key.index()]);
             table.role != Role::Event || ids.insert((row.table, id))
         });
-        let table = ["people", "leads"][dice.below(2) as usize];
-        let key = format!("{}{}", &table[..2], dice.below(6));
-        let table = market.catalog.table(table).unwrap().id;
-        with_victim(&market, &mut rows, table, &key);
+        let table = with_any_victim(&market, &mut rows, &mut dice, &["people", "leads"]);
         let mut graph = market.graph(Tracking::On);
         for batch in rows.chunks(9) {
             apply(&market, &mut graph, batch);

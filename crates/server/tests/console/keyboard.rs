@@ -2,20 +2,14 @@
 
 use serde_json::json;
 
-use crate::browser::{Browser, DESK};
-use crate::local;
-use crate::words::SOFTWARE;
-use crate::world::{ENTITIES, World};
+use crate::ranking;
+use crate::world::ENTITIES;
 
 #[test]
 fn a_keyboard_reaches_the_list_walks_it_and_opens_an_entity() {
-    let Some(mut browser) = Browser::start() else {
+    let Some((mut browser, _world)) = ranking() else {
         return;
     };
-    let world = World::start(&local(), &SOFTWARE);
-    browser.resize(DESK);
-    browser.open(&world.address(""));
-    browser.wait_for("document.querySelectorAll('.rows li').length > 5");
     browser.press("Tab");
     let focused = "document.activeElement.textContent";
     assert_eq!(browser.evaluate(focused), "Skip to the content");
@@ -51,13 +45,9 @@ fn a_keyboard_reaches_the_list_walks_it_and_opens_an_entity() {
 
 #[test]
 fn a_list_that_is_walked_keeps_its_order_until_it_is_asked() {
-    let Some(mut browser) = Browser::start() else {
+    let Some((mut browser, mut world)) = ranking() else {
         return;
     };
-    let mut world = World::start(&local(), &SOFTWARE);
-    browser.resize(DESK);
-    browser.open(&world.address(""));
-    browser.wait_for("document.querySelectorAll('.rows li').length > 5");
     browser.evaluate("document.querySelector('.rows a').focus()");
     let order = "[...document.querySelectorAll('.rows .name a')].map((a) => a.textContent).join()";
     let before = browser.evaluate(order);
@@ -73,13 +63,9 @@ fn a_list_that_is_walked_keeps_its_order_until_it_is_asked() {
 
 #[test]
 fn a_control_keeps_the_focus_when_its_list_follows_it() {
-    let Some(mut browser) = Browser::start() else {
+    let Some((mut browser, _world)) = ranking() else {
         return;
     };
-    let world = World::start(&local(), &SOFTWARE);
-    browser.resize(DESK);
-    browser.open(&world.address(""));
-    browser.wait_for("document.querySelectorAll('.rows li').length > 5");
     let label = "document.activeElement.closest('label')?.firstChild.textContent";
     browser.evaluate(
         "[...document.querySelectorAll('label')].find((label) => \

@@ -1,9 +1,9 @@
-//! What a tab that nobody touches does: scores and alerts come by themselves, in few bytes.
+//! A tab that nobody touches: scores and alerts come by themselves, in few bytes.
 
 use crate::browser::{Browser, DESK, PHONE};
-use crate::local;
 use crate::words::SOFTWARE;
 use crate::world::World;
+use crate::{local, ranking};
 
 /// Shortest time between two events that the console asks for, seconds.
 const EVENT_SECONDS: u64 = 5;
@@ -12,13 +12,9 @@ const BYTES_PER_SECOND: u64 = 5_000;
 
 #[test]
 fn scores_and_alerts_come_into_an_untouched_tab() {
-    let Some(mut browser) = Browser::start() else {
+    let Some((mut browser, mut world)) = ranking() else {
         return;
     };
-    let mut world = World::start(&local(), &SOFTWARE);
-    browser.resize(DESK);
-    browser.open(&world.address(""));
-    browser.wait_for("document.querySelectorAll('.rows li').length > 5");
     let text = "document.querySelector('.rows').innerText";
     let before = browser.evaluate(text);
     world.step(40, 60_000, true);
@@ -52,13 +48,9 @@ fn a_line_grows_on_the_page_of_an_entity() {
 /// by event, and no clock is asked.
 #[test]
 fn an_untouched_tab_receives_few_bytes_while_scores_move() {
-    let Some(mut browser) = Browser::start() else {
+    let Some((mut browser, mut world)) = ranking() else {
         return;
     };
-    let mut world = World::start(&local(), &SOFTWARE);
-    browser.resize(DESK);
-    browser.open(&world.address(""));
-    browser.wait_for("document.querySelectorAll('.rows li').length > 5");
     browser.evaluate(
         "window.changes = 0; window.read = 0; \
          new MutationObserver(() => { window.changes += 1; }).observe(\

@@ -17,10 +17,24 @@ mod world;
 
 use leadpulse_server::ServerOptions;
 
+use browser::{Browser, DESK};
+use words::SOFTWARE;
+use world::World;
+
 /// Options of a server on a free port of this machine.
 fn local() -> ServerOptions {
     ServerOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         ..ServerOptions::default()
     }
+}
+
+/// A ranking of the software deployment in a window of a desk; `None` without Chromium.
+fn ranking() -> Option<(Browser, World)> {
+    let mut browser = Browser::start()?;
+    let world = World::start(&local(), &SOFTWARE);
+    browser.resize(DESK);
+    browser.open(&world.address(""));
+    browser.wait_for("document.querySelectorAll('.rows li').length > 5");
+    Some((browser, world))
 }
