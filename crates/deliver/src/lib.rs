@@ -11,7 +11,7 @@
 //! keeps its key through all tries; only an answer that no repetition can change makes a dead
 //! letter; memory is bounded by one batch.
 //!
-//! Why it is so: docs/decisions/0077-processes-beside-the-worker.md
+//! Decision: docs/decisions/0077-processes-beside-the-worker.md
 
 mod backoff;
 mod fate;

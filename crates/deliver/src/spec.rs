@@ -63,7 +63,7 @@ pub struct SinkSpec {
     pub ca: Option<PathBuf>,
     /// The endpoint of its tokens; `None` for a sink without.
     pub tokens: Option<TokenOptions>,
-    /// Its protocol.
+    /// The protocol of the other side.
     pub protocol: Box<dyn Protocol>,
 }
 

@@ -41,9 +41,9 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 pub struct SinkParts {
     /// Name of the sink.
     pub name: String,
-    /// Its protocol.
+    /// The protocol of the other side.
     pub protocol: Box<dyn Protocol>,
-    /// Its topic.
+    /// The sink's topic.
     pub inbox: Box<dyn Inbox>,
     /// Reader of the topic's values.
     pub reader: Box<dyn RecordReader>,

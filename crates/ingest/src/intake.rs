@@ -50,7 +50,7 @@ impl Intake {
         })
     }
 
-    /// What becomes of each item of a call, in order. `now_ms` is the wall clock.
+    /// The fate of each item of a call, in order. `now_ms` is the wall clock.
     ///
     /// # Errors
     /// A source without a section, a wrong signature, a body that is not JSON, or too many items.

@@ -8,7 +8,7 @@
 //! *accepted* only once Kafka acknowledged it; secrets are compared in constant time and never
 //! printed.
 //!
-//! Why it is so: docs/decisions/0077-processes-beside-the-worker.md
+//! Decision: docs/decisions/0077-processes-beside-the-worker.md
 
 mod answer;
 mod call;

@@ -16,7 +16,7 @@ pub struct IngestRecord {
     pub value: Vec<u8>,
 }
 
-/// What becomes of one item of a body, before Kafka.
+/// The fate of one item of a body, before Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// It is to be stored.

@@ -347,7 +347,7 @@ fn oldest_ms(reader: &OffsetReader, topic: &str) -> Result<Option<i64>, PortErro
 pub struct Holdings(Arc<Mutex<Vec<Holding>>>);
 
 impl Holdings {
-    /// What is known now.
+    /// The places that are known now.
     pub fn get(&self) -> Vec<Holding> {
         self.0
             .lock()

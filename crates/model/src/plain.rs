@@ -75,10 +75,10 @@ struct PlainTask {
     target: TowerTarget,
     hidden: usize,
     outputs: usize,
-    /// What the towers read of the root, networks side by side: projection, then direct outputs.
+    /// The towers' view of the root, networks side by side: projection, then direct outputs.
     root: Layer,
     has_direct: bool,
-    /// What the towers read of a scored member's row, networks side by side.
+    /// The towers' view of a scored member's row, networks side by side.
     own: Option<Layer>,
     towers: Vec<PlainTower>,
     forest: Option<FlatForest>,
@@ -154,7 +154,7 @@ impl Columns {
 }
 
 impl PlainTask {
-    /// What a network's tower reads of the root: projection and direct outputs.
+    /// The view of the root of a network's tower: projection and direct outputs.
     fn root_part<'r>(&self, root: &'r [f32], network: usize) -> (&'r [f32], &'r [f32]) {
         let direct = if self.has_direct { self.outputs } else { 0 };
         let width = self.hidden + direct;

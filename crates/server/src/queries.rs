@@ -51,7 +51,7 @@ pub struct QueryFault {
 pub struct NamedText {
     /// Name in the configuration.
     pub name: String,
-    /// Its text in PQL.
+    /// The text in PQL.
     pub text: String,
 }
 

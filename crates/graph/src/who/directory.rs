@@ -30,7 +30,7 @@ pub struct Namespace(u16);
 /// The namespace of entries whose key was erased. Their numbers are not given out again.
 const NAMELESS: Namespace = Namespace(u16::MAX);
 
-/// What is counted of a node, and searched in all, known without it.
+/// Facts of a node that are counted and searched in all cells, known without it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Standing {
     pub is_known: bool,

@@ -30,7 +30,7 @@ impl Clock for FakeClock {
     }
 }
 
-/// What the fakes of one test saw.
+/// Everything that the fakes of one test saw.
 #[derive(Default)]
 pub struct Seen {
     pub committed: BTreeMap<i32, i64>,
