@@ -205,7 +205,7 @@ impl Scorer for Bundle {
     }
     fn logits_of(&self, batch: &FeatureBatch, tasks: &[usize]) -> Vec<Vec<f64>> {
         match self.forward {
-            Forward::Plain => self.plain.logits(batch, tasks),
+            Forward::Plain => self.plain.logits(&self.fitted.tasks, batch, tasks),
             Forward::Burn => {
                 let tasks = tasks.iter();
                 tasks.map(|task| self.fitted.logits(batch, *task)).collect()

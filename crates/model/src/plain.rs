@@ -82,7 +82,6 @@ struct PlainTask {
     own: Option<Layer>,
     towers: Vec<PlainTower>,
     forest: Option<FlatForest>,
-    fitted: FittedTask,
 }
 
 /// One network's layers of a task that follow the pools.
@@ -99,6 +98,7 @@ struct PlainTower {
 /// A cell of a batch, and the tasks that are asked about.
 #[derive(Clone, Copy)]
 struct AskedCell<'a> {
+    fitted: &'a [FittedTask],
     batch: &'a FeatureBatch,
     cell: usize,
     tasks: &'a [usize],
@@ -193,6 +193,7 @@ fn sum_of(values: &[f32], of: impl Fn(f64) -> f64) -> f64 {
 // A type of its own, because a closure of this size is not inlined into the code of its kind.
 struct Scoring<'a> {
     ensemble: &'a PlainEnsemble,
+    fitted: &'a [FittedTask],
     batch: &'a FeatureBatch,
     tasks: &'a [usize],
     logits: &'a mut [Vec<f64>],
@@ -204,20 +205,31 @@ impl WithSimd for Scoring<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         self.ensemble
-            .score(simd, self.batch, self.tasks, self.logits);
+            .score(simd, self.fitted, self.batch, self.tasks, self.logits);
     }
 }
 
 impl PlainEnsemble {
     /// Calibrated logits on the grid of some tasks, each as [`leadpulse_features::Scorer::logits`].
-    pub fn logits(&self, batch: &FeatureBatch, tasks: &[usize]) -> Vec<Vec<f64>> {
-        let mut logits = self.unrounded_logits(batch, tasks);
+    /// `fitted` are all tasks that this was compiled from.
+    pub fn logits(
+        &self,
+        fitted: &[FittedTask],
+        batch: &FeatureBatch,
+        tasks: &[usize],
+    ) -> Vec<Vec<f64>> {
+        let mut logits = self.unrounded_logits(fitted, batch, tasks);
         let all = logits.iter_mut().flatten();
         all.for_each(|logit| *logit = on_grid(*logit));
         logits
     }
 
-    fn unrounded_logits(&self, batch: &FeatureBatch, tasks: &[usize]) -> Vec<Vec<f64>> {
+    fn unrounded_logits(
+        &self,
+        fitted: &[FittedTask],
+        batch: &FeatureBatch,
+        tasks: &[usize],
+    ) -> Vec<Vec<f64>> {
         let rows = |task: &usize| match self.tasks[*task].target {
             TowerTarget::Root => 1,
             TowerTarget::Member(table) => batch.members[table].slots,
@@ -226,6 +238,7 @@ impl PlainEnsemble {
         let mut logits: Vec<Vec<f64>> = tasks.iter().map(all).collect();
         self.arch.dispatch(Scoring {
             ensemble: self,
+            fitted,
             batch,
             tasks,
             logits: &mut logits,
@@ -237,6 +250,7 @@ impl PlainEnsemble {
     fn score<S: Simd>(
         &self,
         simd: S,
+        fitted: &[FittedTask],
         batch: &FeatureBatch,
         tasks: &[usize],
         logits: &mut [Vec<f64>],
@@ -248,7 +262,12 @@ impl PlainEnsemble {
             ..Scratch::default()
         };
         for cell in 0..batch.cells {
-            let one = AskedCell { batch, cell, tasks };
+            let one = AskedCell {
+                fitted,
+                batch,
+                cell,
+                tasks,
+            };
             self.embed(simd, one, &mut scratch);
             for (at, task) in tasks.iter().enumerate() {
                 let task = &self.tasks[*task];
@@ -305,7 +324,9 @@ impl PlainEnsemble {
     /// rows themselves.
     #[inline(always)]
     fn embed_table<S: Simd>(&self, simd: S, t: usize, one: AskedCell<'_>, scratch: &mut Scratch) {
-        let AskedCell { batch, cell, tasks } = one;
+        let AskedCell {
+            batch, cell, tasks, ..
+        } = one;
         let (table, block) = (&self.tables[t], &batch.members[t]);
         let (hidden, networks) = (self.hidden, self.networks);
         let is_asked = |task: usize| self.tasks[task].target == TowerTarget::Member(t);
@@ -369,6 +390,7 @@ impl PlainEnsemble {
         scratch: &mut Scratch,
     ) {
         let AskedCell { batch, cell, .. } = one;
+        let fitted = &one.fitted[one.tasks[asked]];
         let rows = match task.target {
             TowerTarget::Root => 1,
             TowerTarget::Member(table) => rows_of(&batch.members[table], cell),
@@ -378,7 +400,7 @@ impl PlainEnsemble {
         if rows == 0 {
             return;
         }
-        let head = &task.fitted.definition.head;
+        let head = &fitted.definition.head;
         let mut root = std::mem::take(&mut scratch.root);
         task.root.forward(simd, &scratch.terms, &mut root);
         for (network, tower) in task.towers.iter().enumerate() {
@@ -411,7 +433,7 @@ impl PlainEnsemble {
             }
         }
         scratch.root = root;
-        self.add_trees(task, batch, cell, scratch);
+        self.add_trees(task, fitted, (batch, cell), scratch);
     }
 
     /// The narrow layer u of a network's tower.
@@ -483,11 +505,11 @@ impl PlainEnsemble {
     fn add_trees(
         &self,
         task: &PlainTask,
-        batch: &FeatureBatch,
-        cell: usize,
+        fitted: &FittedTask,
+        (batch, cell): (&FeatureBatch, usize),
         scratch: &mut Scratch,
     ) {
-        let head = &task.fitted.definition.head;
+        let head = &fitted.definition.head;
         if let Some(forest) = &task.forest {
             forest.shared_numbers(batch, cell, &mut scratch.numbers);
         }
@@ -506,7 +528,7 @@ impl PlainEnsemble {
                 head.logit(&scratch.outputs)
             });
             let networks = *logit / self.networks as f64;
-            *logit = task.fitted.ensemble_logit(networks, trees);
+            *logit = fitted.ensemble_logit(networks, trees);
         }
     }
 }

@@ -43,7 +43,6 @@ impl PlainTask {
             own,
             towers: towers.into_iter().map(PlainTower::new).collect(),
             forest: trees.map(|trees| FlatForest::new(&trees.forest, config.target)),
-            fitted: fitted.tasks[task].clone(),
         }
     }
 }

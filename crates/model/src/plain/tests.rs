@@ -48,7 +48,7 @@ proptest! {
         let batch = sparse_batch(&layout, most, zeros_ratio, &mut rng);
         let tasks: Vec<usize> = (0..fitted.tasks.len()).collect();
         let plain = PlainEnsemble::new(&fitted);
-        let all = plain.unrounded_logits(&batch, &tasks);
+        let all = plain.unrounded_logits(&fitted.tasks, &batch, &tasks);
         for (task, found) in tasks.iter().zip(&all) {
             let expected = fitted.unrounded_logits(&batch, *task);
             prop_assert_eq!(found.len(), expected.len());
@@ -62,12 +62,12 @@ proptest! {
             }
             // A task alone, and a cell alone, have the same bits.
             let bits = |z: &[f64]| z.iter().map(|z| z.to_bits()).collect::<Vec<_>>();
-            prop_assert_eq!(bits(&plain.unrounded_logits(&batch, &[*task])[0]), bits(found));
+            prop_assert_eq!(bits(&plain.unrounded_logits(&fitted.tasks, &batch, &[*task])[0]), bits(found));
             let target = fitted.config.towers[*task].target;
             let rows = found.len() / batch.cells;
             for cell in 0..batch.cells {
                 let alone = Fitted::alone(&batch, target, cell);
-                let alone = &plain.unrounded_logits(&alone, &[*task])[0];
+                let alone = &plain.unrounded_logits(&fitted.tasks, &alone, &[*task])[0];
                 let there = found[cell * rows..(cell + 1) * rows].iter();
                 let there: Vec<f64> = there.copied().filter(|z| !z.is_nan()).collect();
                 let alone: Vec<f64> = alone.iter().copied().filter(|z| !z.is_nan()).collect();
