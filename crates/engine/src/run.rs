@@ -109,6 +109,12 @@ pub enum RunError {
     Port(#[from] PortError),
 }
 
+fn warn_of_fit(report: &[String]) {
+    for remark in report {
+        tracing::warn!("{remark}");
+    }
+}
+
 /// The end of a run whose state could not be read back.
 fn unreadable(payload: Box<dyn Any + Send>) -> Result<(), RunError> {
     match payload.downcast::<UnreadableNodes>() {
@@ -299,15 +305,19 @@ impl Engine {
         engine
     }
 
-    /// Counts decoded rows, and logs once how their references fit.
-    fn note_fit(&mut self, decoded: &Decoded, caught_up: bool) {
-        self.data_fit.observe(&self.catalog, &decoded.rows);
+    /// Logs once how the references of the rows fit, when enough were read.
+    fn tell_fit(&mut self, caught_up: bool) {
+        let now = self.elapsed();
+        let (catalog, metrics) = (&self.catalog, &self.metrics);
+        let report = self.data_fit.report(catalog, caught_up, now, metrics);
+        warn_of_fit(&report);
+    }
+
+    fn tell_fit_at_the_end(&mut self) {
         let report = self
             .data_fit
-            .report(&self.catalog, caught_up, &self.metrics);
-        for remark in report {
-            tracing::warn!("{remark}");
-        }
+            .report_at_the_end(&self.catalog, &self.metrics);
+        warn_of_fit(&report);
     }
 
     /// Answers requests for explanations between epochs.
@@ -433,6 +443,7 @@ impl Engine {
             }
             self.ports.sink.check()?;
             self.answer_requests(true);
+            self.tell_fit(caught_up);
             // A tick is closed under the version that began with it.
             if !self.machine.is_half_closed() {
                 self.swap_if_asked();
@@ -457,6 +468,7 @@ impl Engine {
                     ends = Some(further);
                     continue;
                 }
+                self.tell_fit_at_the_end();
                 if !closed {
                     self.close()?;
                 }
@@ -481,7 +493,7 @@ impl Engine {
                 .max();
             self.gauges.note_taken(&gathered.taken.records);
             let decoded = self.decode(&gathered.taken.records)?;
-            self.note_fit(&decoded, caught_up);
+            self.data_fit.observe(&self.catalog, &decoded.rows);
             let closed_ms = gathered.taken.closings.last().map(|closing| closing.tick);
             // Rows of the tick may be committed already.
             let is_due = closed_ms.is_some_and(|tick_ms| {

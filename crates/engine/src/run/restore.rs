@@ -438,7 +438,8 @@ impl Engine {
         let Some(decoded) = self.decode_recorded(&batch, record)? else {
             return Ok(false);
         };
-        self.note_fit(&decoded, false);
+        self.data_fit.observe(&self.catalog, &decoded.rows);
+        self.tell_fit(false);
         for read in batch.iter() {
             let (partition, timestamp_ms) = (read.partition(), read.timestamp_ms());
             self.ticks

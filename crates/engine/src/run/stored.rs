@@ -254,6 +254,7 @@ impl Engine {
         let checked = store.check_memory(entities);
         checked.map_err(|error| PortError::fatal(PortCause::Local, error.to_string()))?;
         self.machine.note_changes();
+        self.data_fit.leave_out();
         self.stored.record = Some(record);
         self.stored.outputs = head.outputs.clone();
         self.taken = head.taken;
