@@ -19,7 +19,7 @@ const DECISIONS: u64 = 20;
 
 pub struct Market {
     generator: ChaCha8Rng,
-    now_ms: i64,
+    pub now_ms: i64,
     sent: u64,
     /// Whether people decide about alerts and answer them.
     has_people: bool,
