@@ -1,7 +1,7 @@
 //! The process is killed (SIGKILL) repeatedly at random points. Readers see the same records as
 //! without kills.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leadpulse_engine::EpochRecord;
 use rand::{RngExt, SeedableRng};
@@ -19,6 +19,8 @@ const KILLS_UNDER_LOAD: usize = 5;
 /// Longest life of a process that is killed under load. The first ones end before they are live,
 /// most later ones after.
 const LONGEST_LIFE: Duration = Duration::from_secs(5);
+/// Time between looks at what a process has committed.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 fn survives_kills(dataset: &'static Dataset, seed: u64) {
     let Some(Reference {
@@ -82,19 +84,38 @@ fn survives_kills(dataset: &'static Dataset, seed: u64) {
 pub fn survives_kills_under_load(mut load: Load, kills: usize, seed: u64) {
     println!("seed {seed}");
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    let mut by_life = Vec::new();
+    let (mut by_life, mut first_commits) = (Vec::new(), Vec::new());
     for kill in 1..=kills {
+        let before = load.commits.count();
         let mut process = load.scenario.run(&[]);
-        let life = LONGEST_LIFE.mul_f64(generator.random());
-        assert!(
-            process.runs_for(life),
-            "it ended by itself before kill {kill}: {}",
-            process.last_lines(5)
-        );
+        let (started, life) = (Instant::now(), LONGEST_LIFE.mul_f64(generator.random()));
+        let mut first_commit = None;
+        while let Some(left) = life.checked_sub(started.elapsed()) {
+            assert!(
+                process.runs_for(left.min(LOOK_EVERY)),
+                "it ended by itself before kill {kill}: {}",
+                process.last_lines(5)
+            );
+            if first_commit.is_none() && load.commits.count() > before {
+                first_commit = Some(started.elapsed());
+            }
+        }
         process.kill();
         by_life.push((life, load.commits.count()));
+        first_commits.extend(first_commit);
     }
     println!("life and epochs committed in all, at each kill: {by_life:?}");
+    first_commits.sort_unstable();
+    if let Some(last) = first_commits.len().checked_sub(1) {
+        println!(
+            "{kills} kills; from a start to its first commit, of {} that came to one: p50 {:?}, p99 \
+             {:?}, longest {:?}",
+            last + 1,
+            first_commits[last / 2],
+            first_commits[last * 99 / 100],
+            first_commits[last]
+        );
+    }
     load.finish();
 }
 

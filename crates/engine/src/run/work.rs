@@ -18,8 +18,10 @@ const NEWEST_SHARE: f64 = 0.2;
 const LARGEST_FACTOR: f64 = 4.0;
 /// Less work than this is no measurement: its time is mostly fixed.
 const LEAST_NODES: u64 = 32;
-/// Work of an epoch of history, in that of a live one: still shorter than a follower's patience.
-const HISTORY_FACTOR: u64 = 5;
+/// Work of an epoch of history, in that of a live one: nobody waits for its scores, a follower is
+/// told by signs that do not wait for epochs, and each epoch writes the state of every policy that
+/// it changed.
+const HISTORY_FACTOR: u64 = 30;
 /// An epoch is offered so many records in any case.
 const LEAST_RECORDS: usize = 256;
 /// The part of an epoch for explanations.
