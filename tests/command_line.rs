@@ -81,6 +81,9 @@ fn near_misses_are_named() {
         let said = fails(folder.path(), arguments, code);
         assert!(said.contains(meant), "{arguments:?}: {said}");
     };
+    // Nothing at all is no name, and the language says where and what is missing.
+    check(&["query", ""], 1, "Help: ");
+    check(&["query", "predict"], 1, "Help: ");
     check(
         &["query", "account-win-90d"],
         1,

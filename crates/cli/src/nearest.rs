@@ -24,7 +24,10 @@ pub fn known_names<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Cl
         Some(meant) => format!("did you mean {meant}?"),
         None => {
             let all: Vec<&str> = known.into_iter().collect();
-            format!("there is: {}", all.join(", "))
+            match all.is_empty() {
+                true => "there is none".into(),
+                false => format!("there is: {}", all.join(", ")),
+            }
         }
     }
 }
@@ -46,5 +49,6 @@ mod tests {
             "there is: account-wins-90d, lead-converts-30d, contact-replies",
         );
         assert_eq!(nearest("x", []), None);
+        assert_eq!(known_names("x", []), "there is none");
     }
 }

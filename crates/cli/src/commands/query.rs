@@ -35,6 +35,14 @@ pub struct QueryArguments {
 }
 
 impl QueryArguments {
+    /// Whether the text may be meant as the name of a task: a query has a verb and a table, a name is
+    /// one word.
+    fn is_name(&self) -> bool {
+        let text = self.query.trim();
+        let is_word = !text.is_empty() && !text.contains(char::is_whitespace);
+        is_word && !text.eq_ignore_ascii_case("predict")
+    }
+
     pub fn run(self) -> Result<()> {
         self.json.begin();
         let loaded = self.config.load(&[])?;
@@ -46,8 +54,7 @@ impl QueryArguments {
                 anchors: task.anchors,
                 lateness_ms: task.lateness.map(Span::ms),
             },
-            // A query has a verb and a table; a name is one word.
-            None if !self.query.trim().contains(char::is_whitespace) => {
+            None if self.is_name() && !loaded.config.tasks.is_empty() => {
                 let known = loaded.config.tasks.iter().map(|t| t.name.as_str());
                 bail!(
                     "the configuration has no task {:?}; {}",
