@@ -1,4 +1,5 @@
-//! Activity of the other cells of a hub, per hub and event table. The cell's own part is left out.
+//! Activity of the other cells of a hub, per hub and event table, and what the hub's own row says.
+//! The cell's own part is left out.
 
 use rustc_hash::FxHashMap;
 
@@ -9,6 +10,7 @@ use leadpulse_schema::{HubId, TableId};
 use crate::batch::{Absent, GroupKind};
 use crate::columns::UnplacedColumn;
 use crate::groups;
+use crate::hub_rows::HubRows;
 use crate::spec::PlanSource;
 
 /// A hub sum that becomes a column: per other cell, by a half-life.
@@ -22,13 +24,13 @@ struct HubSlot {
 /// The columns of all hubs of a catalog.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HubBlock {
-    hubs: Vec<HubId>,
+    hubs: Vec<(HubId, HubRows)>,
     slots: Vec<HubSlot>,
 }
 
 impl HubBlock {
     /// The block of a catalog. Appends the columns: counts of each event table by the middle
-    /// half-life, and values that end deals by the longest.
+    /// half-life, and values that end deals by the longest; then the fields of the hub's own rows.
     // Fewer than the sums have: decision docs/decisions/0043-the-cell-has-the-events-of-its-members.md
     pub(crate) fn new(source: &PlanSource<'_>, columns: &mut Vec<UnplacedColumn>) -> Self {
         let catalog = source.catalog;
@@ -67,12 +69,19 @@ impl HubBlock {
                 });
             }
         }
-        for hub in &hubs {
+        let mut with_rows = Vec::new();
+        for hub in hubs {
             let hub = &catalog.hubs[hub.index()];
             let group = groups::of_hub(catalog, hub);
+            let table = hub.table.map(|table| catalog.table_at(table));
+            let (rows, of_rows) = table
+                .map(|table| HubRows::new(source, table))
+                .unwrap_or_default();
+            with_rows.push((hub.id, rows));
             for what in ["touched", "cells"]
                 .into_iter()
                 .chain(names.iter().map(String::as_str))
+                .chain(of_rows.iter().map(String::as_str))
             {
                 columns.push(UnplacedColumn {
                     name: format!("{}/{what}", hub.name),
@@ -82,7 +91,10 @@ impl HubBlock {
                 });
             }
         }
-        Self { hubs, slots }
+        Self {
+            hubs: with_rows,
+            slots,
+        }
     }
 
     /// Appends the block's numbers. Per hub: the activity of the other cells at a hub node,
@@ -92,11 +104,13 @@ impl HubBlock {
             return;
         }
         let view = HubView::new(graph, cell, as_of);
-        for hub in &self.hubs {
+        for (hub, rows) in &self.hubs {
+            let mut rows = rows.sums(as_of);
             let (mut total, mut cells_sum, mut touched) = (0.0, 0.0, 0_usize);
             let mut pooled = vec![0.0_f64; self.slots.len()];
             for (entity, weight) in view.touched(*hub) {
                 touched += 1;
+                rows.add(graph.hubs().row(entity), weight);
                 let Some(others) = view.others(entity) else {
                     continue;
                 };
@@ -112,6 +126,7 @@ impl HubBlock {
             out.push((touched as f32).ln_1p());
             out.push((cells_sum * scale) as f32);
             out.extend(pooled.iter().map(|x| (x * scale) as f32));
+            rows.write(out);
         }
     }
 }

@@ -34,11 +34,12 @@ fn reason(table: &Table, field: &Field) -> Option<&'static str> {
         return None;
     }
     match table.role {
-        Role::Hub if field.reference.is_some() || field.hub.is_some() => Some(
-            "references of a hub are not followed; add the reference to the table that names the hub",
+        Role::Hub if field.reference.is_some() && field.hub.is_none() => Some(
+            "references of a hub to entities are not followed; add the reference to the table that \
+             names the hub",
         ),
-        Role::Hub if field.feature != Feature::None => Some(
-            "a hub's own fields are no features; add the field to the table that names the hub",
+        Role::Hub if field.feature == Feature::Text => Some(
+            "free text of hubs is no feature; derive a category from it, or set \"feature\": \"none\"",
         ),
         Role::Event if field.feature == Feature::Text => Some(
             "free text of events is no feature; derive a category from it, or set \"feature\": \"none\"",
@@ -63,7 +64,8 @@ mod tests {
         let product = r#"{"type":"record","name":"Product","leadpulse":{"table":"products","role":"hub"},"fields":[
           {"name":"id","type":"string","leadpulse":{"key":true}},
           {"name":"title","type":["null","string"],"default":null,"leadpulse":{"label":true}},
-          {"name":"price","type":["null","double"],"default":null}]}"#;
+          {"name":"price","type":["null","double"],"default":null},
+          {"name":"about","type":["null","string"],"default":null,"leadpulse":{"feature":"text"}}]}"#;
         let order = r#"{"type":"record","name":"Order","leadpulse":{"table":"orders","role":"event"},"fields":[
           {"name":"id","type":"string","leadpulse":{"key":true}},
           {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
@@ -80,7 +82,7 @@ mod tests {
             .collect();
         assert_eq!(
             paths,
-            ["orders.product", "orders.comment", "products.price"]
+            ["orders.product", "orders.comment", "products.about"]
         );
     }
 }

@@ -15,6 +15,7 @@ mod evidence;
 mod facts;
 mod fields;
 mod groups;
+mod hub_rows;
 mod hubs;
 mod ignored;
 mod members;

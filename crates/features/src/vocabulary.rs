@@ -6,6 +6,7 @@ use leadpulse_graph::{StateLayout, owners_of};
 use leadpulse_schema::{Feature, Field, Role, Row, Table, TableId, Value};
 
 use crate::fields::refers_to_hub;
+use crate::hub_rows::path_of;
 use crate::spec::FeatureSpec;
 
 /// Counts of the values of categories without declared values, and what occurs in event tables: to
@@ -33,20 +34,32 @@ impl VocabularyBuilder {
         match table.role {
             Role::Root | Role::Member => self.observe_entity(table, row),
             Role::Event => self.observe_event(state, row),
-            Role::Hub | Role::Staff | Role::Override | Role::Feedback | Role::Erasure => {}
+            Role::Hub => {
+                let is_number = |f: &&Field| matches!(f.feature, Feature::Number | Feature::Time);
+                let values = table.hub_features().filter(|f| !is_number(f));
+                self.observe_fields(table, row, values);
+            }
+            Role::Staff | Role::Override | Role::Feedback | Role::Erasure => {}
         }
     }
 
     fn observe_entity(&mut self, table: &Table, row: Row<'_>) {
         let is_open = |f: &&Field| {
             let is_category = matches!(f.feature, Feature::Category | Feature::Set);
-            f.values.is_empty() && (is_category || refers_to_hub(f))
+            is_category || refers_to_hub(f)
         };
-        for field in table.fields.iter().filter(is_open) {
-            let counts = self
-                .counts
-                .entry(format!("{}.{}", table.name, field.name))
-                .or_default();
+        self.observe_fields(table, row, table.fields.iter().filter(is_open));
+    }
+
+    /// Counts the values of fields that have no declared ones.
+    fn observe_fields<'f>(
+        &mut self,
+        table: &Table,
+        row: Row<'_>,
+        fields: impl Iterator<Item = &'f Field>,
+    ) {
+        for field in fields.filter(|field| field.values.is_empty()) {
+            let counts = self.counts.entry(path_of(table, field)).or_default();
             let mut count = |value: &str| *counts.entry(value.to_owned()).or_default() += 1;
             match row.get(field.id) {
                 Value::Text(value) => count(value),
@@ -70,24 +83,28 @@ impl VocabularyBuilder {
         self.owners.entry(row.table()).or_default().extend(owners);
     }
 
-    /// The most frequent values of each field, at most 32, each seen at least 10 times; the slots
-    /// and owners that any event of a table had. Event tables without rows have none.
+    /// The most frequent values of each field, at most 32, each seen at least 10 times, in rows of
+    /// hubs once; the slots and owners that any event of a table had. Event tables without rows have none.
     pub fn finish(self, state: &StateLayout) -> FeatureSpec {
-        let choose = |counts: BTreeMap<String, u64>| {
-            let mut values: Vec<(String, u64)> = counts
-                .into_iter()
-                .filter(|(_, n)| *n >= Self::MIN_COUNT)
-                .collect();
+        let catalog = state.catalog();
+        // A hub has one row, and as many readers as cells that touch it.
+        let is_of_hub = |path: &str| {
+            let table = path.split_once('.').and_then(|(t, _)| catalog.table(t));
+            table.is_some_and(|table| table.role == Role::Hub)
+        };
+        let choose = |path: &str, counts: BTreeMap<String, u64>| {
+            let least = if is_of_hub(path) { 1 } else { Self::MIN_COUNT };
+            let mut values: Vec<(String, u64)> =
+                counts.into_iter().filter(|(_, n)| *n >= least).collect();
             // Ties by value, so that one history has one vocabulary and one plan hash.
             values.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
             values.into_iter().take(Self::CAP).map(|(v, _)| v).collect()
         };
-        let catalog = state.catalog();
         // A reference to a hub of many nodes is no category: the hub's sums stand for it.
         let is_kept = |path: &str, values: usize| {
             let field = path.split_once('.');
             let field = field.and_then(|(table, field)| catalog.table(table)?.field(field));
-            values <= Self::CAP || !field.is_some_and(refers_to_hub)
+            values <= Self::CAP || !field.is_some_and(refers_to_hub) || is_of_hub(path)
         };
         let name = |table: TableId| catalog.table_at(table).name.clone();
         let mut spec = FeatureSpec {
@@ -95,7 +112,10 @@ impl VocabularyBuilder {
                 .counts
                 .into_iter()
                 .filter(|(path, counts)| is_kept(path, counts.len()))
-                .map(|(path, counts)| (path, choose(counts)))
+                .map(|(path, counts)| {
+                    let values = choose(&path, counts);
+                    (path, values)
+                })
                 .collect(),
             ..FeatureSpec::default()
         };

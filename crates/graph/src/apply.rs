@@ -8,11 +8,12 @@
 //!
 //! This room changes state and reports the touched cells as [`Effects`]; it marks nothing itself.
 
-use leadpulse_schema::{Operation, Role, Row, RowBatch};
+use leadpulse_schema::{Catalog, Operation, Role, Row, RowBatch, Version};
 
 use crate::change::effects::Effects;
 use crate::ids::EntityId;
 use crate::state::Cells;
+use crate::state::hubs::Hubs;
 use crate::who::Entities;
 
 mod admission;
@@ -33,12 +34,14 @@ use gate::{Gate, is_ahead};
 use newest::NewestVersions;
 use outcome::RowOutcome;
 use staff::Staff;
+use versions::complete;
 
 /// Everything that rows change, and the effects so far.
 pub(crate) struct Writer<'g> {
     pub entities: &'g mut Entities,
     pub cells: &'g mut Cells,
     pub gate: &'g mut Gate,
+    pub hubs: &'g mut Hubs,
     pub newest: &'g mut NewestVersions,
     pub bursts: &'g mut Bursts,
     pub staff: &'g mut Staff,
@@ -67,7 +70,7 @@ impl Writer<'_> {
                 }
                 (Role::Root | Role::Member, Operation::Gap) => self.mark_stale(row),
                 (Role::Hub, Operation::Gap) => RowOutcome::Accepted,
-                (Role::Hub, operation) => self.hub_row(row, operation),
+                (Role::Hub, operation) => self.hub_row(&catalog, row, operation),
                 // The engine keeps them: they change alerts, and no cell.
                 (Role::Override | Role::Feedback | Role::Erasure, _) => RowOutcome::Accepted,
                 (Role::Staff, _) => self.staff.take(catalog.table_at(row.table()), row),
@@ -83,19 +86,41 @@ impl Writer<'_> {
         self.apply_events(batch, &events);
         (outcomes, self.effects)
     }
-    /// A row of a hub table: the hub's key is all that state needs of it.
-    fn hub_row(&mut self, row: Row<'_>, operation: Operation) -> RowOutcome {
+    /// A row of a hub table. Its values are kept where cells can read any of them.
+    fn hub_row(&mut self, catalog: &Catalog, row: Row<'_>, operation: Operation) -> RowOutcome {
+        let table = catalog.table_at(row.table());
         let directory = &mut self.entities.directory;
         let namespace = directory.of_table(row.table());
-        if operation == Operation::Upsert {
-            let hub = directory.intern(namespace, row.key());
+        let is_upsert = operation == Operation::Upsert;
+        // A deletion with a version holds off older rows that are still to come.
+        let hub = match is_upsert || table.version.is_some() {
+            true => directory.intern(namespace, row.key()),
+            false => match directory.find(namespace, row.key()) {
+                Some(hub) => hub,
+                None => return RowOutcome::NothingToDelete,
+            },
+        };
+        if let Some(field) = table.version {
+            let version = Version::of(row.get(field));
+            let is_newest = match is_upsert {
+                true => self.newest.note(hub, version),
+                false => self.newest.note_deletion(hub, version),
+            };
+            if !is_newest {
+                return RowOutcome::StaleVersion;
+            }
+        }
+        if table.hub_features().next().is_some() {
+            let described = match is_upsert {
+                true => complete(catalog, self.hubs.described(hub), row),
+                false => RowBatch::new(),
+            };
+            self.hubs.describe(hub, described);
+        }
+        if is_upsert {
             self.newest.describe_hub(hub);
             return RowOutcome::Accepted;
         }
-        directory
-            .find(namespace, row.key())
-            .map_or(RowOutcome::NothingToDelete, |hub| {
-                self.newest.delete_hub(hub)
-            })
+        self.newest.delete_hub(hub)
     }
 }

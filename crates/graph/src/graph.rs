@@ -215,6 +215,7 @@ impl Graph {
             entities: &mut self.entities,
             cells: &mut self.cells,
             gate: &mut self.gate,
+            hubs: &mut self.hubs,
             newest: &mut self.newest,
             bursts: &mut self.bursts,
             staff: &mut self.staff,

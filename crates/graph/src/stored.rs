@@ -52,7 +52,7 @@ macro_rules! parts {
     ($graph:expr $(, $mutable:tt)?) => {{
         let entities = &$($mutable)? $graph.entities;
         let (matching, bursts) = (&$($mutable)? entities.matching, &$($mutable)? $graph.bursts);
-        let parts: [(u8, &$($mutable)? dyn Part); 25] = [
+        let parts: [(u8, &$($mutable)? dyn Part); 27] = [
             (2, &$($mutable)? entities.directory.entries),
             (3, &$($mutable)? entities.identity.links),
             (4, &$($mutable)? entities.identity.groups),
@@ -77,6 +77,8 @@ macro_rules! parts {
             (25, &$($mutable)? bursts.closed),
             (26, &$($mutable)? $graph.tracker),
             (27, &$($mutable)? $graph.due),
+            (29, &$($mutable)? $graph.hubs.rows),
+            (30, &$($mutable)? $graph.hubs.described),
             (CELLS, &$($mutable)? $graph.cells.shards),
         ];
         parts

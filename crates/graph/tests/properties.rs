@@ -7,6 +7,8 @@
 mod erasure;
 #[path = "properties/gate.rs"]
 mod gate;
+#[path = "properties/hub_rows.rs"]
+mod hub_rows;
 #[path = "properties/identities.rs"]
 mod identities;
 #[path = "properties/invariance.rs"]

@@ -44,7 +44,7 @@ use crate::ports::{InputPartition, NextOffset};
 
 /// The format of stored state. To be raised when a stored type changes, here or in a crate below:
 /// postcard writes fields in their order, without names.
-pub const STATE_FORMAT: u32 = 15;
+pub const STATE_FORMAT: u32 = 16;
 
 const MAGIC: [u8; 8] = *b"LPSTATE\n";
 /// Magic, format and three hashes.

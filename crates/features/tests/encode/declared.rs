@@ -1,5 +1,5 @@
-//! Parts of a schema that became features late: times of events, references to small hubs, the
-//! clock of the moment.
+//! Parts of a schema that became features late: times of events, references to small hubs, rows of
+//! hubs, the clock of the moment.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use leadpulse_graph::{CellRef, DAY_MS, Graph, GraphOptions, StateLayout, Trackin
 use leadpulse_schema::units::AsOf;
 use leadpulse_schema::{Catalog, Operation, Position, RowBatch, Value};
 
-const SCHEMAS: [(&str, &str); 3] = [
+const SCHEMAS: [(&str, &str); 4] = [
     (
         "customer.avsc",
         r#"{"type":"record","name":"Customer","leadpulse":{"table":"customers","role":"root"},"fields":[
@@ -18,6 +18,15 @@ const SCHEMAS: [(&str, &str); 3] = [
     (
         "depot.avsc",
         r#"{"type":"record","name":"Depot","leadpulse":{"table":"depots","role":"hub"},"fields":[
+      {"name":"id","type":"string","leadpulse":{"key":true}},
+      {"name":"size","type":["null","double"],"default":null},
+      {"name":"opened","type":["null",{"type":"long","logicalType":"timestamp-millis"}],"default":null},
+      {"name":"kinds","type":["null",{"type":"array","items":"string"}],"default":null,"leadpulse":{"feature":"set"}},
+      {"name":"city","type":["null","string"],"default":null,"leadpulse":{"ref":"cities"}}]}"#,
+    ),
+    (
+        "city.avsc",
+        r#"{"type":"record","name":"City","leadpulse":{"table":"cities","role":"hub"},"fields":[
       {"name":"id","type":"string","leadpulse":{"key":true}}]}"#,
     ),
     (
@@ -26,6 +35,7 @@ const SCHEMAS: [(&str, &str); 3] = [
       {"name":"id","type":"string","leadpulse":{"key":true}},
       {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
       {"name":"due","type":["null",{"type":"long","logicalType":"timestamp-millis"}],"default":null},
+      {"name":"depot","type":["null","string"],"default":null,"leadpulse":{"ref":"depots"}},
       {"name":"customer","type":"string","leadpulse":{"ref":"customers","owner":true}}]}"#,
     ),
 ];
@@ -142,4 +152,54 @@ fn the_clock_of_the_moment_has_columns_if_a_bundle_asks() {
     let hour = number(&with(true), "moment/hour_sin").unwrap();
     assert!((hour - 1.0).abs() < 1e-5, "a quarter of a day: {hour}");
     assert_eq!(number(&with(false), "moment/hour_sin"), None);
+}
+
+#[test]
+fn rows_of_the_hubs_that_a_cell_touches_count_by_its_touches() {
+    let catalog = catalog();
+    let mut rows = RowBatch::new();
+    // Two orders at d1, one at d2, one at a depot without a row.
+    for (id, depot) in [("o1", "d1"), ("o2", "d1"), ("o3", "d2"), ("o4", "d3")] {
+        let values = [
+            ("id", Value::Text(id)),
+            ("customer", Value::Text("a")),
+            ("at", Value::Time(NOW_MS)),
+            ("depot", Value::Text(depot)),
+        ];
+        row(&catalog, "orders", &values, &mut rows);
+    }
+    let of_first = [
+        ("id", Value::Text("d1")),
+        ("size", Value::Double(9.0)),
+        ("opened", Value::Time(NOW_MS - 3 * DAY_MS)),
+        ("city", Value::Text("Graz")),
+    ];
+    row(&catalog, "depots", &of_first, &mut rows);
+    let of_second = [
+        ("id", Value::Text("d2")),
+        ("size", Value::Double(0.0)),
+        ("city", Value::Text("Linz")),
+    ];
+    row(&catalog, "depots", &of_second, &mut rows);
+    let state = StateLayout::new(catalog.clone(), &GraphOptions::default());
+    let mut builder = VocabularyBuilder::default();
+    rows.iter().for_each(|row| builder.observe(&state, row));
+    let mut spec = builder.finish(&state);
+    assert_eq!(spec.vocabularies["depots.city"], ["Graz", "Linz"]);
+    spec.vocabularies.get_mut("depots.city").unwrap().pop();
+    let numbers = numbers(&rows, spec);
+    let close = |name: &str, expected: f64| {
+        let found = number(&numbers, name).unwrap_or_else(|| panic!("{name}: {numbers:?}"));
+        assert!(
+            (f64::from(found) - expected).abs() < 1e-5,
+            "{name}: {found}"
+        );
+    };
+    close("depots/size/mean", 2.0 / 3.0 * 10.0_f64.ln());
+    close("depots/size/known", 0.75);
+    close("depots/opened/mean", 4.0_f64.ln());
+    close("depots/opened/known", 0.5);
+    close("depots/city=Graz/share", 2.0 / 3.0);
+    close("depots/city/other", 1.0 / 3.0);
+    close("depots/kinds/known", 0.0);
 }

@@ -34,7 +34,7 @@ impl Writer<'_> {
         let layout = shared.layout.entity(row.table());
         let table = catalog.table_at(row.table());
         let entity = self.ensure(row.table(), row.key());
-        let batch = self.version(catalog, entity, row);
+        let batch = complete(catalog, self.node(entity).row(), row);
         let is_complete = table.is_whole(row);
         let version = batch.row(0);
 
@@ -179,30 +179,6 @@ impl Writer<'_> {
             }
         }
         RowOutcome::Accepted
-    }
-
-    /// The complete version: a change record takes the fields that it does not name, or that it
-    /// marks as unchanged, from the version before. Without one it is taken whole.
-    fn version(&self, catalog: &Catalog, entity: EntityId, row: Row<'_>) -> RowBatch {
-        let table = catalog.table_at(row.table());
-        let current = self.node(entity).row();
-        let mut version = RowBatch::new();
-        let mut builder = version.start(
-            catalog,
-            row.table(),
-            Operation::Upsert,
-            row.position(),
-            row.known_ms(),
-        );
-        for field in &table.fields {
-            let value = match current {
-                Some(current) if !table.carries(row, field.id) => current.get(field.id),
-                _ => row.get(field.id),
-            };
-            builder.set(field.id, value);
-        }
-        builder.finish();
-        version
     }
 
     /// The domains that a version names, each once, in the order of its fields. Where members and
@@ -377,4 +353,27 @@ fn steps_back(table: &Table, before: Row<'_>, version: Row<'_>) -> bool {
         (Value::Time(before_ms), Value::Time(now_ms)) => now_ms < before_ms,
         _ => false,
     }
+}
+
+/// The complete version: a change record takes the fields that it does not name, or that it marks
+/// as unchanged, from the version before. Without one it is taken whole.
+pub(super) fn complete(catalog: &Catalog, before: Option<Row<'_>>, row: Row<'_>) -> RowBatch {
+    let table = catalog.table_at(row.table());
+    let mut version = RowBatch::new();
+    let mut builder = version.start(
+        catalog,
+        row.table(),
+        Operation::Upsert,
+        row.position(),
+        row.known_ms(),
+    );
+    for field in &table.fields {
+        let value = match before {
+            Some(before) if !table.carries(row, field.id) => before.get(field.id),
+            _ => row.get(field.id),
+        };
+        builder.set(field.id, value);
+    }
+    builder.finish();
+    version
 }

@@ -189,6 +189,7 @@ impl Graph {
         size.fingerprints_for_good = self.gate.kept_for_good();
         size.open_events = self.bursts.len();
         size.bytes += self.newest.heap_bytes();
+        size.bytes += self.hubs.row_bytes();
         size.bytes += self.staff.heap_bytes();
         size
     }

@@ -4,11 +4,17 @@
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use leadpulse_schema::{Catalog, Row, RowBatch};
+
 use crate::ids::EntityId;
 use crate::pieces::{Kept, KeptMap};
 use crate::state::cell::{HubContribution, StateRules};
 use crate::state::decay::{Landmark, NO_LANDMARK};
 use crate::state::layout::signed_log1p;
+
+/// The drift of a hub whose row changed: as if its sums had changed by a factor of e.
+// A row changes a share of what its readers see, and how much is not known before they are scored.
+const DRIFT_OF_ROW: f64 = 1.0;
 
 /// The published sums of one hub.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +33,10 @@ pub struct HubSums {
 pub struct Hubs {
     pub(crate) sums: KeptMap<EntityId, HubSums>,
     pub(crate) landmark: Kept<Landmark>,
+    /// Rows of hubs' own tables, as published; none of tables without fields to read.
+    pub(crate) rows: KeptMap<EntityId, RowBatch>,
+    /// Rows since the last board, empty after a deletion.
+    pub(crate) described: KeptMap<EntityId, RowBatch>,
     width: usize,
     /// Empty but during a publication, so not stored.
     changed: FxHashMap<EntityId, Change>,
@@ -51,6 +61,8 @@ impl Hubs {
         Self {
             sums: KeptMap::default(),
             landmark: Kept::new(NO_LANDMARK),
+            rows: KeptMap::default(),
+            described: KeptMap::default(),
             width,
             changed: FxHashMap::default(),
         }
@@ -58,6 +70,30 @@ impl Hubs {
     /// A hub's published sums.
     pub fn get(&self, hub: EntityId) -> Option<&HubSums> {
         self.sums.get(&hub)
+    }
+    /// A hub's own row as of the last board; `None` without one, and for tables whose rows have no
+    /// field to read.
+    pub fn row(&self, hub: EntityId) -> Option<Row<'_>> {
+        let batch = self.rows.get(&hub)?;
+        (!batch.is_empty()).then(|| batch.row(0))
+    }
+    /// A hub's own row as rows describe it so far, which the next board publishes.
+    pub(crate) fn described(&self, hub: EntityId) -> Option<Row<'_>> {
+        match self.described.get(&hub) {
+            Some(batch) => (!batch.is_empty()).then(|| batch.row(0)),
+            None => self.row(hub),
+        }
+    }
+    /// Takes a hub's own row, or none after a deletion, to publish with the next board.
+    pub(crate) fn describe(&mut self, hub: EntityId, row: RowBatch) {
+        self.described.insert(hub, row);
+    }
+    /// Bytes of rows on the heap, roughly.
+    pub(crate) fn row_bytes(&self) -> usize {
+        let batches = self.rows.values().chain(self.described.values());
+        batches
+            .map(|row| size_of::<(EntityId, RowBatch)>() + row.text_bytes())
+            .sum()
     }
     /// All hubs with sums, in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (EntityId, &HubSums)> {
@@ -213,6 +249,31 @@ impl Hubs {
             moved |= drift > 0.0;
             now.drift += drift;
         }
+        self.publish_rows(shared.layout.catalog()) || moved
+    }
+
+    /// Publishes the rows that described hubs since the last board. Returns whether any hub with
+    /// cells drifted.
+    // Decision: docs/decisions/0084-rows-of-hubs-come-with-boards.md
+    fn publish_rows(&mut self, catalog: &Catalog) -> bool {
+        let mut described: Vec<EntityId> = self.described.keys().copied().collect();
+        described.sort_unstable();
+        let mut moved = false;
+        for hub in described {
+            let new = self.described.remove(&hub).unwrap_or_default();
+            let next = (!new.is_empty()).then(|| new.row(0));
+            if has_same_values(catalog, self.row(hub), next) {
+                continue;
+            }
+            match new.is_empty() {
+                true => self.rows.remove(&hub),
+                false => self.rows.insert(hub, new),
+            };
+            if let Some(sums) = self.sums.get_mut(&hub) {
+                sums.drift += DRIFT_OF_ROW;
+                moved = true;
+            }
+        }
         moved
     }
 
@@ -226,5 +287,17 @@ impl Hubs {
             .map(|h| h.drift)
             .sum::<f64>()
             / hubs.len() as f64
+    }
+}
+
+/// Whether two rows of a hub have the same values in all fields that cells read.
+fn has_same_values(catalog: &Catalog, one: Option<Row<'_>>, other: Option<Row<'_>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            let mut fields = catalog.table_at(one.table()).hub_features();
+            fields.all(|field| one.get(field.id) == other.get(field.id))
+        }
+        (None, None) => true,
+        _ => false,
     }
 }

@@ -18,7 +18,7 @@ pub(crate) const CELLS: u8 = 12;
 /// Area of the hubs of cells.
 pub(crate) const CELL_HUBS: u8 = 28;
 /// Area of nodes. What is read at a start comes before it.
-pub(crate) const NODES: u8 = 29;
+pub(crate) const NODES: u8 = 31;
 
 /// The place of a cell's head among the pieces of the cell: before its nodes.
 const HEAD: u32 = 0;

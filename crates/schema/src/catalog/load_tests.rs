@@ -481,10 +481,10 @@ fn each_fault_is_named_with_file_record_and_field() {
         &[("Contact.active", "is marked version, but has no order")],
     );
     check(
-        "c.avsc",
-        r#""scale":2}}"#,
-        r#""scale":2},"leadpulse":{"version":true}}"#,
-        &[("Product.price", "rows of its table have no versions")],
+        "d.avsc",
+        r#"{"values":["blog","pricing","other"]}"#,
+        r#"{"values":["blog","pricing","other"],"version":true}"#,
+        &[("View.kind", "rows of its table have no versions")],
     );
     check(
         "b.avsc",

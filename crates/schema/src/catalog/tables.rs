@@ -385,6 +385,16 @@ impl Table {
     pub fn field_at(&self, id: FieldId) -> &Field {
         &self.fields[id.index()]
     }
+    /// The fields of a hub table that cells read of the hubs that they touch: features but free text,
+    /// and references to other hubs. Its time says when a row was saved, so it is none of them.
+    pub fn hub_features(&self) -> impl Iterator<Item = &Field> {
+        let is_hub = self.role == Role::Hub;
+        self.fields.iter().filter(move |field| {
+            let is_own = [Some(self.key), self.time, self.version].contains(&Some(field.id));
+            let is_feature = !matches!(field.feature, Feature::None | Feature::Text);
+            is_hub && !is_own && !field.label && (is_feature || field.hub.is_some())
+        })
+    }
     /// Whether rows are upserted under their key.
     pub fn is_entity(&self) -> bool {
         self.role != Role::Event

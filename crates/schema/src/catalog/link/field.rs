@@ -136,9 +136,9 @@ impl MarkedField<'_> {
                 "a version is a number, a time, or text: digits, moments, or what is ordered byte by byte",
             ),
             (
-                marks.version && !matches!(self.role, Role::Root | Role::Member),
+                marks.version && !matches!(self.role, Role::Root | Role::Member | Role::Hub),
                 "is marked version, but rows of its table have no versions",
-                "remove it: only rows of root and member tables replace each other",
+                "remove it: only rows of root, member and hub tables replace each other",
             ),
             (
                 marks.is_static && self.role == Role::Event,
