@@ -55,6 +55,15 @@ impl Hubs {
             changed: FxHashMap::default(),
         }
     }
+    /// The hubs of a trial until it publishes a board: the sums of these.
+    pub(crate) fn above(of: &Self, sums: KeptMap<EntityId, HubSums>) -> Self {
+        Self {
+            sums,
+            landmark: of.landmark.clone(),
+            width: of.width,
+            changed: FxHashMap::default(),
+        }
+    }
     /// A hub's published sums.
     pub fn get(&self, hub: EntityId) -> Option<&HubSums> {
         self.sums.get(&hub)
