@@ -1,24 +1,18 @@
 //! Requests to erase a person, and their proofs, from outside of a worker.
 
-use std::time::Duration;
-
 use prometheus::Registry;
 
 use leadpulse_engine::ports::{Clock, Output};
 use leadpulse_engine::{ErasureProof, OutputEncoders};
-use leadpulse_kafka::{Isolation, KafkaMetrics, Producer, TopicReader};
-use leadpulse_schema::{
-    Catalog, Operation, Position, RowBatch, RowEncoder, SourceFormat, Table, Value, encode_frame,
-};
+use leadpulse_kafka::{Isolation, KafkaMetrics, TopicReader};
+use leadpulse_schema::{Catalog, Operation, Position, RowBatch, Table, Value};
 
 use crate::clock::SystemClock;
 use crate::config::SourceConfig;
 use crate::error::DeployError;
 use crate::loaded::Loaded;
-use crate::ports::{create_inputs, writer_schemas};
-
-/// Limit of the wait for the acknowledgement.
-const FLUSH_LIMIT: Duration = Duration::from_secs(30);
+use crate::ports::writer_schemas;
+use crate::rows_of_people::{PersonSource, person_source, send_row};
 
 /// A request about a person's data.
 #[derive(Clone, Debug, Default)]
@@ -70,39 +64,20 @@ pub enum ErasureOrderError {
 pub fn request_erasure(loaded: &Loaded, order: &ErasureOrder) -> Result<String, DeployError> {
     let catalog = loaded.catalog()?;
     let (source, table) = erasure_source(loaded, &catalog)?;
-    let topic = source.topic.clone().unwrap_or_default();
     let now_ms = SystemClock.wall_ms();
     let mut batch = RowBatch::new();
     fill(&catalog, table, order, now_ms, &mut batch)?;
-    let mut body = Vec::new();
-    RowEncoder::new(&catalog).encode(batch.row(0), &mut body)?;
-    let inputs = loaded.inputs_of_people(&catalog)?;
-    create_inputs(&loaded.config.kafka, &inputs, 1)?;
-    let id = writer_schemas(loaded)?.id_of(&format!("{topic}-value"), &table.json)?;
-    let mut value = Vec::new();
-    encode_frame(id, &body, &mut value);
-    let metrics = KafkaMetrics::register(&Registry::new())?;
-    let mut producer = Producer::connect(&loaded.config.kafka, &metrics)?;
-    producer.send(&topic, Some(order.id.as_bytes()), Some(&value), now_ms)?;
-    producer.flush(FLUSH_LIMIT)?;
-    Ok(topic)
+    send_row(loaded, &catalog, (source, table), (&batch, now_ms))
 }
 
 fn erasure_source<'a>(
     loaded: &'a Loaded,
     catalog: &'a Catalog,
 ) -> Result<(&'a SourceConfig, &'a Table), ErasureOrderError> {
-    let found = loaded.config.sources.iter().find_map(|source| {
-        let table = catalog.table(&source.table)?;
-        (table.erasure.is_some() && source.topic.is_some()).then_some((source, table))
-    });
-    let (source, table) = found.ok_or(ErasureOrderError::NoSource)?;
-    let is_plain = source.format == SourceFormat::Avro
-        && source.columns.is_empty()
-        && source.filter.is_empty();
-    match is_plain {
-        true => Ok((source, table)),
-        false => Err(ErasureOrderError::OtherForm {
+    let found = person_source(loaded, catalog, |table| table.erasure.is_some());
+    match found.ok_or(ErasureOrderError::NoSource)? {
+        PersonSource::Fits(source, table) => Ok((source, table)),
+        PersonSource::OtherForm(table) => Err(ErasureOrderError::OtherForm {
             table: table.name.clone(),
         }),
     }

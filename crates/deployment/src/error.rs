@@ -11,6 +11,7 @@ use leadpulse_registry::RegistryOptionsError;
 use leadpulse_schema::{EncodeError, FileError, RegistryError};
 use leadpulse_server::ServerError;
 
+use crate::answers::AnswerError;
 use crate::config_error::ConfigError;
 use crate::erasures::ErasureOrderError;
 use crate::models::ModelsError;
@@ -47,6 +48,14 @@ pub enum DeployError {
     /// A request to erase cannot be sent.
     #[error(transparent)]
     Erasure(#[from] ErasureOrderError),
+    /// The champion is changed, and the running worker does not know.
+    #[error(
+        "the champion is changed, but the running worker was not asked; ask it with `leadpulse apply`"
+    )]
+    NotAsked(#[source] Box<DeployError>),
+    /// An answer to an alert cannot be sent.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
     /// The secret of erasures cannot be used.
     #[error("erasure.secret cannot be used")]
     ErasureKey(#[from] ErasureKeyError),

@@ -10,7 +10,9 @@
 //! Invariants: every value in force has a known origin; [`SystemClock`] is the only reader of the
 //! system's clock.
 
+mod answers;
 mod broker;
+mod champions;
 mod check;
 mod clock;
 mod config;
@@ -27,17 +29,21 @@ mod live_releases;
 mod loaded;
 mod metrics;
 mod models;
+mod operations;
 mod ports;
 mod project;
 mod queries;
 mod rehearsal;
 mod release;
+mod rows_of_people;
 mod run;
 mod signals;
 mod validate;
 mod views;
 
+pub use answers::AnswerError;
 pub use broker::DemoCluster;
+pub use champions::{Promotion, apply_champion, change_by, promote, roll_back};
 pub use check::{CheckReport, check};
 pub use clock::SystemClock;
 pub use config::{Config, ErasureOptions, ModelOptions, SourceConfig, TaskConfig};

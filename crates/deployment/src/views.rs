@@ -16,11 +16,13 @@ use leadpulse_policy::ActionOptions;
 use leadpulse_project::Project;
 use leadpulse_schema::Role;
 use leadpulse_server::{
-    ActionView, BandView, GroupView, QueryDesk, ServerState, TaskView, TaskViews, WriterSchemas,
+    ActionView, BandView, GroupView, OperationsDesk, QueryDesk, ServerState, TaskView, TaskViews,
+    WriterSchemas,
 };
 
 use crate::config::Config;
 use crate::deployment::Assembly;
+use crate::operations::LoadedOperations;
 use crate::queries::CatalogPlanner;
 
 /// State of the server: tasks and tables by name, beside the committed state.
@@ -45,6 +47,9 @@ pub(crate) fn server_state(
         explanations: Some(explanations),
         questions: Some(questions),
         simulator: assembly.simulator.clone(),
+        operations: Some(OperationsDesk::new(Arc::new(LoadedOperations {
+            loaded: assembly.loaded.clone(),
+        }))),
         queries: Some(QueryDesk(Arc::new(CatalogPlanner {
             catalog: catalog.clone(),
             targets: assembly.loaded.config.targets.clone(),

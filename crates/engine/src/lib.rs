@@ -7,7 +7,8 @@
 //! - An epoch is sealed, its bytes final, before it is committed. Only an [`Epoch<Committed>`] is
 //!   published or counted; [`invariants`] names what holds of every epoch.
 //! - A script of epoch records replays to the same outputs.
-//! - Explanations on request ([`explain`]) and other questions ([`questions`]) change nothing.
+//! - Explanations on request ([`explain`]), scores of rows that never came ([`what_if`]) and other questions
+//!   ([`questions`]) change nothing.
 
 mod clock;
 mod data_fit;
@@ -26,6 +27,7 @@ mod run;
 mod script;
 mod standby;
 mod standings;
+pub mod what_if;
 
 pub use decode::{Blocked, Decoded, Decoders, SchemaVerdicts, dead_letter};
 pub use encoders::OutputEncoders;

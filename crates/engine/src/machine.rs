@@ -37,6 +37,7 @@ mod swap;
 mod ticks;
 mod trace;
 mod track;
+mod tried;
 mod worklists;
 
 use decide::{Asked, Decided};

@@ -28,6 +28,7 @@ mod engine {
     mod stored;
     mod swaps;
     mod ticks;
+    mod what_if;
     mod work;
     mod worklists;
 }

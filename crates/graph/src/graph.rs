@@ -206,7 +206,11 @@ impl Graph {
     }
 
     /// Lets rows change entities and cells. The effects are not marked yet.
-    fn write(&mut self, batch: &RowBatch, clock_ms: Option<i64>) -> (Vec<RowOutcome>, Effects) {
+    pub(crate) fn write(
+        &mut self,
+        batch: &RowBatch,
+        clock_ms: Option<i64>,
+    ) -> (Vec<RowOutcome>, Effects) {
         self.writer().apply(batch, clock_ms)
     }
 

@@ -18,6 +18,7 @@
 //! | `read` | answers | `graph`, `state`, `who` |
 //! | `encoding` | forms of fields in stored state | |
 //! | `stored` | all state as one value that can be written and read | all above |
+//! | `trial` | a graph with rows that never came, above one that does not change | all above |
 //!
 //! # Reading across cells
 //!
@@ -89,6 +90,7 @@ pub mod pieces;
 mod read;
 mod state;
 mod stored;
+mod trial;
 mod who;
 
 pub use apply::erase::ErasedRows;
@@ -121,6 +123,7 @@ pub use state::revisable::{Accumulated, OpenEvent, Revisable};
 pub use state::sources::SourceTimes;
 pub use state::tally::{DecayedTally, Mention, Touch};
 pub use stored::{GRAPH_AREAS, NODE_AREA};
+pub use trial::{Trial, TriedGraph};
 pub use who::addresses::person_address;
 pub use who::directory::{Directory, Namespace, NodePlace};
 pub use who::domains::{Domains, registrable_domain};

@@ -13,12 +13,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::ops::Deref;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::ids::EntityId;
+
+mod kept_map;
+
+pub use kept_map::{KeptMap, Lend};
 
 /// Pieces to be written: a value, or `None` for one that is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -226,103 +230,6 @@ impl<K: Eq + Hash + Ord + Clone> Noted<K> {
         };
         keys.sort_unstable();
         keys
-    }
-}
-
-/// A map that notes the keys of changed entries.
-#[derive(Clone, Debug)]
-pub struct KeptMap<K, V> {
-    map: FxHashMap<K, V>,
-    noted: Noted<K>,
-}
-
-impl<K, V> Default for KeptMap<K, V> {
-    fn default() -> Self {
-        Self {
-            map: FxHashMap::default(),
-            noted: Noted::Off,
-        }
-    }
-}
-
-impl<K, V> Deref for KeptMap<K, V> {
-    type Target = FxHashMap<K, V>;
-    fn deref(&self) -> &FxHashMap<K, V> {
-        &self.map
-    }
-}
-
-impl<K: PieceKey, V> KeptMap<K, V> {
-    /// As in a map.
-    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        self.noted.add(key);
-        self.map.insert(key, value)
-    }
-    /// As in a map.
-    pub fn remove(&mut self, key: &K) -> Option<V> {
-        let removed = self.map.remove(key);
-        if removed.is_some() {
-            self.noted.add(*key);
-        }
-        removed
-    }
-    /// A value about to change.
-    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let value = self.map.get_mut(key);
-        if value.is_some() {
-            self.noted.add(*key);
-        }
-        value
-    }
-    /// Takes all entries out.
-    pub fn clear(&mut self) {
-        self.noted.extend(self.map.keys().copied());
-        self.map.clear();
-    }
-    /// Gives entries other keys; those without one are dropped.
-    pub fn rekey(&mut self, key_of: impl Fn(K) -> Option<K>) {
-        self.noted.extend(self.map.keys().copied());
-        let entries = std::mem::take(&mut self.map).into_iter();
-        self.map = entries
-            .filter_map(|(key, value)| Some((key_of(key)?, value)))
-            .collect();
-        self.noted.extend(self.map.keys().copied());
-    }
-    /// The entry of a key, about to change; a new one if there is none.
-    pub fn entry_or(&mut self, key: K, value: impl FnOnce() -> V) -> &mut V {
-        self.noted.add(key);
-        self.map.entry(key).or_insert_with(value)
-    }
-    /// All values, each about to change.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.noted.extend(self.map.keys().copied());
-        self.map.values_mut()
-    }
-}
-
-impl<K: PieceKey, V: Serialize + DeserializeOwned> Part for KeptMap<K, V> {
-    fn note(&mut self) {
-        self.noted.start();
-    }
-    fn write(&self, which: Which, area: u8, pieces: &mut Pieces) {
-        let keys = match which {
-            Which::All => sorted_keys(&self.map),
-            Which::Changed => self.noted.sorted(),
-        };
-        for key in keys {
-            match self.map.get(&key) {
-                Some(value) => pieces.put(area, |out| key.write(out), value),
-                None => pieces.remove(area, |out| key.write(out)),
-            }
-        }
-    }
-    fn forget(&mut self) {
-        self.noted.forget();
-    }
-    fn read(&mut self, area: u8, key: &[u8], value: &[u8]) -> Result<(), PieceError> {
-        let key = K::read(key).ok_or(PieceError::Key)?;
-        self.map.insert(key, read_value(area, value)?);
-        Ok(())
     }
 }
 

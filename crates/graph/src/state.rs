@@ -67,8 +67,22 @@ impl Cells {
         }
     }
 
+    /// The cells of a trial, in shards above others.
+    pub fn above(
+        shared: Arc<StateRules>,
+        shards: impl Iterator<Item = Shard>,
+        provisional: KeptMap<EntityId, CellRef>,
+    ) -> Self {
+        Self {
+            shared,
+            shards: shards.collect(),
+            provisional,
+            cold: None,
+        }
+    }
+
     pub fn get(&self, at: CellRef) -> &Cell {
-        &self.shards[at.shard as usize].cells()[at.index as usize]
+        self.shards[at.shard as usize].cell(at.index)
     }
 
     /// Cells that contain a node, by shard and index.

@@ -273,6 +273,7 @@ fn graded(
         if let Some(quality) = &evaluation.quality {
             fitted.set_quality(index, quality.clone());
         }
+        fitted.set_metrics(index, "evaluation", evaluation.card());
     }
     let bundle = fitted.into_bundle(plan, meta)?;
     for (index, evaluation) in evaluations.iter_mut().enumerate() {

@@ -12,14 +12,17 @@ mod entity;
 mod events;
 mod explanation;
 mod model;
+mod operations;
 pub(crate) mod process;
 mod query;
 mod rows;
 mod said;
 mod scores;
 mod simulate;
+mod tables;
 mod tasks;
 mod trace;
+mod what_if;
 mod worklist;
 
 use std::sync::LazyLock;
@@ -74,17 +77,24 @@ fn routes() -> Vec<ApiRoute> {
         ApiRoute::new(&entity::HISTORY, entity::history),
         ApiRoute::new(&explanation::EXPLANATION, explanation::explanation),
         ApiRoute::new(&committee::COMMITTEE, committee::committee),
+        ApiRoute::new(&what_if::WHAT_IF, what_if::what_if),
         ApiRoute::new(&trace::TRACE, trace::trace),
         ApiRoute::new(&alerts::ALERTS, alerts::alerts),
         ApiRoute::new(&simulate::SIMULATE, simulate::simulate),
         ApiRoute::new(&query::QUERY, query::query),
         ApiRoute::new(&worklist::WORK_LISTS, worklist::worklist),
         ApiRoute::new(&said::FEEDBACK, said::feedback),
+        ApiRoute::new(&operations::ANSWER, operations::answer),
         ApiRoute::new(&dead_letters::DEAD_LETTERS, dead_letters::dead_letters),
+        ApiRoute::new(&operations::REPLAY, operations::replay),
         ApiRoute::new(&events::EVENTS, events::events),
         ApiRoute::new(&tasks::TASKS, tasks::tasks),
+        ApiRoute::new(&tables::TABLES, tables::tables),
         ApiRoute::new(&tasks::SCHEMA, tasks::schema),
         ApiRoute::new(&model::MODEL, model::model),
+        ApiRoute::new(&operations::MODELS, operations::models),
+        ApiRoute::new(&operations::PROMOTE, operations::promote),
+        ApiRoute::new(&operations::ROLL_BACK, operations::roll_back),
         ApiRoute::new(&model::PIPELINE, model::pipeline),
         ApiRoute::new(&process::STATUS, process::status),
         ApiRoute::new(&document::INDEX, document::index),

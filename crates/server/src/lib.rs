@@ -2,7 +2,7 @@
 //!
 //! [`serve`] answers from the engine's committed read model, on threads of its own. The engine
 //! never waits for a client; explanations are the engine's own work, between epochs, a few at a
-//! time. Nothing here changes a score. tokio and axum stay inside this crate: callers start and stop the
+//! time. Nothing here changes a score; operations go through a port, on threads of their own. tokio and axum stay inside this crate: callers start and stop the
 //! server like any other part.
 //!
 //! `api` lists the endpoints: router, checks, index and OpenAPI document are made from them.
@@ -25,6 +25,7 @@ mod console;
 mod guard;
 mod health;
 mod metrics;
+mod operations;
 mod options;
 mod probes;
 mod queries;
@@ -38,6 +39,10 @@ pub use api::{api_document, api_reference};
 pub use calls::{Call, CallAnswer, CallHandler, CallLimits, serve_calls};
 pub use health::Heartbeat;
 pub use metrics::{SERVER_METRICS, register_http};
+pub use operations::{
+    AlertAnswer, ChangedChampion, KnownModel, OperationError, Operations, OperationsDesk,
+    PromotionRequest, ReplayCounts, ReplayRequest, RollbackRequest, SentRow,
+};
 pub use options::{
     AccessOptions, BearerToken, LimitOptions, Scope, ServerError, ServerOptions, TokenAccess,
 };

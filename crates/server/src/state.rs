@@ -12,6 +12,7 @@ use leadpulse_schema::Catalog;
 use prometheus::Registry;
 use serde::Serialize;
 
+use crate::operations::OperationsDesk;
 use crate::queries::QueryDesk;
 use crate::simulate::SimulatorDesk;
 
@@ -35,6 +36,8 @@ pub struct ServerState {
     pub questions: Option<QuestionDesk>,
     /// Simulation of alerts on a history; `None` for a process without one.
     pub simulator: Option<SimulatorDesk>,
+    /// Operations of the deployment; without them, they are refused.
+    pub operations: Option<OperationsDesk>,
     /// Planner of queries; without one, they are refused.
     pub queries: Option<QueryDesk>,
     /// Writer schemas, to look into dead letters; without them, Avro is shown as bytes.

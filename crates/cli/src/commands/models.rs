@@ -4,21 +4,16 @@ mod compare;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use leadpulse_deployment::{
-    Change, ControlRecord, Loaded, LogAction, LogEntry, ModelEntry, ModelRegistry, Release,
-    SystemClock, ask, load_bundle,
+    Change, Loaded, LogAction, LogEntry, ModelEntry, Promotion, apply_champion, change_by,
+    load_bundle, promote, roll_back,
 };
-use leadpulse_engine::ports::Clock;
 
 use crate::commands::{ClusterArguments, ConfigArgument, date};
 use compare::CompareArguments;
-
-/// The state after a promotion whose control record was not written.
-const NOT_ASKED: &str =
-    "the champion is changed, but the running worker was not asked; ask it with `leadpulse apply`";
 
 /// `leadpulse models …`
 #[derive(clap::Subcommand)]
@@ -220,20 +215,11 @@ impl AddArguments {
 impl PromoteArguments {
     fn run(self) -> Result<()> {
         let loaded = self.cluster.load()?;
-        let registry = loaded.models()?;
-        let id = registry.find(&self.name)?.manifest.bundle_id;
-        let change = change(self.by);
-        let entry = match self.live {
-            // The release is checked before the name changes.
-            true => {
-                let release = checked_release(&loaded, &registry, &id)?;
-                let entry = registry.promote(&id, self.force, &change)?;
-                ask_for(&loaded, &registry, &release, change).context(NOT_ASKED)?;
-                entry
-            }
-            false => registry.promote(&id, self.force, &change)?,
-        };
-        say!("{}", in_words(&entry));
+        let how = (self.force, self.live);
+        say_promotion(
+            &loaded,
+            &promote(&loaded, &self.name, how, &change(self.by))?,
+        );
         Ok(())
     }
 }
@@ -241,14 +227,7 @@ impl PromoteArguments {
 impl RollbackArguments {
     fn run(self) -> Result<()> {
         let loaded = self.cluster.load()?;
-        let registry = loaded.models()?;
-        let change = change(self.by);
-        let entry = registry.roll_back(&change)?;
-        say!("{}", in_words(&entry));
-        if self.live {
-            let release = checked_release(&loaded, &registry, &entry.bundle)?;
-            ask_for(&loaded, &registry, &release, change).context(NOT_ASKED)?;
-        }
+        say_promotion(&loaded, &roll_back(&loaded, self.live, &change(self.by))?);
         Ok(())
     }
 }
@@ -266,48 +245,29 @@ impl RemoveArguments {
 impl ApplyArguments {
     pub fn run(self) -> Result<()> {
         let loaded = self.cluster.load()?;
-        let registry = loaded.models()?;
-        let id = registry.champion()?.manifest.bundle_id;
-        let release = checked_release(&loaded, &registry, &id)?;
-        ask_for(&loaded, &registry, &release, change(self.by))
+        let release = apply_champion(&loaded, &change(self.by))?;
+        say_asked(&loaded, &release);
+        Ok(())
     }
 }
 
-/// The release of the configuration with a bundle of the registry that fits it.
-fn checked_release(loaded: &Loaded, registry: &ModelRegistry, id: &str) -> Result<Release> {
-    let project = loaded.project()?;
-    load_bundle(&project, &registry.bundle_dir(id))?;
-    Ok(Release::of(loaded, &project.catalog, id))
+fn say_promotion(loaded: &Loaded, done: &Promotion) {
+    if let Some(release) = &done.release {
+        say_asked(loaded, release);
+    }
+    say!("{}", in_words(&done.entry));
 }
 
-/// Asks the worker of a configuration to go on under a release.
-fn ask_for(
-    loaded: &Loaded,
-    registry: &ModelRegistry,
-    release: &Release,
-    change: Change,
-) -> Result<()> {
-    let digest = registry.store(release)?;
-    let record = ControlRecord {
-        release: digest.clone(),
-        by: change.by,
-        at_ms: change.at_ms,
-    };
-    let options = &loaded.config.kafka;
-    ask(options, &record)?;
+fn say_asked(loaded: &Loaded, release: &str) {
     say!(
-        "asked       {} goes on under release {digest}; /api/v1/status tells when it does, or why not",
-        options.transactional_id
+        "asked       {} goes on under release {release}; /api/v1/status tells when it does, or why not",
+        loaded.config.kafka.transactional_id
     );
-    Ok(())
 }
 
 fn change(by: Option<String>) -> Change {
     let user = || std::env::var("USER").ok().filter(|user| !user.is_empty());
-    Change {
-        by: by.or_else(user).unwrap_or_else(|| "unknown".to_owned()),
-        at_ms: SystemClock.wall_ms(),
-    }
+    change_by(by.or_else(user).unwrap_or_else(|| "unknown".to_owned()))
 }
 
 fn names(model: &ModelEntry) -> String {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use leadpulse_graph::pieces::{KeptMap, KeptTree};
-use leadpulse_graph::{EntityId, Graph};
+use leadpulse_graph::{EntityId, Graph, TriedGraph};
 use leadpulse_policy::{AlertState, CapState, EntityState};
 use leadpulse_records::{Explained, WorkList};
 use leadpulse_schema::units::AsOf;
@@ -58,7 +58,7 @@ impl Tracked {
 /// so a deployed version with others needs another graph. [`Self::encode`] writes a state without
 /// them.
 pub struct WorkerState {
-    pub(super) graph: Graph,
+    pub(super) graph: TriedGraph,
     /// Ranks of the eligible entities, by task.
     pub(super) standings: Vec<Standings>,
     /// The change of model under way.
@@ -140,7 +140,7 @@ impl WorkerState {
     /// A state of nothing but a graph.
     pub(super) fn empty(graph: Graph, given: &Deployed) -> Self {
         Self {
-            graph,
+            graph: TriedGraph::new(graph),
             standings: given.tasks.iter().map(|_| Standings::default()).collect(),
             rescoring: None,
             tasks_since: vec![0; given.tasks.len()],

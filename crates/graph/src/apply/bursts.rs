@@ -13,6 +13,7 @@
 //! Decision: docs/decisions/0037-who-does-not-count.md
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -25,9 +26,13 @@ use crate::apply::gate::is_held;
 use crate::change::effects::Cause;
 use crate::ids::EntityId;
 use crate::options::DAY_MS;
-use crate::pieces::{Kept, KeptMap};
+use crate::pieces::{Kept, KeptMap, Lend};
 use crate::state::events::Undo;
 use crate::who::directory::NodePlace;
+
+mod lists;
+
+use lists::Lists;
 
 /// Events of one group lie in the same interval of this length, milliseconds.
 const INTERVAL_MS: i64 = 10_000;
@@ -53,7 +58,7 @@ pub(crate) struct OpenMember {
 }
 
 /// All open events, by fingerprint, owner, group and day.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bursts {
     pub(crate) open: KeptMap<u64, OpenMember>,
     /// The mail domain of the first version of each owner.
@@ -62,19 +67,9 @@ pub(crate) struct Bursts {
     pub(crate) ignored: KeptMap<u64, ()>,
     /// Number of events of closed bursts ever.
     pub(crate) closed: Kept<u64>,
-    of_owner: FxHashMap<EntityId, Vec<u64>>,
-    groups: FxHashMap<BurstGroup, Vec<u64>>,
+    of_owner: Lists<EntityId>,
+    groups: Lists<BurstGroup>,
     by_day: BTreeMap<i64, Vec<u64>>,
-}
-
-/// Removes one value from the list of a key, and the list with its last value.
-fn drop_from<K: std::hash::Hash + Eq>(lists: &mut FxHashMap<K, Vec<u64>>, key: &K, value: u64) {
-    if let Some(list) = lists.get_mut(key) {
-        list.retain(|v| *v != value);
-        if list.is_empty() {
-            lists.remove(key);
-        }
-    }
 }
 
 impl BurstGroup {
@@ -83,7 +78,38 @@ impl BurstGroup {
     }
 }
 
+impl Default for Bursts {
+    fn default() -> Self {
+        Self {
+            open: KeptMap::default(),
+            domains: KeptMap::default(),
+            ignored: KeptMap::default(),
+            closed: Kept::default(),
+            of_owner: Lists::new(|bursts| &bursts.of_owner),
+            groups: Lists::new(|bursts| &bursts.groups),
+            by_day: BTreeMap::new(),
+        }
+    }
+}
+
 impl Bursts {
+    /// The bursts of a trial, above others.
+    pub fn above(
+        open: KeptMap<u64, OpenMember>,
+        domains: KeptMap<EntityId, Option<EntityId>>,
+        ignored: KeptMap<u64, ()>,
+        beneath: &Arc<dyn Lend<Bursts>>,
+    ) -> Self {
+        let mut bursts = Self {
+            open,
+            domains,
+            ignored,
+            ..Self::default()
+        };
+        bursts.of_owner.beneath = Some(beneath.clone());
+        bursts.groups.beneath = Some(beneath.clone());
+        bursts
+    }
     /// Lists open events by owner, group and day again, after they were read from stored state.
     pub fn index(&mut self) {
         let mut open: Vec<(u64, OpenMember)> = self.open.iter().map(|(f, m)| (*f, *m)).collect();
@@ -94,8 +120,8 @@ impl Bursts {
     }
     fn list(&mut self, fingerprint: u64, member: &OpenMember) {
         let OpenMember { owner, group, .. } = member;
-        self.of_owner.entry(*owner).or_default().push(fingerprint);
-        self.groups.entry(*group).or_default().push(fingerprint);
+        self.of_owner.push(*owner, fingerprint);
+        self.groups.push(*group, fingerprint);
         let day = self.by_day.entry(group.day()).or_default();
         day.push(fingerprint);
     }
@@ -106,8 +132,8 @@ impl Bursts {
     /// Forgets an open event. Its day keeps the fingerprint until the day is closed.
     fn remove(&mut self, fingerprint: u64) -> Option<OpenMember> {
         let member = self.open.remove(&fingerprint)?;
-        drop_from(&mut self.of_owner, &member.owner, fingerprint);
-        drop_from(&mut self.groups, &member.group, fingerprint);
+        self.of_owner.drop_from(&member.owner, fingerprint);
+        self.groups.drop_from(&member.group, fingerprint);
         Some(member)
     }
     /// Notes the mail domain of a version of an owner. Returns whether it is the first version, and
@@ -117,7 +143,7 @@ impl Bursts {
             return false;
         }
         self.domains.insert(owner, domain);
-        domain.is_some() && self.of_owner.contains_key(&owner)
+        domain.is_some() && self.of_owner.get(&owner).is_some()
     }
     /// The mail domain by which an owner's events are grouped, else the owner.
     fn whose(&self, owner: EntityId) -> EntityId {
@@ -127,21 +153,20 @@ impl Bursts {
     /// changed.
     fn regroup(&mut self, owner: EntityId, changed: &mut FxHashSet<BurstGroup>) {
         let whose = self.whose(owner);
-        let Some(fingerprints) = self.of_owner.get(&owner) else {
+        let Some(fingerprints) = self.of_owner.get(&owner).cloned() else {
             return;
         };
-        for fingerprint in fingerprints {
+        for fingerprint in &fingerprints {
             let is_there = |member: &OpenMember| member.group.whose == whose;
             if self.open.get(fingerprint).is_some_and(is_there) {
                 continue;
             }
             let member = self.open.get_mut(fingerprint);
             let member = member.expect("listed events are open");
-            drop_from(&mut self.groups, &member.group, *fingerprint);
+            self.groups.drop_from(&member.group, *fingerprint);
             changed.insert(member.group);
             member.group.whose = whose;
-            let members = self.groups.entry(member.group).or_default();
-            members.push(*fingerprint);
+            self.groups.push(member.group, *fingerprint);
             changed.insert(member.group);
         }
     }

@@ -79,6 +79,13 @@ fn day_of(time_ms: i64) -> i32 {
 }
 
 impl Held {
+    /// The fingerprints of a trial. It forgets none.
+    pub fn above(known: KeptMap<u64, HeldEvent>) -> Self {
+        Self {
+            known,
+            by_day: BTreeMap::new(),
+        }
+    }
     /// Lists fingerprints by day again, after they were read from stored state.
     pub fn index(&mut self) {
         for (fingerprint, event) in self.known.iter().filter(|(_, event)| event.day != FOR_GOOD) {

@@ -68,7 +68,7 @@ pub(crate) fn apply_ops(
                 let row = batch.row(event.row as usize);
                 let has_outcome = shared.layout.event(row.table()).has_outcome();
                 let verdicts = |shard: &Shard| {
-                    let node = &shard.cells()[event.cell as usize].nodes[event.node as usize];
+                    let node = &shard.cell(event.cell).nodes[event.node as usize];
                     has_outcome.then(|| node.verdicts(&shared.layout))
                 };
                 let before = verdicts(shard);

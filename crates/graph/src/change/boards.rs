@@ -34,3 +34,17 @@ pub(crate) fn publish(
     }
     hubs.finish(&shared, board_ms)
 }
+
+/// As [`publish`] for the cells and hubs of a trial: cells beneath that wait for the board take part, and
+/// stay as they are.
+pub(crate) fn publish_trial(cells: &mut Cells, hubs: &mut Hubs, board_ms: i64) {
+    let shared = cells.shared.clone();
+    hubs.begin(&shared, board_ms);
+    for shard in &mut cells.shards {
+        for (index, old) in shard.publish_trial() {
+            let new = shard.cell(index).contribution(&shared);
+            hubs.replace(&shared, Some(&old), &new);
+        }
+    }
+    hubs.finish(&shared, board_ms);
+}

@@ -67,6 +67,21 @@ impl Hubs {
             changed: FxHashMap::default(),
         }
     }
+    /// The hubs of a trial until it publishes a board: the sums and rows of these.
+    pub(crate) fn above(
+        of: &Self,
+        sums: KeptMap<EntityId, HubSums>,
+        [rows, described]: [KeptMap<EntityId, RowBatch>; 2],
+    ) -> Self {
+        Self {
+            sums,
+            rows,
+            described,
+            landmark: of.landmark.clone(),
+            width: of.width,
+            changed: FxHashMap::default(),
+        }
+    }
     /// A hub's published sums.
     pub fn get(&self, hub: EntityId) -> Option<&HubSums> {
         self.sums.get(&hub)
@@ -87,6 +102,14 @@ impl Hubs {
     /// Takes a hub's own row, or none after a deletion, to publish with the next board.
     pub(crate) fn describe(&mut self, hub: EntityId, row: RowBatch) {
         self.described.insert(hub, row);
+    }
+    /// A copy of these for a board of a trial, with the rows that the trial has described.
+    pub(crate) fn for_board_of(&self, trial: &Self) -> Self {
+        let mut copy = self.clone();
+        for (hub, row) in trial.described.iter() {
+            copy.described.insert(*hub, row.clone());
+        }
+        copy
     }
     /// Bytes of rows on the heap, roughly.
     pub(crate) fn row_bytes(&self) -> usize {

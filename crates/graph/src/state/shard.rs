@@ -1,12 +1,14 @@
 //! A shard: cells that one thread changes at a time.
 
+use std::fmt;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::StoredGraphError;
 use crate::ids::{CellRef, EntityId};
-use crate::pieces::{Kept, Noted, Part, PieceError, Pieces, Which, read_value};
+use crate::pieces::{Kept, Lend, Noted, Part, PieceError, Pieces, Which, read_value};
 use crate::state::cell::{Cell, HubContribution, StateRules};
 use crate::state::node::Node;
 use crate::state::nodes::{NodeSource, Nodes, PutOut};
@@ -46,6 +48,38 @@ pub(crate) struct Shard {
     cold: Option<(Arc<NodeSource>, u16)>,
     /// Pieces of cells that changed: index of the cell, and [`HEAD`] or 1 + the place of the node.
     noted: Noted<(u32, u32)>,
+    trial: Option<Box<TrialCells>>,
+}
+
+/// The cells of a trial's shard: those of the shard beneath, but for copies that the trial changed, and
+/// new ones, numbered from the length of the shard beneath.
+#[derive(Clone)]
+struct TrialCells {
+    beneath: Arc<dyn Lend<Shard>>,
+    own: FxHashMap<u32, Cell>,
+    len: u32,
+    /// True once the trial published a board: no contribution beneath is kept any more.
+    is_published: bool,
+}
+
+impl fmt::Debug for TrialCells {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.own.keys()).finish()
+    }
+}
+
+impl TrialCells {
+    /// The trial's own copy of a cell.
+    fn lifted(&mut self, index: u32) -> &mut Cell {
+        let (beneath, is_published) = (&self.beneath, self.is_published);
+        self.own.entry(index).or_insert_with(|| {
+            let mut cell = beneath.lend().cell(index).clone();
+            if is_published {
+                cell.frozen = None;
+            }
+            cell
+        })
+    }
 }
 
 /// A cell without its nodes, as it is stored.
@@ -57,9 +91,73 @@ struct CellHead<H> {
 }
 
 impl Shard {
-    /// All cells, by index; some have no nodes.
+    /// The shard of a trial, above this one.
+    pub fn above(beneath: Arc<dyn Lend<Shard>>) -> Self {
+        let trial = TrialCells {
+            len: beneath.lend().cells.len() as u32,
+            beneath,
+            own: FxHashMap::default(),
+            is_published: false,
+        };
+        Self {
+            trial: Some(Box::new(trial)),
+            ..Self::default()
+        }
+    }
+
+    /// All cells, by index; some have no nodes. None of a trial's: see [`Self::cell`].
     pub fn cells(&self) -> &[Cell] {
         &self.cells
+    }
+
+    /// The cell at an index.
+    pub fn cell(&self, index: u32) -> &Cell {
+        match &self.trial {
+            None => &self.cells[index as usize],
+            Some(trial) => match trial.own.get(&index) {
+                Some(cell) => cell,
+                None => trial.beneath.lend().cell(index),
+            },
+        }
+    }
+
+    /// A cell about to change.
+    fn cell_mut(&mut self, index: u32) -> &mut Cell {
+        match &mut self.trial {
+            None => &mut self.cells[index as usize],
+            Some(trial) => trial.lifted(index),
+        }
+    }
+
+    /// Copies a cell from beneath a trial's shard, as it is since the trial's last board.
+    pub fn lift(&mut self, index: u32) {
+        self.cell_mut(index);
+    }
+
+    /// Cells of a trial's shard whose contribution to hubs is not what the last board had, each with
+    /// the contribution that the board had. None is kept any more afterwards.
+    pub fn publish_trial(&mut self) -> Vec<(u32, Box<HubContribution>)> {
+        let own = std::mem::take(&mut self.changed);
+        let Some(trial) = &mut self.trial else {
+            return Vec::new();
+        };
+        let beneath = trial.beneath.lend();
+        let mut changed = match trial.is_published {
+            true => own,
+            false => [own.as_slice(), beneath.changed.as_slice()].concat(),
+        };
+        changed.sort_unstable();
+        changed.dedup();
+        let mut kept = Vec::new();
+        for index in changed {
+            let frozen = match trial.own.get_mut(&index) {
+                Some(cell) => cell.frozen.take(),
+                None => beneath.cell(index).frozen.clone(),
+            };
+            kept.extend(frozen.map(|frozen| (index, frozen)));
+        }
+        trial.is_published = true;
+        kept
     }
 
     /// Keeps the cell's contribution to the hubs before its first change since the board.
@@ -67,7 +165,7 @@ impl Shard {
         if shared.layout.catalog().hubs.is_empty() {
             return;
         }
-        let cell = &mut self.cells[index as usize];
+        let cell = self.cell_mut(index);
         if cell.frozen.is_none() {
             cell.frozen = Some(Box::new(cell.contribution(shared)));
             self.changed.push(index);
@@ -95,6 +193,12 @@ impl Shard {
 
     /// Opens a cell without nodes for an anchor. Returns its index, a freed one if there is any.
     pub fn open(&mut self, anchor: EntityId) -> u32 {
+        if let Some(trial) = &mut self.trial {
+            let index = trial.len;
+            trial.own.insert(index, Cell::new(anchor));
+            trial.len += 1;
+            return index;
+        }
         let freed = match self.book.free.is_empty() {
             true => None,
             false => self.book.change().free.pop(),
@@ -169,12 +273,12 @@ impl Shard {
     /// A node about to change.
     pub fn node_mut(&mut self, cell: u32, node: u32) -> &mut Node {
         self.noted.add((cell, 1 + node));
-        &mut self.cells[cell as usize].nodes.change()[node as usize]
+        &mut self.cell_mut(cell).nodes.change()[node as usize]
     }
 
     /// Appends a node to a cell.
     pub fn put(&mut self, cell: u32, node: Node) {
-        let nodes = &mut self.cells[cell as usize].nodes;
+        let nodes = &mut self.cell_mut(cell).nodes;
         let place = 1 + nodes.push(node);
         nodes.list();
         self.noted.add((cell, HEAD));
@@ -183,7 +287,7 @@ impl Shard {
 
     /// Takes a node out of a cell; the last one gets its place.
     pub fn take(&mut self, cell: u32, node: u32) -> Node {
-        let nodes = &mut self.cells[cell as usize].nodes;
+        let nodes = &mut self.cell_mut(cell).nodes;
         let last = nodes.len() as u32;
         let taken = nodes.swap_remove(node);
         for place in [HEAD, 1 + node, last] {

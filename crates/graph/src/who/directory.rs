@@ -1,5 +1,6 @@
 //! Interned entity keys: a dense id, the place, owner and parent of each entity.
 
+use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use leadpulse_schema::{Catalog, HubId, TableId};
 
 use crate::encoding::StoredGraphError;
 use crate::ids::{CellRef, EntityId};
-use crate::pieces::KeptList;
+use crate::pieces::{KeptList, Lend};
 use crate::state::node::Node;
 use crate::who::journal::Journal;
 
@@ -80,6 +81,31 @@ pub struct Directory {
     hub_of: Vec<Option<HubId>>,
     domains: Namespace,
     pub(crate) journal: Journal,
+    trial: Option<Box<TrialEntries>>,
+}
+
+/// The entries of a trial: those of the directory beneath, but for copies that the trial changed, and
+/// new ones, numbered from the length of the directory beneath.
+#[derive(Clone)]
+struct TrialEntries {
+    beneath: Arc<dyn Lend<Directory>>,
+    own: FxHashMap<EntityId, DirectoryEntry>,
+    len: usize,
+}
+
+impl TrialEntries {
+    /// The trial's own copy of an entry.
+    fn lifted(&mut self, entity: EntityId) -> &mut DirectoryEntry {
+        let beneath = &self.beneath;
+        let copy = || beneath.lend().entry(entity).clone();
+        self.own.entry(entity).or_insert_with(copy)
+    }
+}
+
+impl fmt::Debug for TrialEntries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.own.keys()).finish()
+    }
 }
 
 impl Directory {
@@ -113,6 +139,19 @@ impl Directory {
             hub_of,
             domains,
             journal: Journal::default(),
+            trial: None,
+        }
+    }
+    /// The directory of a trial, above this one.
+    pub(crate) fn above(catalog: &Catalog, beneath: Arc<dyn Lend<Directory>>) -> Self {
+        let trial = TrialEntries {
+            len: beneath.lend().len(),
+            beneath,
+            own: FxHashMap::default(),
+        };
+        Self {
+            trial: Some(Box::new(trial)),
+            ..Self::new(catalog)
         }
     }
     /// Finds keys and parents again, after the entries were read from stored state.
@@ -154,13 +193,13 @@ impl Directory {
     }
     /// The id of a key; a new one for a key that was never named.
     pub fn intern(&mut self, namespace: Namespace, key: &str) -> EntityId {
-        if let Some(id) = self.maps[namespace.0 as usize].get(key) {
-            return *id;
+        if let Some(id) = self.find(namespace, key) {
+            return id;
         }
-        let id = EntityId(u32::try_from(self.entries.len()).expect("fewer than 2^32 entities"));
+        let id = EntityId(u32::try_from(self.len()).expect("fewer than 2^32 entities"));
         let key: Arc<str> = key.into();
         self.maps[namespace.0 as usize].insert(key.clone(), id);
-        self.entries.push(DirectoryEntry {
+        self.push(DirectoryEntry {
             namespace,
             key,
             place: None,
@@ -172,9 +211,19 @@ impl Directory {
         });
         id
     }
+    fn push(&mut self, entry: DirectoryEntry) {
+        match &mut self.trial {
+            None => self.entries.push(entry),
+            Some(trial) => {
+                trial.own.insert(EntityId(trial.len as u32), entry);
+                trial.len += 1;
+            }
+        }
+    }
     /// The id of a key; `None` for a key that was never named.
     pub fn find(&self, namespace: Namespace, key: &str) -> Option<EntityId> {
-        self.maps[namespace.0 as usize].get(key).copied()
+        let found = self.maps[namespace.0 as usize].get(key).copied();
+        found.or_else(|| self.trial.as_ref()?.beneath.lend().find(namespace, key))
     }
     /// The key of an entity, unique in its namespace.
     pub fn key(&self, entity: EntityId) -> &Arc<str> {
@@ -199,11 +248,11 @@ impl Directory {
         self.entry(entity).place
     }
     pub(crate) fn set_place(&mut self, entity: EntityId, place: NodePlace) {
-        self.entries.at_mut(entity.0 as usize).place = Some(place);
+        self.entry_mut(entity).place = Some(place);
     }
     pub(crate) fn set_standing(&mut self, entity: EntityId, standing: Standing) {
         if self.entry(entity).standing != standing {
-            self.entries.at_mut(entity.0 as usize).standing = standing;
+            self.entry_mut(entity).standing = standing;
         }
     }
     /// All entities with a node: what is counted of each.
@@ -222,13 +271,13 @@ impl Directory {
         self.entry(entity).parent
     }
     pub(crate) fn set_parent(&mut self, entity: EntityId, parent: Option<EntityId>) {
-        if let Some(old) = self.entries[entity.0 as usize].parent {
-            let children = &mut self.entries.at_mut(old.0 as usize).children;
+        if let Some(old) = self.entry(entity).parent {
+            let children = &mut self.entry_mut(old).children;
             children.retain(|c| *c != entity);
         }
-        self.entries.at_unstored(entity.0 as usize).parent = parent;
+        self.entry_unstored(entity).parent = parent;
         if let Some(new) = parent {
-            self.entries.at_mut(new.0 as usize).children.push(entity);
+            self.entry_mut(new).children.push(entity);
         }
     }
     /// The owner that the current version of an entity names.
@@ -236,7 +285,7 @@ impl Directory {
         self.entry(entity).owner
     }
     pub(crate) fn set_owner(&mut self, entity: EntityId, owner: Option<EntityId>) {
-        self.entries.at_mut(entity.0 as usize).owner = owner;
+        self.entry_mut(entity).owner = owner;
     }
     /// The entity that events name beside this one: of several the smallest (table, key).
     pub fn company(&self, entity: EntityId) -> Option<EntityId> {
@@ -248,27 +297,26 @@ impl Directory {
         let before = self.entry(entity).company;
         let is_news = before.is_none_or(|before| self.order(company, before).is_lt());
         if is_news {
-            self.entries.at_mut(entity.0 as usize).company = Some(company);
+            self.entry_mut(entity).company = Some(company);
         }
         is_news
     }
     /// Forgets the entity that events named beside this one.
     pub(crate) fn forget_company(&mut self, entity: EntityId) {
-        self.entries.at_mut(entity.0 as usize).company = None;
+        self.entry_mut(entity).company = None;
     }
     /// Notes that an entity has no node any more.
     pub(crate) fn clear_place(&mut self, entity: EntityId) {
-        let entry = self.entries.at_mut(entity.0 as usize);
+        let entry = self.entry_mut(entity);
         (entry.place, entry.standing) = (None, Standing::default());
     }
     /// Forgets the key of an entity that nothing belongs to. Its number stays taken.
     pub(crate) fn forget(&mut self, entity: EntityId) {
-        let entry = self.entries.at_mut(entity.0 as usize);
-        let map = self.maps.get_mut(entry.namespace.0 as usize);
-        if let Some(map) = map {
-            map.remove(&entry.key);
+        let (namespace, key) = (self.entry(entity).namespace, self.entry(entity).key.clone());
+        if let Some(map) = self.maps.get_mut(namespace.0 as usize) {
+            map.remove(&key);
         }
-        *entry = DirectoryEntry {
+        *self.entry_mut(entity) = DirectoryEntry {
             namespace: NAMELESS,
             key: "".into(),
             place: None,
@@ -322,13 +370,34 @@ impl Directory {
     }
     /// The number of entities ever named.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        let trial = self.trial.as_ref();
+        trial.map_or(self.entries.len(), |trial| trial.len)
     }
     /// Whether no entity was ever named.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
     fn entry(&self, entity: EntityId) -> &DirectoryEntry {
-        &self.entries[entity.0 as usize]
+        match &self.trial {
+            None => &self.entries[entity.0 as usize],
+            Some(trial) => match trial.own.get(&entity) {
+                Some(entry) => entry,
+                None => trial.beneath.lend().entry(entity),
+            },
+        }
+    }
+    /// An entry about to change.
+    fn entry_mut(&mut self, entity: EntityId) -> &mut DirectoryEntry {
+        match &mut self.trial {
+            None => self.entries.at_mut(entity.0 as usize),
+            Some(trial) => trial.lifted(entity),
+        }
+    }
+    /// An entry about to change in nothing that is stored.
+    fn entry_unstored(&mut self, entity: EntityId) -> &mut DirectoryEntry {
+        match &mut self.trial {
+            None => self.entries.at_unstored(entity.0 as usize),
+            Some(trial) => trial.lifted(entity),
+        }
     }
 }

@@ -5,12 +5,15 @@
 //! ends, the smallest (table, key). Where links run in a ring, entities that no link leads to are
 //! peeled off one by one, and the survivor is the smallest of those left.
 
+use std::fmt;
+use std::sync::Arc;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::ids::EntityId;
-use crate::pieces::{KeptList, KeptMap};
+use crate::pieces::{KeptList, KeptMap, Lend};
 use crate::who::directory::Directory;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,15 +24,35 @@ pub(crate) struct IdentityGroup {
 }
 
 /// All links and the groups that they join.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Identity {
+    /// Of a trial that joined nothing yet: all is there.
+    beneath: Option<Arc<dyn Lend<Identity>>>,
     pub(crate) links: KeptMap<EntityId, SmallVec<[EntityId; 1]>>,
     /// Index of each linked entity's group. Not stored: groups name their members.
     group_of: FxHashMap<EntityId, usize>,
     pub(crate) groups: KeptList<IdentityGroup>,
 }
 
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("groups", &&*self.groups)
+            .finish()
+    }
+}
+
 impl Identity {
+    /// The identity of a trial, above this one. The first new link of the trial copies all.
+    pub(crate) fn above(beneath: Arc<dyn Lend<Identity>>) -> Self {
+        Self {
+            beneath: Some(beneath),
+            ..Self::default()
+        }
+    }
+    fn here(&self) -> &Self {
+        self.beneath.as_ref().map_or(self, |beneath| beneath.lend())
+    }
     /// Finds the groups of entities again, after links and groups were read from stored state.
     pub(crate) fn index(&mut self) {
         for (group, of) in self.groups.iter().enumerate() {
@@ -39,29 +62,29 @@ impl Identity {
     }
     /// The number of linked entities.
     pub fn len(&self) -> usize {
-        self.group_of.len()
+        self.here().group_of.len()
     }
     /// The entity that stands for another: the entity itself unless it was joined to one.
     pub fn survivor(&self, entity: EntityId) -> EntityId {
-        self.group_of
-            .get(&entity)
-            .map_or(entity, |group| self.groups[*group].survivor)
+        let here = self.here();
+        let group = here.group_of.get(&entity);
+        group.map_or(entity, |group| here.groups[*group].survivor)
     }
     /// All entities joined with one, itself included, ascending by (table, key); empty without
     /// links.
     pub fn group(&self, entity: EntityId) -> &[EntityId] {
-        self.group_of
-            .get(&entity)
-            .map_or(&[], |group| &self.groups[*group].members)
+        let here = self.here();
+        let group = here.group_of.get(&entity);
+        group.map_or(&[], |group| &here.groups[*group].members)
     }
     /// Notes that `from` became `to`. Returns whether that was new.
     pub(crate) fn link(&mut self, directory: &Directory, from: EntityId, to: EntityId) -> bool {
-        let is_known = self
-            .links
-            .get(&from)
-            .is_some_and(|links| links.contains(&to));
-        if from == to || is_known {
+        let links = self.here().links.get(&from);
+        if from == to || links.is_some_and(|links| links.contains(&to)) {
             return false;
+        }
+        if let Some(beneath) = self.beneath.take() {
+            *self = beneath.lend().clone();
         }
         self.links.entry_or(from, SmallVec::new).push(to);
         let (a, b) = (self.group_index(from), self.group_index(to));

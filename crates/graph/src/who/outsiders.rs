@@ -25,7 +25,7 @@ pub enum Outsider {
 }
 
 /// The domains whose members count nowhere.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct OutsideDomains {
     own: FxHashSet<String>,
     competitors: FxHashSet<String>,

@@ -122,6 +122,24 @@ pub struct TaskEvaluation {
     pub remarks: Vec<String>,
 }
 
+impl TaskEvaluation {
+    /// The tables that a bundle carries for its model page: tenths, reliability with its null, simple
+    /// rules, cohorts. At most ten tenths, fifteen bins and twenty columns of five parts: some 15 KiB.
+    pub fn card(&self) -> serde_json::Value {
+        serde_json::json!({
+            "first_anchor": self.first_anchor,
+            "last_anchor": self.last_anchor,
+            "outcomes": self.outcomes,
+            "base_rate": self.base_rate,
+            "model": self.model,
+            "deciles": self.deciles,
+            "calibration": self.calibration,
+            "baselines": self.baselines,
+            "cohorts": self.cohorts,
+        })
+    }
+}
+
 /// The figures of a part of the rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PartFigures {

@@ -31,6 +31,14 @@ pub(crate) enum Client {
 impl Client {
     /// A client without an address.
     pub const UNKNOWN: Self = Self::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+
+    /// The name in rows and logs that the client causes: of the token or the user, else the address.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Token { name, .. } | Self::User { name, .. } => name.to_string(),
+            Self::Address(address) => address.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Client {

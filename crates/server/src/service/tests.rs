@@ -11,6 +11,7 @@ fn health_fails_when_the_loop_stands_still() {
         tasks: vec![].into(),
         tables: vec![],
         catalog: None,
+        operations: None,
         explanations: None,
         questions: None,
         simulator: None,

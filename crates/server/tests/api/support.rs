@@ -263,6 +263,7 @@ pub fn state_of(read_model: &Arc<ReadModel>) -> ServerState {
         tasks: vec![task("buys", "accounts"), task("converts", "leads")].into(),
         tables: vec!["accounts".into(), "contacts".into(), "leads".into()],
         catalog: None,
+        operations: None,
         explanations: None,
         questions: None,
         simulator: None,

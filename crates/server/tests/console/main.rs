@@ -8,6 +8,7 @@
     reason = "clippy knows tests, but not their helpers"
 )]
 
+mod acts;
 mod browser;
 mod keyboard;
 mod live;

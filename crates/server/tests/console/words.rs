@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use leadpulse_engine::read_model::{EpochTimes, PartitionLag, ReadModel, StageTime, TracedRecord};
 use leadpulse_records::{KeptLetter, Reason, Rejected, WorkList, WorkListEntry};
+use leadpulse_schema::Catalog;
 use leadpulse_schema::units::AsOf;
 use leadpulse_server::{
     ActionView, AlertSimulator, BandView, GroupView, NamedText, PlannedQuery, QueryDesk,
     QueryFault, QueryPlanner, QueryRemark, ServerState, SimulationError, SimulationRequest,
     SimulatorDesk, TaskView, TaskViews,
+};
+use leadpulse_server::{
+    AlertAnswer, ChangedChampion, KnownModel, OperationError, Operations, OperationsDesk,
+    PromotionRequest, ReplayCounts, ReplayRequest, RollbackRequest, SentRow,
 };
 use serde_json::{Value, json};
 
@@ -190,7 +195,8 @@ impl Words {
             registry: prometheus::Registry::new(),
             tasks: TaskViews::new(vec![task], self.card()),
             tables: vec![self.table.into()],
-            catalog: None,
+            catalog: Some(Arc::new(self.catalog())),
+            operations: Some(OperationsDesk::new(Arc::new(Done))),
             explanations: None,
             questions: None,
             simulator: Some(SimulatorDesk::new(Arc::new(OneAnswer))),
@@ -198,6 +204,16 @@ impl Words {
             schemas: None,
             version: env!("CARGO_PKG_VERSION").into(),
         }
+    }
+
+    /// The tables of the deployment.
+    fn catalog(&self) -> Catalog {
+        if self.table == WELLS.table {
+            return Catalog::from_json(&[("wells", WELL_SCHEMA), ("readings", READING_SCHEMA)])
+                .expect("the schemas are sound");
+        }
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas");
+        Catalog::load(std::path::Path::new(shipped)).expect("the shipped schemas are sound")
     }
 
     fn card(&self) -> Value {
@@ -215,7 +231,7 @@ impl Words {
                     "average_precision": 0.21, "log_loss": 0.169, "brier": 0.0403, "ece": 0.013,
                     "lift_at_20_percent": 3.1, "precision_at_2_percent": 0.31,
                     "precision_at_5_percent": 0.22, "precision_at_10_percent": 0.16,
-                }},
+                }, "evaluation": evaluation()},
             }],
         })
     }
@@ -386,4 +402,89 @@ fn letters() -> Vec<KeptLetter> {
         KeptLetter::of(&rejected.dead_letter(reason, message, AsOf::from_ms(1_760_000_000_000)))
     };
     (0..).zip(cases).filter_map(letter).collect()
+}
+
+/// Tables of a bundle: tenths, reliability, simple rules, cohorts.
+fn evaluation() -> Value {
+    let tenth = |index: usize| {
+        let rate = 0.16 / (1.0 + index as f64 * index as f64 / 4.0);
+        json!({"rows": 180.0, "predicted": rate * 0.9, "rate": rate, "lift": rate / 0.043,
+               "captured": 1.0 - 0.6 / (1.0 + index as f64)})
+    };
+    let bin = |index: usize| {
+        let predicted = 0.01 * (index * index) as f64 / 8.0;
+        json!({"rows": 120.0, "predicted": predicted, "observed": predicted * 1.1,
+               "null_low": predicted * 0.6, "null_high": predicted * 1.5 + 0.01})
+    };
+    let estimate = |value: f64| json!({"value": value, "low": value - 0.04, "high": value + 0.04});
+    let part = |low: f64, predicted: f64, gap: f64| {
+        json!({"low": low, "high": low + 1.0, "rows": 400, "entities": 90, "share": 0.22,
+               "predicted": predicted, "observed": predicted * 1.2, "gap_in_errors": gap})
+    };
+    json!({
+        "first_anchor": "2025-01-01", "last_anchor": "2025-06-01", "outcomes": 70, "base_rate": 0.043,
+        "model": null, "deciles": (0..10).map(tenth).collect::<Vec<_>>(),
+        "calibration": {"ece": 0.013, "null_ece": 0.009, "null_ece_high": 0.017,
+            "mean_predicted": 0.041, "rate": 0.043, "bins": (1..12).map(bin).collect::<Vec<_>>()},
+        "baselines": [{"name": "recency (time since the last event)", "figures": {
+            "auroc": estimate(0.69), "average_precision": estimate(0.13), "auroc_behind": null}}],
+        "cohorts": [{"column": "activities/14d/sum", "group": "engagement", "spread": 0.4,
+            "parts": [part(0.0, 0.01, 0.4), part(1.0, 0.06, 3.4)]}],
+    })
+}
+
+const WELL_SCHEMA: &str = r#"{"type":"record","name":"Well","leadpulse":{"table":"water_wells","role":"root"},"fields":[
+  {"name":"well_no","type":"string","leadpulse":{"key":true}},
+  {"name":"depth_m","type":["null","double"],"default":null}]}"#;
+const READING_SCHEMA: &str = r#"{"type":"record","name":"Reading","leadpulse":{"table":"level_readings","role":"event"},"fields":[
+  {"name":"id","type":"string","leadpulse":{"key":true}},
+  {"name":"read_at","type":{"type":"long","logicalType":"timestamp-millis"},"leadpulse":{"time":true}},
+  {"name":"well","type":"string","leadpulse":{"ref":"water_wells","owner":true}}]}"#;
+
+/// Operations that are done at once.
+struct Done;
+
+impl Operations for Done {
+    fn answer_alert(&self, answer: &AlertAnswer, _: &str) -> Result<SentRow, OperationError> {
+        Ok(SentRow {
+            topic: "scoring.feedback.v1".into(),
+            key: answer.alert_id.clone(),
+        })
+    }
+    fn models(&self) -> Result<Vec<KnownModel>, OperationError> {
+        let model = |bundle: &str, alias: &str, grade: &str| KnownModel {
+            bundle: bundle.into(),
+            aliases: vec![alias.into()],
+            grade: Some(grade.into()),
+            tasks: vec!["account-wins-90d".into()],
+        };
+        Ok(vec![
+            model("7f3a9c21", "champion", "provisional"),
+            model("b01d44e7", "challenger", "sound"),
+        ])
+    }
+    fn promote(
+        &self,
+        request: &PromotionRequest,
+        _: &str,
+    ) -> Result<ChangedChampion, OperationError> {
+        Ok(ChangedChampion {
+            bundle: request.bundle.clone(),
+            before: Some("7f3a9c21".into()),
+            release: Some("2c1277c0".into()),
+        })
+    }
+    fn roll_back(&self, _: &RollbackRequest, _: &str) -> Result<ChangedChampion, OperationError> {
+        Err(OperationError::Refused(
+            "there is no champion before".into(),
+        ))
+    }
+    fn replay(&self, request: &ReplayRequest, _: &str) -> Result<ReplayCounts, OperationError> {
+        Ok(ReplayCounts {
+            letters: 2,
+            accepted_now: 1,
+            sent: if request.dry_run { 0 } else { 2 },
+            ..ReplayCounts::default()
+        })
+    }
 }

@@ -12,7 +12,15 @@ pub(super) fn schemas() -> Map<String, Value> {
     for record in [SCORE_SCHEMA, ALERT_SCHEMA, WORK_LIST_SCHEMA] {
         json_schema(record, &mut schemas);
     }
-    for part in [scores(), alerts(), entities(), process(), documents()] {
+    for part in [
+        scores(),
+        alerts(),
+        entities(),
+        process(),
+        requests(),
+        questions(),
+        documents(),
+    ] {
         let Value::Object(part) = part else { continue };
         schemas.extend(part);
     }
@@ -307,6 +315,80 @@ fn process() -> Value {
             "lag_epochs": {"type": "integer"},
         }), &["reason", "lag_epochs"]),
         "Version": closed(json!({"name": {"type": "string"}, "version": {"type": "string"}})),
+    })
+}
+
+/// Bodies and answers of operations.
+fn requests() -> Value {
+    json!({
+        "AlertAnswer": optional(json!({
+            "alert_id": {"type": "string"},
+            "verdict": {"type": "string", "description": "accepted or rejected."},
+            "disposition": nullable("string"), "note": nullable("string"),
+            "task": nullable("string"), "type": nullable("string"),
+        }), &["disposition", "note", "task", "type"]),
+        "SentRow": closed(json!({"topic": {"type": "string"}, "key": {"type": "string"}})),
+        "Models": closed(json!({"models": list(closed(json!({
+            "bundle": {"type": "string"}, "aliases": list(json!({"type": "string"})),
+            "grade": nullable("string"), "tasks": list(json!({"type": "string"})),
+        })))})),
+        "PromotionRequest": optional(json!({
+            "bundle": {"type": "string", "description": "Its id, the start of it, or challenger."},
+            "force": {"type": "boolean"}, "live": {"type": "boolean"},
+        }), &["force", "live"]),
+        "RollbackRequest": optional(json!({"live": {"type": "boolean"}}), &["live"]),
+        "ChangedChampion": closed(json!({
+            "bundle": {"type": "string"}, "before": nullable("string"),
+            "release": nullable("string"),
+        })),
+        "ReplayRequest": optional(json!({
+            "reasons": list(json!({"type": "string"})), "topics": list(json!({"type": "string"})),
+            "again": {"type": "boolean"}, "dry_run": {"type": "boolean"},
+        }), &["reasons", "topics", "again", "dry_run"]),
+        "ReplayCounts": closed(json!({
+            "letters": {"type": "integer"}, "accepted_now": {"type": "integer"},
+            "sent": {"type": "integer"}, "sent_by_others": {"type": "integer"},
+            "replayed": {"type": "integer"}, "refused_again": {"type": "integer"},
+            "incomplete": {"type": "integer"}, "without_source": {"type": "integer"},
+        })),
+    })
+}
+
+fn questions() -> Value {
+    json!({
+        "WhatIf": optional(json!({
+            "rows": list(closed(json!({
+                "table": {"type": "string", "description": "A table of the root, of members or of events."},
+                "fields": {"type": "object", "description": "Values by name; fields of a known entity that are not named stay."},
+            }))),
+            "as_of": {"type": "integer", "description": "Moment to score at, the newest of the rows without it."},
+        }), &["as_of"]),
+        "WhatIfAnswer": closed(json!({
+            "task": {"type": "string"}, "entity_type": {"type": "string"},
+            "entity_id": {"type": "string"}, "quality": nullable("string"),
+            "now": refer("TriedScore"), "then": refer("TriedScore"),
+            "groups": list(closed(json!({
+                "group": {"type": "string"}, "label": {"type": "string"},
+                "now": {"type": "number"}, "then": {"type": "number"},
+            }))),
+            "crossings": list(closed(json!({
+                "band": {"type": "string"}, "is_entered": {"type": "boolean"},
+                "threshold": {"type": "number"},
+            }))),
+        })),
+        "TriedScore": closed(json!({
+            "as_of": {"type": "integer"}, "logit": nullable("number"),
+            "probability": nullable("number"), "band": nullable("string"),
+            "absent": nullable("string"),
+        })),
+        "Tables": closed(json!({"tables": list(closed(json!({
+            "name": {"type": "string"}, "role": {"type": "string"}, "key": {"type": "string"},
+            "time": nullable("string"), "fields": list(closed(json!({
+                "name": {"type": "string"}, "type": {"type": "string"},
+                "nullable": {"type": "boolean"}, "values": list(json!({"type": "string"})),
+                "refers_to": nullable("string"), "is_owner": {"type": "boolean"},
+            }))),
+        })))})),
     })
 }
 

@@ -1,7 +1,8 @@
 // One alert: what happened, why, its clocks, what people said of it, and the row that answers it.
 
 import { entityAddress } from "./ask.js";
-import { announce, facts, make } from "./dom.js";
+import { operation } from "./act.js";
+import { facts, field, make } from "./dom.js";
 import { reasons } from "./reasons.js";
 import { actionWords, now, taskNamed } from "./status.js";
 import { ago, capital, chance, levelOf, moment, percent, plain, singular, span } from "./words.js";
@@ -81,19 +82,17 @@ function clock(minutes, since) {
   return `${span(minutes * 60_000)}${left > 0 ? `, ${span(left)} left` : ", passed"}`;
 }
 
-/** Answers are rows of the feedback table; these buttons make the row, for whatever writes to its topic. */
+/** Answers are rows of the feedback table, which the server sends in the name of the client. */
 function answer(alert) {
-  const output = make("div", { class: "answer-row" });
-  const give = (verdict) => {
-    const row = { alert_id: alert.alert_id, given_at: Date.now(), verdict, given_by: "YOUR NAME", task: alert.task, type: alert.type };
-    const text = JSON.stringify(row, null, 1);
-    const copy = make("button", { type: "button", click: async () => {
-      await navigator.clipboard?.writeText(text);
-      announce("Copied");
-    } }, "Copy");
-    output.replaceChildren(make("p", { class: "quiet" }, "Leadpulse takes answers as rows of the feedback table, and writes none itself. Send this row to its topic; the answer is shown here and counted once it was read."), make("pre", {}, text), copy);
-  };
-  return make("div", { class: "answer" }, make("p", { class: "buttons" },
-    make("button", { type: "button", click: () => give("accepted") }, "Of use"),
-    make("button", { type: "button", click: () => give("rejected") }, "Of no use")), output);
+  const place = make("div", { class: "answer-row" });
+  const disposition = make("input", { type: "text", autocomplete: "off", maxlength: "80" });
+  const note = make("input", { type: "text", autocomplete: "off", maxlength: "400" });
+  const body = (verdict) => () => ({ alert_id: alert.alert_id, verdict, disposition: disposition.value.trim() || null, note: note.value.trim() || null, task: alert.task, type: alert.type });
+  const give = (label, verdict) => operation({
+    label, title: `${label}?`, text: `The answer "${verdict}" to this alert becomes a row of the feedback table. A later one replaces it.`,
+    path: "api/v1/feedback/answer", body: body(verdict), place,
+    words: (sent) => `Sent to ${sent.topic}. It stands here once it was read.`,
+  });
+  return make("div", { class: "answer" }, make("div", { class: "controls" }, field("What became of it", disposition), field("Note", note)),
+    make("p", { class: "buttons" }, give("Of use", "accepted"), give("Of no use", "rejected")), place);
 }

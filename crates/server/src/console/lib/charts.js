@@ -59,11 +59,31 @@ export function bars(rows, label) {
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, role: "img", "aria-label": label });
   rows.forEach((row, index) => {
     const y = index * line + 4;
-    const length = Math.max(1, ((width - left - 70) * row.value) / most);
+    const length = Math.max(1, ((width - left - 110) * row.value) / most);
     svg.append(draw("text", { x: left - 8, y: y + 13, "text-anchor": "end", class: "name" }, row.name),
       draw("rect", { x: left, y: y + 2, width: length, height: 14, rx: 3, class: "bar-fill" }),
       draw("text", { x: left + length + 6, y: y + 13 }, row.text));
   });
+  return svg;
+}
+
+/** Reliability: bins of {predicted, observed, null_low, null_high}, with the line of true chances. */
+export function reliability(bins, label) {
+  const [size, left, right, bottom, top] = [340, 46, 22, 30, 8]; // the last number stands below the right end
+  const end = roundUp(Math.max(...bins.map((bin) => Math.max(bin.predicted, bin.observed, bin.null_high))));
+  const side = size - left - right;
+  const x = (value) => left + (side * value) / end;
+  const y = (value) => size - bottom - ((size - bottom - top) * Math.min(value, end)) / end;
+  const svg = draw("svg", { viewBox: `0 0 ${size} ${size}`, width: size, role: "img", "aria-label": label });
+  for (const part of [0, 0.5, 1]) {
+    const value = part * end;
+    svg.append(draw("line", { x1: left, x2: x(end), y1: y(value), y2: y(value), class: "grid" }),
+      draw("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, percent(value, end < 0.1 ? 1 : 0)),
+      draw("text", { x: x(value), y: size - 10, "text-anchor": "middle" }, percent(value, end < 0.1 ? 1 : 0)));
+  }
+  svg.append(draw("line", { x1: x(0), y1: y(0), x2: x(end), y2: y(end), class: "limit" }));
+  for (const bin of bins) svg.append(draw("line", { x1: x(bin.predicted), x2: x(bin.predicted), y1: y(bin.null_low), y2: y(bin.null_high), class: "null-range" }));
+  for (const bin of bins) svg.append(draw("circle", { cx: x(bin.predicted), cy: y(bin.observed), r: 4, class: "dot" }));
   return svg;
 }
 

@@ -1,5 +1,6 @@
 // Dead letters: the newest records that could not be used, why, what they hold, and the command that sends them again.
 
+import { operation } from "../lib/act.js";
 import { ask, queryOf } from "../lib/ask.js";
 import { choice, facts, field, make, showFields, write } from "../lib/dom.js";
 import { nothing, problem } from "../lib/notices.js";
@@ -93,9 +94,22 @@ function body(letter) {
     look("Key", letter.key, "none"),
     look("Value", letter.value, gone === null ? "none: a tombstone" : `${number.format(gone)} bytes, too large to be kept`),
     headers.length > 0 ? make("div", {}, make("h3", {}, "Headers"), make("pre", {}, headers.join("\n"))) : null,
-    make("div", {}, make("h3", {}, "Decide again, then send again"),
-      make("pre", {}, `leadpulse dlq replay --reason ${letter.reason} --topic ${letter.topic} --dry-run\nleadpulse dlq replay --reason ${letter.reason} --topic ${letter.topic}`)),
+    again(letter),
   ].filter(Boolean);
+}
+
+/** Buttons for all letters of the same reason and topic: decide again, then send again. */
+function again(letter) {
+  const place = make("div");
+  const which = `${plain(letter.reason)} in ${letter.topic}`;
+  const about = { path: "api/v1/dead-letters/replay", place };
+  const body = (dryRun) => () => ({ reasons: [letter.reason], topics: [letter.topic], dry_run: dryRun });
+  const left = (done) => [[done.replayed, "were sent again before"], [done.refused_again, "were refused again"], [done.incomplete, "lack bytes"], [done.without_source, "have no source"]].filter(([number]) => number > 0).map(([number, what]) => `, ${number} ${what}`).join("");
+  return make("div", {}, make("h3", {}, "Decide again, then send again"),
+    make("p", { class: "buttons" },
+      operation({ ...about, label: "Decide again", title: "Decide again?", text: `All letters of ${which} are read and judged under the schemas and the configuration of now. Nothing is sent.`, body: body(true), words: (done) => `${done.accepted_now} of ${count(done.letters, "record")} would be used now${left(done)}.` }),
+      operation({ ...about, label: "Send again", title: "Send again?", text: `All records of ${which} go back to their topic, each at most once.`, body: body(false), words: (done) => `${count(done.sent, "record")} sent again${left(done)}.` })),
+    place, make("pre", {}, `leadpulse dlq replay --reason ${letter.reason} --topic ${letter.topic} --dry-run`));
 }
 
 /** A key or value as far as it could be read: as Avro by its schema, as JSON, as text, or as hexadecimal digits. */

@@ -9,6 +9,7 @@ import { nothing, problem, remark } from "../lib/notices.js";
 import { reasons, subScores } from "../lib/reasons.js";
 import { actionWords, firstStatus, now, seen, taskNamed } from "../lib/status.js";
 import { listen } from "../lib/stream.js";
+import { whatIfPanel } from "../lib/what_if.js";
 import { ago, capital, chance, count, gradeWords, levelOf, moment, number, percent, plain, signed, singular, span, value } from "../lib/words.js";
 
 const EVERY_MS = 5000;
@@ -25,12 +26,14 @@ export async function show(main) {
   const { parts } = state;
   parts.head = make("div");
   parts.panels = make("div", { class: "panels" });
-  main.append(parts.head, parts.panels);
+  parts.whatIf = make("div", { class: "panels beside" });
+  main.append(parts.head, parts.panels, parts.whatIf);
   await read();
   if (!state.entity) return;
   render();
   // The engine answers both between two epochs; what it does not answer at once comes into the page later.
-  for (const question of [askWhy, askCommittee]) question().then(render);
+  askWhy().then(render);
+  askCommittee().then(render).then(() => whatIfPanel(tried)).then((form) => parts.whatIf.append(...(form ? [form] : [])));
   const isPlain = !id.includes(","); // the parameter is a list
   listen({ entities: isPlain ? id : null, kinds: "all", every_ms: EVERY_MS }, {
     scores: ({ scores }) => scores.some((score) => score.entity_id === id && score.entity_type === entityTable) && refresh(),
@@ -50,6 +53,12 @@ async function read() {
   if (!tasks.includes(state.task)) state.task = tasks[0];
   for (const score of state.entity.scores) seen(score.as_of);
 }
+
+/** What the form of rows that never came is about. */
+const tried = () => ({
+  table: entityTable, id, task: state.task,
+  members: (state.committee?.members ?? []).map((member) => [member.table, member.key, nameOf(current(), member) ?? member.key]),
+});
 
 const current = () => state.entity.scores.find((score) => score.task === state.task);
 

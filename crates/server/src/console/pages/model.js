@@ -1,7 +1,8 @@
 // The model that scores now: its grade with the reasons, its figures on validation, its versions.
 
+import { operation } from "../lib/act.js";
 import { ask } from "../lib/ask.js";
-import { bars } from "../lib/charts.js";
+import { bars, reliability } from "../lib/charts.js";
 import { facts, make, panel, table } from "../lib/dom.js";
 import { problem } from "../lib/notices.js";
 import { firstStatus } from "../lib/status.js";
@@ -38,8 +39,38 @@ function versionsPanel(deployed) {
     ["Release", deployed?.release ?? "none: the bundle was named at the start"],
     ["Going over to", rescoring ? said(rescoring) : null],
     ["Refused", refused ? said(refused) : null],
-  ]), make("p", { class: "quiet" }, "Versions are kept in the registry of models, where these commands run. With --live the running worker goes over in place; the release stands here once it has."),
-  make("pre", {}, "leadpulse models list\nleadpulse models compare BUNDLE OTHER\nleadpulse models promote BUNDLE --live\nleadpulse models rollback --live"));
+  ]), make("p", { class: "quiet" }, "Versions are kept in the registry of models. The running worker goes over in place; the release stands here once it has."),
+  registry());
+}
+
+/** The bundles of the registry, with buttons; nothing where there is no registry. */
+function registry() {
+  const box = make("div", { class: "registry" });
+  const place = make("div");
+  const list = async () => {
+    try {
+      box.replaceChildren(...bundles((await ask("api/v1/models")).models, place, list));
+    } catch (error) {
+      box.replaceChildren(make("p", { class: "quiet" }, capital(error.message)));
+    }
+  };
+  list();
+  return make("div", {}, box, place);
+}
+
+function bundles(models, place, onDone) {
+  if (models.length === 0) return [make("p", { class: "quiet" }, "The registry is empty: leadpulse models add puts a bundle into it.")];
+  const words = (done) => `${done.bundle} is the champion${done.release ? `; the worker was asked to go on under release ${done.release.slice(0, 12)}` : ""}.`;
+  const promote = (model) => operation({
+    label: "Promote", title: `Promote ${model.bundle}?`, text: "It becomes the champion, and the running worker scores every entity again under it. Alerts of that tick are placed silently.",
+    path: "api/v1/models/promote", body: () => ({ bundle: model.bundle, live: true }), place, words, onDone,
+  });
+  const rollBack = operation({
+    label: "Roll back", title: "Roll back?", text: "The champion before this one becomes the champion again, and the running worker goes over to it.",
+    path: "api/v1/models/rollback", body: () => ({ live: true }), place, words, onDone,
+  });
+  const rows = models.map((model) => [model.bundle, model.aliases.join(", ") || "–", gradeWords(model.grade).name, model.tasks.join(", "), model.aliases.includes("champion") ? rollBack : promote(model)]);
+  return [table("Bundles of the registry", ["Bundle", "Names", "Grade", "Tasks", "Change"], rows)];
 }
 
 const said = (part) => (typeof part === "string" ? part : Object.entries(part).map(([name, value]) => `${plain(name)} ${value}`).join(", "));
@@ -65,6 +96,7 @@ function taskPanel(task, view) {
     facts([["Rows are of", plain(task.entity)], ["Looks ahead", span(task.horizon_ms)], ["Members", task.has_trees ? "networks and trees" : "networks"], ["Calibration", task.calibration?.kind]]),
   ];
   if (figures.rows > 0) parts.push(validation(figures), precision(figures, task.name));
+  if (task.metrics?.evaluation) parts.push(...evaluation(task.metrics.evaluation, task.name));
   return panel(task.name, { class: "wide" }, ...parts.filter(Boolean));
 }
 
@@ -81,5 +113,44 @@ function precision(figures, name) {
   const rows = [...cuts.map((cut) => ({ name: `top ${cut} %`, value: figures[`precision_at_${cut}_percent`] })), { name: "all", value: figures.positives / figures.rows }];
   for (const row of rows) row.text = percent(row.value, 1);
   const label = `${name}: share with the outcome: ${rows.map((row) => `${row.name} ${row.text}`).join(", ")}`;
-  return make("figure", {}, bars(rows, label), make("figcaption", {}, "Share with the outcome at the top of the list, beside all. Lift and reliability by bins are in the bundle's report.html."));
+  return make("figure", {}, bars(rows, label), make("figcaption", {}, "Share with the outcome at the top of the list, beside all."));
+}
+
+/** Tenths, reliability and cohorts of the validation rows; each part where the bundle carries it. */
+function evaluation({ deciles, calibration, cohorts, baselines }, name) {
+  return [
+    deciles?.length > 0 ? lift(deciles, name) : null,
+    calibration?.bins?.length > 0 ? reliabilityFigure(calibration, name) : null,
+    baselines?.length > 0 ? rules(baselines) : null,
+    cohorts?.length > 0 ? cohortParts(cohorts) : null,
+  ];
+}
+
+function lift(deciles, name) {
+  const rows = deciles.map((tenth, index) => ({ name: `${index + 1}. tenth`, value: tenth.rate, text: `${percent(tenth.rate, 1)}, ${tenth.lift.toFixed(1)}×` }));
+  const caught = deciles.slice(0, 3).map((tenth) => percent(tenth.captured)).join(", ");
+  const label = `${name}: share with the outcome by tenth of the list: ${rows.map((row) => `${row.name} ${row.text}`).join("; ")}`;
+  return make("figure", {}, make("h3", {}, "Lift by tenths"), bars(rows, label), make("figcaption", {}, `Share with the outcome in each tenth of the list, highest chances first; and how many times the share of all. The first three have caught ${caught} of all outcomes.`));
+}
+
+function reliabilityFigure(calibration, name) {
+  const missed = calibration.bins.filter((bin) => bin.observed < bin.null_low || bin.observed > bin.null_high).length;
+  const verdict = `Calibration error ${percent(calibration.ece, 1)}; with true chances it would be ${percent(calibration.null_ece, 1)}, and above ${percent(calibration.null_ece_high, 1)} once in twenty times. ${missed} of ${count(calibration.bins.length, "bin")} outside what chance explains.`;
+  return make("figure", {}, make("h3", {}, "Reliability"), reliability(calibration.bins, `${name}: ${verdict}`),
+    make("figcaption", {}, `Mean chance (across) and share that came true (up). Grey: where 19 of 20 shares lie if the chances are true. ${verdict}`));
+}
+
+const figure = (estimate) => (estimate === null || estimate === undefined ? "–" : (estimate.value ?? estimate).toFixed(3));
+
+function rules(baselines) {
+  return table("Simple rules on the same rows", ["Rule", { text: "AUROC", number: true }, { text: "Average precision", number: true }], baselines.map(({ name, figures }) => [capital(name), figure(figures.auroc), figure(figures.average_precision)]));
+}
+
+/** Columns along which chances differ, or part from what came true. */
+function cohortParts(cohorts) {
+  const isMissed = (part) => Math.abs(part.gap_in_errors ?? 0) >= 3;
+  const range = (part) => (part.low === part.high ? number.format(part.low) : `${part.low.toFixed(2)} to ${part.high.toFixed(2)}`);
+  const rows = cohorts.flatMap((one) => one.parts.map((part, index) => [index === 0 ? one.column : "", range(part), number.format(part.rows), percent(part.predicted, 1), percent(part.observed, 1), isMissed(part) ? make("span", { class: "pill", "data-tone": "warm" }, "missed") : ""]));
+  return make("details", {}, make("summary", {}, `Cohorts by ${count(cohorts.length, "column")}`),
+    table("Rows by the values of a column, as the model reads them", ["Column", "Values", { text: "Rows", number: true }, { text: "Chance", number: true }, { text: "Came true", number: true }, ""], rows));
 }

@@ -1,0 +1,198 @@
+//! Operations: answers to alerts, changes of the champion, replays of dead letters.
+//!
+//! Each wants a body of JSON, which a page of another origin cannot send without being asked about by
+//! the browser first. Each runs on a thread of its own, one at a time: a client that goes away does
+//! not end it.
+
+use std::thread;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Extension, State};
+use axum::{Json, response::IntoResponse, response::Response};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::answer::ApiError;
+use super::arguments::QueryArguments;
+use super::endpoint::{AnswerKind, Endpoint, EndpointAccess, READS, Verb};
+use crate::guard::Client;
+use crate::operations::{
+    AlertAnswer, KnownModel, OperationError, Operations, PromotionRequest, ReplayRequest,
+    RollbackRequest,
+};
+use crate::options::Scope;
+use crate::service::App;
+
+/// Defaults of an operation.
+const OPERATES: Endpoint = Endpoint {
+    verb: Verb::Post,
+    refusals: &[400, 503],
+    access: EndpointAccess::Client(Scope::Operate),
+    is_audited: true,
+    ..READS
+};
+
+pub(crate) const ANSWER: Endpoint = Endpoint {
+    path: "/api/v1/feedback/answer",
+    summary: "Sends an answer to an alert as a row of the feedback table",
+    body: Some("AlertAnswer"),
+    answer: AnswerKind::Json("SentRow"),
+    ..OPERATES
+};
+pub(crate) const MODELS: Endpoint = Endpoint {
+    path: "/api/v1/models",
+    summary: "The bundles of the registry of models, with names and grades",
+    answer: AnswerKind::Json("Models"),
+    refusals: &[503],
+    ..READS
+};
+pub(crate) const PROMOTE: Endpoint = Endpoint {
+    path: "/api/v1/models/promote",
+    summary: "Makes a bundle the champion, and asks the running worker to go on under it",
+    body: Some("PromotionRequest"),
+    answer: AnswerKind::Json("ChangedChampion"),
+    ..OPERATES
+};
+pub(crate) const ROLL_BACK: Endpoint = Endpoint {
+    path: "/api/v1/models/rollback",
+    summary: "Makes the champion before this one the champion again",
+    body: Some("RollbackRequest"),
+    answer: AnswerKind::Json("ChangedChampion"),
+    ..OPERATES
+};
+pub(crate) const REPLAY: Endpoint = Endpoint {
+    path: "/api/v1/dead-letters/replay",
+    summary: "Sends dead letters again, each at most once, or counts what would be sent",
+    body: Some("ReplayRequest"),
+    answer: AnswerKind::Json("ReplayCounts"),
+    ..OPERATES
+};
+
+/// `POST /api/v1/feedback/answer`
+pub(crate) async fn answer(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    body: Result<Json<AlertAnswer>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let hint = "send {\"alert_id\": …, \"verdict\": \"accepted\"} or \"rejected\"";
+    let body = read(body, hint)?;
+    operate(&app, client, move |operations, by| {
+        operations.answer_alert(&body, by)
+    })
+    .await
+}
+
+/// `/api/v1/models`
+pub(crate) async fn models(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    _: QueryArguments,
+) -> Result<Response, ApiError> {
+    #[derive(Serialize)]
+    struct ModelsAnswer {
+        models: Vec<KnownModel>,
+    }
+    let list = |operations: &dyn Operations, _: &str| {
+        let models = operations.models()?;
+        Ok(ModelsAnswer { models })
+    };
+    operate(&app, client, list).await
+}
+
+/// `POST /api/v1/models/promote`
+pub(crate) async fn promote(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    body: Result<Json<PromotionRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let body = read(body, "send {\"bundle\": …, \"live\": true}")?;
+    operate(&app, client, move |operations, by| {
+        operations.promote(&body, by)
+    })
+    .await
+}
+
+/// `POST /api/v1/models/rollback`
+pub(crate) async fn roll_back(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    body: Result<Json<RollbackRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let body = read(body, "send {\"live\": true}")?;
+    operate(&app, client, move |operations, by| {
+        operations.roll_back(&body, by)
+    })
+    .await
+}
+
+/// `POST /api/v1/dead-letters/replay`
+pub(crate) async fn replay(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    body: Result<Json<ReplayRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let body = read(
+        body,
+        "send {\"reasons\": […], \"topics\": […], \"dry_run\": true}",
+    )?;
+    operate(&app, client, move |operations, by| {
+        operations.replay(&body, by)
+    })
+    .await
+}
+
+fn read<T>(body: Result<Json<T>, JsonRejection>, hint: &str) -> Result<T, ApiError> {
+    match body {
+        Ok(Json(body)) => Ok(body),
+        Err(rejection) => Err(ApiError::bad_request(
+            rejection.body_text(),
+            format!("{hint}; the content-type is application/json"),
+        )),
+    }
+}
+
+/// Runs an operation on a thread of its own.
+async fn operate<T: Serialize + Send + 'static>(
+    app: &App,
+    client: Client,
+    run: impl FnOnce(&dyn Operations, &str) -> Result<T, OperationError> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let Some(desk) = &app.state.operations else {
+        return Err(ApiError::unavailable(
+            "this process operates nothing",
+            "ask a process that runs a configuration, or use the commands of leadpulse",
+        ));
+    };
+    let Some(turn) = desk.take() else {
+        return Err(ApiError::unavailable(
+            "another operation is under way",
+            "ask again when it has ended",
+        )
+        .retry_after(1));
+    };
+    let (answered, answer) = oneshot::channel();
+    let operation = thread::Builder::new().name("leadpulse-operate".to_owned());
+    let spawned = operation.spawn(move || {
+        let outcome = run(turn.operations(), &client.name());
+        drop(turn);
+        // A client that went away no longer listens.
+        drop(answered.send(outcome));
+    });
+    if let Err(error) = spawned {
+        return Err(ApiError::internal(format!(
+            "no thread can be started: {error}"
+        )));
+    }
+    match answer.await {
+        Ok(Ok(done)) => Ok(Json(done).into_response()),
+        Ok(Err(OperationError::Refused(words))) => Err(ApiError::bad_request(
+            words,
+            "the commands of leadpulse refuse it for the same reason",
+        )),
+        Ok(Err(OperationError::Failed(words))) => Err(ApiError::unavailable(
+            words,
+            "ask again once its cause is mended; the log of the process has more",
+        )),
+        Err(_) => Err(ApiError::internal("the operation ended without an answer")),
+    }
+}
