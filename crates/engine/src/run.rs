@@ -12,7 +12,7 @@ use leadpulse_schema::{Catalog, TableId, TopicDecoder};
 
 use crate::clock::GuardedClock;
 use crate::data_fit::DataFit;
-use crate::decode::{Decoded, Decoders};
+use crate::decode::Decoders;
 use crate::encoders::OutputEncoders;
 use crate::epoch::{Committed, DecidedRange, Epoch, EpochRecord, sum};
 use crate::explain::ExplainQueue;
