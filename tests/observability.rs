@@ -395,3 +395,98 @@ fn a_real_prometheus_scrapes_a_worker_and_evaluates_the_rules() {
     let alerts = values(&read("deploy/prometheus/rules.yml"), "alert").len();
     assert_eq!(rules.len(), alerts);
 }
+
+/// One reading of `leadpulse top`, as JSON.
+fn top(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_leadpulse"))
+        .args([&["top", "--every", "500ms"], arguments].concat())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_reading_of_a_running_worker_is_what_its_api_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_worker, worker) = demo(folder.path());
+    let url = format!("http://{worker}");
+    let json = |more: &[&str]| -> serde_json::Value {
+        let output = top(&[&["--url", &url, "--json"], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    // The market is watched once it alerts: figures of a busy worker.
+    let (before, reading) = wait_for("an alert", || {
+        let before = asked(&worker, "/api/v1/status")?;
+        let reading = json(&[]);
+        reading["alerts"][0]
+            .is_object()
+            .then_some((before, reading))
+    });
+    let after = asked(&worker, "/api/v1/status").unwrap();
+    let status = &reading["status"];
+    assert_eq!(status["phase"], "live");
+    for field in ["epoch", "records", "as_of"] {
+        let [low, found, high] = [&before, status, &after].map(|one| one[field].as_i64().unwrap());
+        assert!(
+            low <= found && found <= high,
+            "{field}: {low} {found} {high}"
+        );
+    }
+    assert_eq!(
+        status["deployed"]["bundle_id"],
+        after["deployed"]["bundle_id"]
+    );
+    assert!(status.get("tasks").is_none());
+    let total = |name: &str| reading["totals"][name].as_f64().unwrap();
+    assert!(total("records") >= before["records"].as_f64().unwrap());
+    assert!(total("records") <= after["records"].as_f64().unwrap());
+    assert!(total("epochs") > 0.0 && total("cells") > 0.0 && total("alerts") > 0.0);
+    let rates = &reading["rates"];
+    assert!(rates["over_seconds"].as_f64().unwrap() >= 0.5);
+    assert_eq!(rates["restarted"], false);
+    assert!(rates["per_second"]["records"].as_f64().unwrap() >= 0.0);
+    let queues: Vec<&String> = reading["waiting_cells"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .collect();
+    assert_eq!(queues, ["dirty", "soft", "tick"]);
+    assert!(reading["topics"]["crm.accounts.v1"]["records"].is_number());
+    assert!(reading["sinks"].is_null() && reading["sinks_fault"].is_null());
+    let known = asked(&worker, "/api/v1/alerts?limit=1000").unwrap();
+    let newest = &reading["alerts"][0];
+    let known = known["alerts"].as_array().unwrap();
+    assert!(known.contains(newest), "{newest}");
+
+    // Sinks that are away are a fault within the reading.
+    let away = json(&["--deliver-url", "http://127.0.0.1:1"]);
+    let fault = away["sinks_fault"].as_str().unwrap();
+    assert!(fault.contains("http://127.0.0.1:1/metrics"), "{fault}");
+
+    // Off a terminal one reading for people, without a code for colours or cursors.
+    let output = top(&["--url", &url]);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && !lines.contains('\u{1b}'),
+        "{lines}"
+    );
+    for line in [
+        "phase    live",
+        "rates/s  records",
+        "work     an epoch",
+        "lag      ",
+        "alerts   the newest",
+    ] {
+        assert!(lines.contains(line), "{line}: {lines}");
+    }
+
+    let refused = top(&["--url", "http://127.0.0.1:1"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("does not answer"), "{said}");
+    let other = top(&["--url", &format!("{url}/nowhere")]);
+    assert_eq!(other.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(said.contains("404"), "{said}");
+}

@@ -21,6 +21,7 @@ pub mod run;
 pub mod schema;
 mod schema_pull;
 pub mod simulate;
+pub mod top;
 pub mod train;
 pub mod validate;
 pub mod verify;

@@ -21,6 +21,11 @@ pub struct JsonArgument {
 }
 
 impl JsonArgument {
+    /// True if figures are wanted as JSON.
+    pub fn is_wanted(self) -> bool {
+        self.json
+    }
+
     /// Turns the lines that follow away from standard output, if JSON is wanted.
     pub fn begin(self) {
         IS_JSON.store(self.json, Ordering::Relaxed);
