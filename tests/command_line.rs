@@ -204,6 +204,42 @@ fn figures_come_as_one_json_object_and_lines_go_elsewhere() {
     let again = ["--accounts", "5", "--days", "20", "--out", "again"];
     let written = check(&[&["simulate", "--json"][..], &again].concat());
     assert!(written["rows"]["accounts"].as_u64().unwrap() >= 5);
+    let written = check(&["init", "--out", "crm", "--json"]);
+    let files = written["files"].as_array().unwrap();
+    assert!(files.contains(&"leadpulse.toml".into()), "{files:?}");
+    let inferred = check(&["init", "--from", "data", "--out", "inferred", "--json"]);
+    assert!(inferred["files"].as_array().unwrap().len() > 3);
+    assert!(inferred["doubts"].is_array() && inferred["task"].is_string());
+    let sound = check(&["schema", "check", "schemas", "--json"]);
+    assert_eq!(sound["sound"], true);
+    assert!(sound["tables"].as_array().unwrap().len() > 3);
+    let ids = check(&["schema", "ids", "schemas", "--json"]);
+    assert!(ids["ids"][0]["id"].is_number());
+    let settings = check(&["config", "show", "--changed", "--json"]);
+    assert_eq!(settings["schemas"]["origin"], "leadpulse.toml");
+    assert!(settings.get("engine.epoch_floor").is_none());
+    let checked = check(&["config", "check", "--json"]);
+    assert_eq!(checked["faults"], serde_json::json!([]));
+    assert_eq!(check(&["man", "pages", "--json"])["dir"], "pages");
+    let metrics = succeeds(folder.path(), &["metrics", "--json"]);
+    let lines = succeeds(folder.path(), &["metrics", "--format", "json"]);
+    assert_eq!(metrics, lines);
+}
+
+#[test]
+fn faults_of_a_folder_come_as_json_with_a_failure() {
+    let folder = crm(0);
+    let accounts = folder.path().join("schemas/accounts.avsc");
+    std::fs::write(accounts, "{}").unwrap();
+    let output = leadpulse(folder.path(), &["schema", "check", "schemas", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    assert_eq!(found["sound"], false);
+    let fault = found["faults"][0].as_str().unwrap();
+    assert!(
+        fault.contains("'accounts', which no file defines"),
+        "{fault}"
+    );
 }
 
 #[test]

@@ -20,6 +20,12 @@ pub struct JsonArgument {
     json: bool,
 }
 
+impl From<bool> for JsonArgument {
+    fn from(json: bool) -> Self {
+        Self { json }
+    }
+}
+
 impl JsonArgument {
     /// True if figures are wanted as JSON.
     pub fn is_wanted(self) -> bool {

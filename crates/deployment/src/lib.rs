@@ -52,7 +52,7 @@ pub use ingest::ingest;
 pub use letters::{
     Judgement, LetterBox, LetterFilter, LetterJudge, Pace, ReplayPlan, ReplaySummary,
 };
-pub use loaded::Loaded;
+pub use loaded::{DEFAULT_ORIGIN, Loaded, Setting, in_lines};
 pub use metrics::{MetricGroup, metric_groups, metric_groups_beside, metrics_at_start};
 pub use models::{Alias, Change, LogAction, LogEntry, ModelEntry, ModelRegistry, ModelsError};
 pub use ports::{check_unfilled, create_inputs, schema_store, writer_schemas};

@@ -14,6 +14,7 @@ use leadpulse_deployment::{
 use leadpulse_engine::ports::Clock;
 
 use crate::commands::{ClusterArguments, ConfigArgument, date};
+use crate::output::JsonArgument;
 use compare::CompareArguments;
 
 /// The state after a promotion whose control record was not written.
@@ -85,6 +86,8 @@ pub struct AddArguments {
     /// Make it the challenger.
     #[arg(long)]
     challenger: bool,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 /// Arguments of `models promote`.
@@ -103,6 +106,8 @@ pub struct PromoteArguments {
     /// Name for the log; by default that of the user of this system.
     #[arg(long)]
     by: Option<String>,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 /// Arguments of `models rollback`.
@@ -116,6 +121,8 @@ pub struct RollbackArguments {
     /// Name for the log; by default that of the user of this system.
     #[arg(long)]
     by: Option<String>,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 /// Arguments of `models remove`.
@@ -125,6 +132,8 @@ pub struct RemoveArguments {
     config: ConfigArgument,
     /// Id of a bundle, or the start of one.
     name: String,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 /// Arguments of `apply`.
@@ -135,6 +144,8 @@ pub struct ApplyArguments {
     /// Name for the control record; by default that of the user of this system.
     #[arg(long)]
     by: Option<String>,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 impl ListArguments {
@@ -203,6 +214,7 @@ impl ShowArguments {
 
 impl AddArguments {
     fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.config.load(&[])?;
         let project = loaded.project()?;
         let bundle = load_bundle(&project, &self.bundle)?;
@@ -212,64 +224,74 @@ impl AddArguments {
         if self.challenger {
             registry.challenge(id)?;
         }
-        say!("{id}  {}", registry.bundle_dir(id).display());
-        Ok(())
+        let dir = registry.bundle_dir(id);
+        say!("{id}  {}", dir.display());
+        self.json
+            .print(|| Ok(json!({ "bundle": id, "dir": dir, "challenger": self.challenger })))
     }
 }
 
 impl PromoteArguments {
     fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.cluster.load()?;
         let registry = loaded.models()?;
         let id = registry.find(&self.name)?.manifest.bundle_id;
         let change = change(self.by);
-        let entry = match self.live {
+        let (entry, asked) = match self.live {
             // The release is checked before the name changes.
             true => {
                 let release = checked_release(&loaded, &registry, &id)?;
                 let entry = registry.promote(&id, self.force, &change)?;
-                ask_for(&loaded, &registry, &release, change).context(NOT_ASKED)?;
-                entry
+                let asked = ask_for(&loaded, &registry, &release, change).context(NOT_ASKED)?;
+                (entry, Some(asked))
             }
-            false => registry.promote(&id, self.force, &change)?,
+            false => (registry.promote(&id, self.force, &change)?, None),
         };
         say!("{}", in_words(&entry));
-        Ok(())
+        self.json
+            .print(|| Ok(json!({ "changed": entry, "asked": asked })))
     }
 }
 
 impl RollbackArguments {
     fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.cluster.load()?;
         let registry = loaded.models()?;
         let change = change(self.by);
         let entry = registry.roll_back(&change)?;
         say!("{}", in_words(&entry));
+        let mut asked = None;
         if self.live {
             let release = checked_release(&loaded, &registry, &entry.bundle)?;
-            ask_for(&loaded, &registry, &release, change).context(NOT_ASKED)?;
+            asked = Some(ask_for(&loaded, &registry, &release, change).context(NOT_ASKED)?);
         }
-        Ok(())
+        self.json
+            .print(|| Ok(json!({ "changed": entry, "asked": asked })))
     }
 }
 
 impl RemoveArguments {
     fn run(self) -> Result<()> {
+        self.json.begin();
         let registry = self.config.load(&[])?.models()?;
         let id = registry.find(&self.name)?.manifest.bundle_id;
         registry.remove(&id)?;
         say!("removed {id}");
-        Ok(())
+        self.json.print(|| Ok(json!({ "removed": id })))
     }
 }
 
 impl ApplyArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.cluster.load()?;
         let registry = loaded.models()?;
         let id = registry.champion()?.manifest.bundle_id;
         let release = checked_release(&loaded, &registry, &id)?;
-        ask_for(&loaded, &registry, &release, change(self.by))
+        let asked = ask_for(&loaded, &registry, &release, change(self.by))?;
+        self.json.print(|| Ok(json!({ "asked": asked })))
     }
 }
 
@@ -280,13 +302,14 @@ fn checked_release(loaded: &Loaded, registry: &ModelRegistry, id: &str) -> Resul
     Ok(Release::of(loaded, &project.catalog, id))
 }
 
-/// Asks the worker of a configuration to go on under a release.
+/// Asks the worker of a configuration to go on under a release. Returns the worker and the digest
+/// of the release, as JSON.
 fn ask_for(
     loaded: &Loaded,
     registry: &ModelRegistry,
     release: &Release,
     change: Change,
-) -> Result<()> {
+) -> Result<Value> {
     let digest = registry.store(release)?;
     let record = ControlRecord {
         release: digest.clone(),
@@ -299,7 +322,7 @@ fn ask_for(
         "asked       {} goes on under release {digest}; /api/v1/status tells when it does, or why not",
         options.transactional_id
     );
-    Ok(())
+    Ok(json!({ "worker": options.transactional_id, "release": digest }))
 }
 
 fn change(by: Option<String>) -> Change {
