@@ -7,6 +7,7 @@ pub mod config;
 pub mod deliver;
 pub mod demo;
 pub mod dlq;
+mod dlq_sinks;
 pub mod erase;
 pub mod explain;
 mod given;

@@ -34,6 +34,7 @@ mod rehearsal;
 mod release;
 mod run;
 mod signals;
+mod sink_letters;
 mod validate;
 mod views;
 
@@ -60,4 +61,5 @@ pub use rehearsal::{REVERSED_WITHIN_MS, Rehearsal, Rehearsed, Rise};
 pub use release::Release;
 pub use run::{ChosenModel, ModelChoice, RunSettings, run};
 pub use signals::stop_on_signal;
+pub use sink_letters::{BuriedRecord, read_sink_letters};
 pub use validate::{RowShown, ValidationSummary, Validator, Verdict, newest_records};
