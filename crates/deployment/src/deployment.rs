@@ -163,7 +163,7 @@ impl Assembly<'_> {
         let supervisor = Arc::new(Supervisor::new(&read_model, &stop));
         if cluster == Cluster::Real {
             // Of the mock nothing outlives the process.
-            self.warn_of_open_erasures();
+            self.remark_on_open_erasures();
             self.prepare_outputs(until, &supervisor)?;
         }
         let mut connected = self.connect(cluster, &supervisor, &kafka_metrics)?;
@@ -398,14 +398,15 @@ impl Assembly<'_> {
         Ok(Some(heartbeats))
     }
 
-    /// Warns of hashes of erased persons that anybody can make who has the program.
-    fn warn_of_open_erasures(&self) {
+    /// Reports that hashes of erased persons would be such as anybody can make who has the program. It
+    /// is a remark: most deployments never erase, and the first erasure without a secret warns.
+    fn remark_on_open_erasures(&self) {
         let mut tables = self.project.catalog.tables.iter();
         let taken = tables.find(|table| table.erasure.is_some());
         if let Some(table) = taken.filter(|_| self.loaded.config.erasure.secret.is_none()) {
-            tracing::warn!(
+            tracing::info!(
                 table = table.name,
-                "erased persons are recognised by hashes without a secret, so proofs and stored state can be tested for guesses; \
+                "requests to erase are taken, and no erasure.secret is set: hashes of erased persons could be tested for guesses; \
                  set erasure.secret = {{ env = \"ERASURE_SECRET\" }} before the first request: a later change refuses the stored state"
             );
         }

@@ -73,7 +73,15 @@ impl Engine {
 
     /// Lets pages forget persons whom the machine has erased, and notes them for the store.
     pub(super) fn forget_erased(&mut self) {
-        for mut names in self.machine.take_erased() {
+        let erased = self.machine.take_erased();
+        if !erased.is_empty() && !self.machine.erases_by_secret() {
+            tracing::warn!(
+                persons = erased.len(),
+                "erased persons are recognised by hashes without a secret, so proofs and stored state can be tested for guesses; \
+                 set erasure.secret in a new deployment: another key does not recognise those erased before"
+            );
+        }
+        for mut names in erased {
             // A person whose erasure was lifted at once may be there again.
             let machine = &self.machine;
             let is_gone = |(table, key): &(Arc<str>, Arc<str>)| machine.is_erased(Some(table), key);
