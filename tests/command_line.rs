@@ -352,3 +352,52 @@ fn the_router_of_the_examples_delivers_once() {
     assert!(output.status.success(), "{said}");
     assert!(said.contains("Ran 6 tests"), "{said}");
 }
+
+/// A Python with pandas and pyarrow: that of `deploy/wheel-tools.sh`, else the system's. `None` where
+/// neither has them.
+fn python_with_frames() -> Option<PathBuf> {
+    let own = root().join(".tools/wheel/bin/python");
+    let has_frames = |python: &PathBuf| {
+        let output = Command::new(python)
+            .args(["-c", "import pandas, pyarrow"])
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    [own, PathBuf::from("python3")].into_iter().find(has_frames)
+}
+
+/// Runs Python on the package of the repository and the program under test.
+fn in_python(python: &Path, arguments: &[&str]) -> Output {
+    Command::new(python)
+        .args(arguments)
+        .current_dir(root())
+        .env("PYTHONPATH", root().join("python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("LEADPULSE_BIN", env!("CARGO_BIN_EXE_leadpulse"))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn frames_become_a_model_with_scores_and_reasons_in_python() {
+    let Some(python) = python_with_frames() else {
+        eprintln!("SKIPPED: no Python with pandas and pyarrow; deploy/wheel-tools.sh makes one");
+        return;
+    };
+    let tests = in_python(&python, &["-m", "unittest", "discover", "-s", "python"]);
+    let said = text(&tests.stderr);
+    assert!(tests.status.success(), "{said}");
+    assert!(said.contains("Ran 4 tests"), "{said}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let example = ["python/examples/market.py", folder.path().to_str().unwrap()];
+    let output = in_python(&python, &example);
+    let (out, log) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}{log}");
+    let reasons = out.lines().filter(|line| line.starts_with(['+', '-']));
+    assert!(reasons.count() >= 2, "{out}");
+    assert!(folder.path().join("project/scored.parquet").exists());
+    let is_asked = |line: &&str| line.contains("2020-08-01") || line.contains("2020-08-15");
+    let rows = out.lines().filter(is_asked);
+    assert_eq!(rows.count(), 2, "both rows have a score: {out}");
+}
