@@ -7,10 +7,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use leadpulse_deployment::{metric_groups, metric_groups_beside, metrics_at_start};
 use leadpulse_metrics::{MetricDefinition, MetricKind};
+
+use receiver::{Receiver, Reply};
+
+mod receiver;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -489,4 +494,76 @@ fn a_reading_of_a_running_worker_is_what_its_api_says() {
     assert_eq!(other.status.code(), Some(1));
     let said = String::from_utf8_lossy(&other.stderr).into_owned();
     assert!(said.contains("404"), "{said}");
+}
+
+#[test]
+fn spans_of_epochs_and_stages_arrive_at_a_collector() {
+    type Bodies = Arc<Mutex<Vec<serde_json::Value>>>;
+    let bodies = Bodies::default();
+    let taken = bodies.clone();
+    let mut number = 0;
+    let collector = Receiver::start(move |request| {
+        number += 1;
+        assert_eq!(
+            (request.method.as_str(), request.path.as_str()),
+            ("POST", "/v1/traces")
+        );
+        // A collector that fails costs the spans of its request only.
+        if number == 1 {
+            return Reply::Answer(400, "", String::new());
+        }
+        taken.lock().unwrap().push(request.json());
+        Reply::Answer(200, "content-type: application/json\r\n", "{}".into())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_leadpulse"))
+        .current_dir(folder.path())
+        .args(["demo", "--accounts", "100", "--duration", "5s", "--json"])
+        .env("LEADPULSE_SERVER__LISTEN", "127.0.0.1:0")
+        .env("LEADPULSE_TELEMETRY__OTLP_ENDPOINT", collector.url("/"))
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{log}");
+    assert_eq!(log.matches("spans are lost").count(), 1, "{log}");
+
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    let mut epochs = BTreeSet::new();
+    for body in bodies.lock().unwrap().iter() {
+        let resource = &body["resourceSpans"][0];
+        let service = resource["resource"]["attributes"].to_string();
+        assert!(service.contains("\"leadpulse\""), "{service}");
+        let spans = resource["scopeSpans"][0]["spans"].as_array().unwrap();
+        for span in spans {
+            let name = span["name"].as_str().unwrap();
+            *names.entry(name.to_owned()).or_default() += 1;
+            let time = |field: &str| span[field].as_str().unwrap().parse::<u64>().unwrap();
+            assert!(
+                time("startTimeUnixNano") <= time("endTimeUnixNano"),
+                "{span}"
+            );
+            if name == "epoch" {
+                let number = &span["attributes"][0];
+                assert_eq!(number["key"], "leadpulse.epoch");
+                let number = &number["value"]["intValue"];
+                assert!(epochs.insert(number.to_string()), "{number} twice");
+            } else {
+                let parent = &span["parentSpanId"];
+                let owner = spans.iter().find(|one| &one["spanId"] == parent);
+                let owner = owner.unwrap_or_else(|| panic!("nobody has {parent}"));
+                assert_eq!(
+                    (&owner["name"], &owner["traceId"]),
+                    (&"epoch".into(), &span["traceId"])
+                );
+            }
+        }
+    }
+    let stages = [
+        "decode", "graph", "track", "infer", "policy", "seal", "produce",
+    ];
+    for stage in stages {
+        assert_eq!(names.get(stage), names.get("epoch"), "{stage}: {names:?}");
+    }
+    assert_eq!(names.len(), stages.len() + 1, "{names:?}");
+    assert!(epochs.len() > 3, "{epochs:?}");
 }

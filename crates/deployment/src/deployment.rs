@@ -39,6 +39,7 @@ use crate::loaded::Loaded;
 use crate::metrics::register_process;
 use crate::models::ModelRegistry;
 use crate::ports::{WithinLimit, create_missing, input_topics, output_encoders, schema_store};
+use crate::telemetry::SpanExport;
 use crate::views::{server_state, task_views};
 
 /// Requests for explanations that may wait for the engine.
@@ -138,6 +139,8 @@ impl Assembly<'_> {
         let schema_metrics = RegistryMetrics::register(&registry)?;
         let store_metrics = StoreMetrics::register(&registry)?;
         let read_model = Arc::new(ReadModel::new());
+        let worker = &config.kafka.transactional_id;
+        let spans = SpanExport::begin(&config.telemetry, worker, &read_model)?;
         let tasks = scored_tasks(self.loaded, self.project, &*self.scorer)?;
         let shown = task_views(config, self.project, &*self.scorer, &tasks);
         let views = TaskViews::new(shown, self.scorer.card());
@@ -216,6 +219,7 @@ impl Assembly<'_> {
             engine,
             server,
             read_model,
+            spans,
             _watch: connected.watch,
         })
     }
@@ -514,6 +518,7 @@ pub struct Deployment {
     server: Option<Handle>,
     /// The committed state.
     pub read_model: Arc<ReadModel>,
+    spans: Option<SpanExport>,
     /// Checks the topics' settings for as long as the deployment runs.
     _watch: Option<TopicWatch>,
 }
@@ -538,6 +543,9 @@ impl Deployment {
             Ok(outcome) => outcome.map_err(DeployError::Stopped),
             Err(_) => return Err(DeployError::Panicked),
         };
+        if let Some(spans) = self.spans {
+            spans.end(&self.read_model);
+        }
         if let Some(server) = self.server {
             server.stop()?;
         }

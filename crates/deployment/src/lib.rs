@@ -35,6 +35,7 @@ mod release;
 mod run;
 mod signals;
 mod sink_letters;
+mod telemetry;
 mod validate;
 mod views;
 
@@ -62,4 +63,5 @@ pub use release::Release;
 pub use run::{ChosenModel, ModelChoice, RunSettings, run};
 pub use signals::stop_on_signal;
 pub use sink_letters::{BuriedRecord, read_sink_letters};
+pub use telemetry::TelemetryOptions;
 pub use validate::{RowShown, ValidationSummary, Validator, Verdict, newest_records};
