@@ -9,7 +9,7 @@ LEADPULSE = target/debug/leadpulse
 UNIT = $(filter-out leadpulse kafka_ports,$(basename $(notdir $(wildcard crates/*/tests/*.rs))) \
 	$(shell sed -n '/^\[\[test\]\]/{n;s/name = "\(.*\)"/\1/p;}' crates/*/Cargo.toml benches/Cargo.toml 2>/dev/null))
 
-.PHONY: help demo test check unit browser pictures house lint tools packages release count bench bench-accuracy chaos chaos-standby mutants kafka-up kafka-down setup build
+.PHONY: help demo test check unit browser pictures house lint tools packages wheel release count bench bench-accuracy chaos chaos-standby mutants kafka-up kafka-down setup build
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,10 @@ tools: ## licences, bans, sources and spelling; fetches cargo-deny and typos int
 packages: ## rules, dashboards, image, compose file and chart; fetches promtool, hadolint and Python packages into .tools/
 	@deploy/package-tools.sh || [ $$? = 3 ]
 	@deploy/lint.sh
+
+wheel: setup ## a Python wheel with the binary in target/wheels (release build); fetches maturin into .tools/
+	@deploy/wheel-tools.sh
+	cd python && ../.tools/wheel/bin/maturin build --release --out ../target/wheels
 
 release: setup ## binary, completions, manual, chart, bill of materials and checksums in target/dist
 	@deploy/release.sh

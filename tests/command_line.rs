@@ -207,6 +207,42 @@ fn figures_come_as_one_json_object_and_lines_go_elsewhere() {
     let again = ["--accounts", "5", "--days", "20", "--out", "again"];
     let written = check(&[&["simulate", "--json"][..], &again].concat());
     assert!(written["rows"]["accounts"].as_u64().unwrap() >= 5);
+    let written = check(&["init", "--out", "crm", "--json"]);
+    let files = written["files"].as_array().unwrap();
+    assert!(files.contains(&"leadpulse.toml".into()), "{files:?}");
+    let inferred = check(&["init", "--from", "data", "--out", "inferred", "--json"]);
+    assert!(inferred["files"].as_array().unwrap().len() > 3);
+    assert!(inferred["doubts"].is_array() && inferred["task"].is_string());
+    let sound = check(&["schema", "check", "schemas", "--json"]);
+    assert_eq!(sound["sound"], true);
+    assert!(sound["tables"].as_array().unwrap().len() > 3);
+    let ids = check(&["schema", "ids", "schemas", "--json"]);
+    assert!(ids["ids"][0]["id"].is_number());
+    let settings = check(&["config", "show", "--changed", "--json"]);
+    assert_eq!(settings["schemas"]["origin"], "leadpulse.toml");
+    assert!(settings.get("engine.epoch_floor").is_none());
+    let checked = check(&["config", "check", "--json"]);
+    assert_eq!(checked["faults"], serde_json::json!([]));
+    assert_eq!(check(&["man", "pages", "--json"])["dir"], "pages");
+    let metrics = succeeds(folder.path(), &["metrics", "--json"]);
+    let lines = succeeds(folder.path(), &["metrics", "--format", "json"]);
+    assert_eq!(metrics, lines);
+}
+
+#[test]
+fn faults_of_a_folder_come_as_json_with_a_failure() {
+    let folder = crm(0);
+    let accounts = folder.path().join("schemas/accounts.avsc");
+    std::fs::write(accounts, "{}").unwrap();
+    let output = leadpulse(folder.path(), &["schema", "check", "schemas", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    assert_eq!(found["sound"], false);
+    let fault = found["faults"][0].as_str().unwrap();
+    assert!(
+        fault.contains("'accounts', which no file defines"),
+        "{fault}"
+    );
 }
 
 #[test]
@@ -318,4 +354,53 @@ fn the_router_of_the_examples_delivers_once() {
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("Ran 6 tests"), "{said}");
+}
+
+/// A Python with pandas and pyarrow: that of `deploy/wheel-tools.sh`, else the system's. `None` where
+/// neither has them.
+fn python_with_frames() -> Option<PathBuf> {
+    let own = root().join(".tools/wheel/bin/python");
+    let has_frames = |python: &PathBuf| {
+        let output = Command::new(python)
+            .args(["-c", "import pandas, pyarrow"])
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    [own, PathBuf::from("python3")].into_iter().find(has_frames)
+}
+
+/// Runs Python on the package of the repository and the program under test.
+fn in_python(python: &Path, arguments: &[&str]) -> Output {
+    Command::new(python)
+        .args(arguments)
+        .current_dir(root())
+        .env("PYTHONPATH", root().join("python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("LEADPULSE_BIN", env!("CARGO_BIN_EXE_leadpulse"))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn frames_become_a_model_with_scores_and_reasons_in_python() {
+    let Some(python) = python_with_frames() else {
+        eprintln!("SKIPPED: no Python with pandas and pyarrow; deploy/wheel-tools.sh makes one");
+        return;
+    };
+    let tests = in_python(&python, &["-m", "unittest", "discover", "-s", "python"]);
+    let said = text(&tests.stderr);
+    assert!(tests.status.success(), "{said}");
+    assert!(said.contains("Ran 4 tests"), "{said}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let example = ["python/examples/market.py", folder.path().to_str().unwrap()];
+    let output = in_python(&python, &example);
+    let (out, log) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}{log}");
+    let reasons = out.lines().filter(|line| line.starts_with(['+', '-']));
+    assert!(reasons.count() >= 2, "{out}");
+    assert!(folder.path().join("project/scored.parquet").exists());
+    let is_asked = |line: &&str| line.contains("2020-08-01") || line.contains("2020-08-15");
+    let rows = out.lines().filter(is_asked);
+    assert_eq!(rows.count(), 2, "both rows have a score: {out}");
 }

@@ -545,6 +545,8 @@ fn packages_have_the_versions_of_the_workspace() {
     let chart = read("deploy/helm/leadpulse/Chart.yaml");
     assert_eq!(value_of(&chart, "version:"), version);
     assert_eq!(value_of(&chart, "appVersion:"), version);
+    let wheel = read("python/pyproject.toml");
+    assert_eq!(value_of(&wheel, "version ="), version);
     // The gate builds with the least version that the manifest promises.
     let least = value_of(&workspace, "rust-version");
     let channel = value_of(&read("rust-toolchain.toml"), "channel");

@@ -12,6 +12,7 @@ mod proxy;
 mod receiver;
 
 mod leadpulse {
+    mod alert_journey;
     mod bad_input;
     mod behaviours;
     mod brokers;
@@ -32,6 +33,7 @@ mod leadpulse {
     mod paused;
     mod process;
     mod questions;
+    mod routers;
     mod run_to_end;
     mod scenario;
     mod script;

@@ -7,10 +7,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use leadpulse_deployment::{metric_groups, metric_groups_beside, metrics_at_start};
 use leadpulse_metrics::{MetricDefinition, MetricKind};
+
+use receiver::{Receiver, Reply};
+
+mod receiver;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -394,4 +399,171 @@ fn a_real_prometheus_scrapes_a_worker_and_evaluates_the_rules() {
     }
     let alerts = values(&read("deploy/prometheus/rules.yml"), "alert").len();
     assert_eq!(rules.len(), alerts);
+}
+
+/// One reading of `leadpulse top`, as JSON.
+fn top(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_leadpulse"))
+        .args([&["top", "--every", "500ms"], arguments].concat())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_reading_of_a_running_worker_is_what_its_api_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_worker, worker) = demo(folder.path());
+    let url = format!("http://{worker}");
+    let json = |more: &[&str]| -> serde_json::Value {
+        let output = top(&[&["--url", &url, "--json"], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    // The market is watched once it alerts: figures of a busy worker.
+    let (before, reading) = wait_for("an alert", || {
+        let before = asked(&worker, "/api/v1/status")?;
+        let reading = json(&[]);
+        reading["alerts"][0]
+            .is_object()
+            .then_some((before, reading))
+    });
+    let after = asked(&worker, "/api/v1/status").unwrap();
+    let status = &reading["status"];
+    assert_eq!(status["phase"], "live");
+    for field in ["epoch", "records", "as_of"] {
+        let [low, found, high] = [&before, status, &after].map(|one| one[field].as_i64().unwrap());
+        assert!(
+            low <= found && found <= high,
+            "{field}: {low} {found} {high}"
+        );
+    }
+    assert_eq!(
+        status["deployed"]["bundle_id"],
+        after["deployed"]["bundle_id"]
+    );
+    assert!(status.get("tasks").is_none());
+    let total = |name: &str| reading["totals"][name].as_f64().unwrap();
+    assert!(total("records") >= before["records"].as_f64().unwrap());
+    assert!(total("records") <= after["records"].as_f64().unwrap());
+    assert!(total("epochs") > 0.0 && total("cells") > 0.0 && total("alerts") > 0.0);
+    let rates = &reading["rates"];
+    assert!(rates["over_seconds"].as_f64().unwrap() >= 0.5);
+    assert_eq!(rates["restarted"], false);
+    assert!(rates["per_second"]["records"].as_f64().unwrap() >= 0.0);
+    let queues: Vec<&String> = reading["waiting_cells"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .collect();
+    assert_eq!(queues, ["dirty", "soft", "tick"]);
+    assert!(reading["topics"]["crm.accounts.v1"]["records"].is_number());
+    assert!(reading["sinks"].is_null() && reading["sinks_fault"].is_null());
+    let known = asked(&worker, "/api/v1/alerts?limit=1000").unwrap();
+    let newest = &reading["alerts"][0];
+    let known = known["alerts"].as_array().unwrap();
+    assert!(known.contains(newest), "{newest}");
+
+    // Sinks that are away are a fault within the reading.
+    let away = json(&["--deliver-url", "http://127.0.0.1:1"]);
+    let fault = away["sinks_fault"].as_str().unwrap();
+    assert!(fault.contains("http://127.0.0.1:1/metrics"), "{fault}");
+
+    // Off a terminal one reading for people, without a code for colours or cursors.
+    let output = top(&["--url", &url]);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && !lines.contains('\u{1b}'),
+        "{lines}"
+    );
+    for line in [
+        "phase    live",
+        "rates/s  records",
+        "work     an epoch",
+        "lag      ",
+        "alerts   the newest",
+    ] {
+        assert!(lines.contains(line), "{line}: {lines}");
+    }
+
+    let refused = top(&["--url", "http://127.0.0.1:1"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("does not answer"), "{said}");
+    let other = top(&["--url", &format!("{url}/nowhere")]);
+    assert_eq!(other.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(said.contains("404"), "{said}");
+}
+
+#[test]
+fn spans_of_epochs_and_stages_arrive_at_a_collector() {
+    type Bodies = Arc<Mutex<Vec<serde_json::Value>>>;
+    let bodies = Bodies::default();
+    let taken = bodies.clone();
+    let mut number = 0;
+    let collector = Receiver::start(move |request| {
+        number += 1;
+        assert_eq!(
+            (request.method.as_str(), request.path.as_str()),
+            ("POST", "/v1/traces")
+        );
+        // A collector that fails costs the spans of its request only.
+        if number == 1 {
+            return Reply::Answer(400, "", String::new());
+        }
+        taken.lock().unwrap().push(request.json());
+        Reply::Answer(200, "content-type: application/json\r\n", "{}".into())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_leadpulse"))
+        .current_dir(folder.path())
+        .args(["demo", "--accounts", "100", "--duration", "5s", "--json"])
+        .env("LEADPULSE_SERVER__LISTEN", "127.0.0.1:0")
+        .env("LEADPULSE_TELEMETRY__OTLP_ENDPOINT", collector.url("/"))
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{log}");
+    assert_eq!(log.matches("spans are lost").count(), 1, "{log}");
+
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    let mut epochs = BTreeSet::new();
+    for body in bodies.lock().unwrap().iter() {
+        let resource = &body["resourceSpans"][0];
+        let service = resource["resource"]["attributes"].to_string();
+        assert!(service.contains("\"leadpulse\""), "{service}");
+        let spans = resource["scopeSpans"][0]["spans"].as_array().unwrap();
+        for span in spans {
+            let name = span["name"].as_str().unwrap();
+            *names.entry(name.to_owned()).or_default() += 1;
+            let time = |field: &str| span[field].as_str().unwrap().parse::<u64>().unwrap();
+            assert!(
+                time("startTimeUnixNano") <= time("endTimeUnixNano"),
+                "{span}"
+            );
+            if name == "epoch" {
+                let number = &span["attributes"][0];
+                assert_eq!(number["key"], "leadpulse.epoch");
+                let number = &number["value"]["intValue"];
+                assert!(epochs.insert(number.to_string()), "{number} twice");
+            } else {
+                let parent = &span["parentSpanId"];
+                let owner = spans.iter().find(|one| &one["spanId"] == parent);
+                let owner = owner.unwrap_or_else(|| panic!("nobody has {parent}"));
+                assert_eq!(
+                    (&owner["name"], &owner["traceId"]),
+                    (&"epoch".into(), &span["traceId"])
+                );
+            }
+        }
+    }
+    let stages = [
+        "decode", "graph", "track", "infer", "policy", "seal", "produce",
+    ];
+    for stage in stages {
+        assert_eq!(names.get(stage), names.get("epoch"), "{stage}: {names:?}");
+    }
+    assert_eq!(names.len(), stages.len() + 1, "{names:?}");
+    assert!(epochs.len() > 3, "{epochs:?}");
 }

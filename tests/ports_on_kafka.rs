@@ -15,7 +15,9 @@ use leadpulse_engine::ports::{
     OutputPositions, OutputRecord, PollLimit, PortCause, PortError, RecordBatch, SealedEpoch, Sink,
     Source,
 };
-use leadpulse_engine::{HEADER_REASON, HEADER_VALUE_BYTES, Reason, dead_letter};
+use leadpulse_engine::{
+    Alert, EventHeaders, HEADER_REASON, HEADER_VALUE_BYTES, Reason, dead_letter,
+};
 use leadpulse_kafka::{
     CommitPoint, Failpoint, Holdings, InputTopic, Isolation, KafkaMetrics, KafkaOptions,
     KafkaOutputLog, KafkaSink, KafkaSource, MockBroker, MockSink, OutputTopics, OwnedRecord,
@@ -299,6 +301,17 @@ fn a_commit_is_visible_once_and_taken_over() {
         value: None,
         ..output(Output::PolicyState, "")
     });
+    let alert = Alert {
+        alert_id: "f00d".into(),
+        entity_id: "Zoë & co".into(),
+        owner_id: Some("ann".into()),
+        ..Alert::default()
+    };
+    let of_alert = EventHeaders::of_worker("worker").alert(&alert);
+    first.outputs.push(OutputRecord {
+        headers: of_alert.clone(),
+        ..output(Output::Alerts, "an alert")
+    });
     sink.commit(&Arc::new(first)).unwrap();
     sink.commit(&epoch(2, &[3, 5, 9], &["c"])).unwrap();
     assert_eq!(on.taken_over(), committed(2, &[3, 5, 9]));
@@ -315,6 +328,9 @@ fn a_commit_is_visible_once_and_taken_over() {
         scores[0].headers[1..],
         [("empty".into(), Some(vec![])), ("none".into(), None)]
     );
+    let alerts = on.records(Output::Alerts, Isolation::Committed);
+    assert_eq!(alerts[0].header("ce_id"), Some(b"f00d".as_slice()));
+    assert_eq!(alerts[0].headers, of_alert, "as composed, in order");
     let policy = on.records(Output::PolicyState, Isolation::Committed);
     assert_eq!(
         (policy[0].key.as_deref(), policy[0].value.as_deref()),

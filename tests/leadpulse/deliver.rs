@@ -109,6 +109,32 @@ impl Outputs {
         start(&["deliver", "--config", arg(&self.config)], &[secret])
     }
 
+    /// Requires `dlq sinks` to list these letters, and those of one sink alone where it is asked for.
+    fn check_listed(&self, letters: usize) {
+        let config = arg(&self.config);
+        let list = |more: &[&str]| -> serde_json::Value {
+            let listed = ["dlq", "sinks", "--json", "--config", config];
+            let listed = start(&[&listed[..], more].concat(), &[]).wait().done();
+            serde_json::from_str(&listed.out).unwrap()
+        };
+        let all = list(&[]);
+        assert_eq!(all["letters"].as_array().unwrap().len(), letters);
+        let there = list(&["--sink", "webhook.there", "--limit", "1"]);
+        let letter = &there["letters"][0];
+        assert_eq!(letter["sink"], "webhook.there");
+        let topic = self.options.outputs.name(Output::Alerts);
+        let record = letter["record"].as_str().unwrap();
+        assert!(record.starts_with(&format!("{topic}/0@")), "{record}");
+        assert_eq!(
+            there["by_sink"], all["by_sink"],
+            "the other sink buries nothing"
+        );
+        assert_eq!(
+            list(&["--sink", "slack.none"])["by_sink"],
+            serde_json::json!({})
+        );
+    }
+
     fn buried(&self) -> Vec<OwnedRecord> {
         let topic = self.options.outputs.sink_letters();
         read_all(&self.options, &topic, Isolation::Committed, &self.metrics).unwrap()
@@ -253,6 +279,7 @@ fn a_killed_process_delivers_every_alert_and_only_committed_ones() {
         String::from("HTTP 400: not this one"),
     );
     assert!(buried.iter().any(|record| of(record) == refused));
+    outputs.check_listed(buried.len());
 
     // Positions are committed: a restart sends new alerts only.
     let before = keys.lock().unwrap().len();

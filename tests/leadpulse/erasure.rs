@@ -108,6 +108,14 @@ fn assert_gone(scenario: &Scenario, folder: &Path) {
     }
 }
 
+/// Lines of a log that warn of hashes without a secret.
+fn warnings_of_secret(log: &str) -> Vec<&str> {
+    let lines = log.lines().filter(|line| line.contains("WARN"));
+    lines
+        .filter(|line| line.contains("erasure.secret"))
+        .collect()
+}
+
 #[test]
 fn an_erased_person_is_in_no_folder_snapshot_or_current_topic() {
     let _alone = alone();
@@ -122,7 +130,12 @@ fn an_erased_person_is_in_no_folder_snapshot_or_current_topic() {
     scenario.create_inputs(1);
     send_account(&scenario, NOW_MS);
     send_person(&scenario, 0, NOW_MS);
-    scenario.run_to_end();
+    let log = scenario.run(&["--until-end"]).wait().done().err;
+    assert!(
+        warnings_of_secret(&log).is_empty(),
+        "nothing is erased yet: {log}"
+    );
+    assert!(log.contains("no erasure.secret is set"), "{log}");
     assert!(file_with_trace(&state).is_some());
     assert!(current(&scenario).values().any(|value| holds(value)));
 
@@ -130,7 +143,8 @@ fn an_erased_person_is_in_no_folder_snapshot_or_current_topic() {
     let subject = ["--table", "contacts", "--key", KEY, "--email", EMAIL];
     let asked = scenario.start_under("erase", "request", &[&subject[..], &by[..]].concat());
     asked.wait().done();
-    scenario.run_to_end();
+    let log = scenario.run(&["--until-end"]).wait().done().err;
+    assert_eq!(warnings_of_secret(&log).len(), 1, "{log}");
     assert_gone(&scenario, &state);
     let proofs = scenario.start_under("erase", "proofs", &["--json"]).wait();
     let proofs = proofs.done().out;

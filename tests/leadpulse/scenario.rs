@@ -259,7 +259,7 @@ impl Scenario {
             .as_table_mut()
             .unwrap();
         client.insert("client.id".into(), Toml::String(id.clone()));
-        std::fs::write(&self.config, self.configured.to_string()).unwrap();
+        self.write_config();
         self.set("KAFKA__BROKERS", &proxy.servers());
         proxy.client(&id)
     }
@@ -304,10 +304,20 @@ impl Scenario {
 
     /// Starts a command with this configuration.
     pub fn start(&self, command: &str, args: &[&str]) -> Process {
+        self.start_with(command, args, &[])
+    }
+
+    /// Starts a command with this configuration and more variables.
+    pub fn start_with(&self, command: &str, args: &[&str], more: &[(String, String)]) -> Process {
         start(
             &[&[command, "--config", arg(&self.config)], args].concat(),
-            &self.environment,
+            &[&self.environment, more].concat(),
         )
+    }
+
+    /// Writes the settings to the configuration file.
+    pub fn write_config(&self) {
+        std::fs::write(&self.config, self.configured.to_string()).unwrap();
     }
 
     /// Starts a subcommand with this configuration.

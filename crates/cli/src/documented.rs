@@ -1,9 +1,10 @@
-//! Test: every command line in the documents is one that the program understands.
+//! Tests of all commands: every command line in the documents is one that the program understands,
+//! and results come as JSON.
 
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{Command, CommandFactory, Parser};
 
 use crate::Arguments;
 
@@ -144,4 +145,42 @@ fn commands_are_found_in_blocks_and_sentences_and_judged() {
         .map(|command| fault(command).is_some())
         .collect();
     assert_eq!(faulty, [false, false, true]);
+}
+
+/// Commands without results: a script for a shell, and processes whose log is all that they print.
+const WITHOUT_RESULTS: [&str; 3] = ["completions", "deliver", "ingest"];
+
+/// Commands that do something, by name: those without subcommands, and those that need none.
+fn doers(command: &Command, path: &str, found: &mut Vec<(String, bool)>) {
+    for sub in command.get_subcommands() {
+        if sub.get_name() == "help" {
+            continue;
+        }
+        let name = format!("{path} {}", sub.get_name()).trim().to_owned();
+        if !sub.is_subcommand_required_set() {
+            let has_json = sub
+                .get_arguments()
+                .any(|one| one.get_long() == Some("json"));
+            found.push((name.clone(), has_json));
+        }
+        doers(sub, &name, found);
+    }
+}
+
+#[test]
+fn every_command_with_results_prints_them_as_json() {
+    let mut command = Arguments::command();
+    // Global arguments reach subcommands here.
+    command.build();
+    let mut found = Vec::new();
+    doers(&command, "", &mut found);
+    let without: Vec<&str> = found
+        .iter()
+        .filter(|(_, has_json)| !has_json)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let mut expected = WITHOUT_RESULTS.to_vec();
+    expected.sort_by_key(|name| found.iter().position(|(known, _)| known == name));
+    assert_eq!(without, expected);
+    assert!(found.len() > 30, "only {found:?}");
 }

@@ -19,6 +19,7 @@ mod score_records;
 mod shipped;
 mod simulation;
 mod simulator;
+mod top;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ enum CommandArguments {
     /// Takes calls of Segment, HubSpot, Marketo and other programs as records of input topics, until
     /// stopped.
     Ingest(commands::ingest::IngestArguments),
+    /// Shows a running worker: phase, lag, rates, waiting cells, sinks, newest alerts.
+    Top(commands::top::TopArguments),
     /// Computes committed epochs again and compares: an audit that changes nothing.
     Verify(commands::verify::VerifyArguments),
     /// Trains a bundle on files: every task of the configuration, or those named.
@@ -114,6 +117,7 @@ impl CommandArguments {
             Self::Run(command) => command.run(),
             Self::Deliver(command) => command.run(),
             Self::Ingest(command) => command.run(),
+            Self::Top(command) => command.run(),
             Self::Verify(command) => command.run(),
             Self::Train(command) => command.run(),
             Self::Backtest(command) => command.run(),

@@ -20,7 +20,18 @@ pub struct JsonArgument {
     json: bool,
 }
 
+impl From<bool> for JsonArgument {
+    fn from(json: bool) -> Self {
+        Self { json }
+    }
+}
+
 impl JsonArgument {
+    /// True if figures are wanted as JSON.
+    pub fn is_wanted(self) -> bool {
+        self.json
+    }
+
     /// Turns the lines that follow away from standard output, if JSON is wanted.
     pub fn begin(self) {
         IS_JSON.store(self.json, Ordering::Relaxed);

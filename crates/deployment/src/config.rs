@@ -22,6 +22,8 @@ use leadpulse_schema::{
 use leadpulse_server::ServerOptions;
 use leadpulse_store::StoreOptions;
 
+use crate::telemetry::TelemetryOptions;
+
 /// A source of one table's rows: a topic, files or both.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -155,6 +157,8 @@ pub struct Config {
     pub deliver: DeliverOptions,
     /// Sources of `leadpulse ingest`.
     pub ingest: IngestOptions,
+    /// Export of spans.
+    pub telemetry: TelemetryOptions,
 }
 
 /// The `[erasure]` section.

@@ -121,7 +121,7 @@ impl Delivery {
 }
 
 /// The topic of the sinks' dead letters.
-fn letters_topic(loaded: &Loaded) -> String {
+pub(crate) fn letters_topic(loaded: &Loaded) -> String {
     let configured = loaded.config.deliver.dead_letters.clone();
     configured.unwrap_or_else(|| loaded.config.kafka.outputs.sink_letters())
 }

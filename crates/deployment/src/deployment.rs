@@ -39,6 +39,7 @@ use crate::loaded::Loaded;
 use crate::metrics::register_process;
 use crate::models::ModelRegistry;
 use crate::ports::{WithinLimit, create_missing, input_topics, output_encoders, schema_store};
+use crate::telemetry::SpanExport;
 use crate::views::{server_state, task_views};
 
 /// Requests for explanations that may wait for the engine.
@@ -138,6 +139,8 @@ impl Assembly<'_> {
         let schema_metrics = RegistryMetrics::register(&registry)?;
         let store_metrics = StoreMetrics::register(&registry)?;
         let read_model = Arc::new(ReadModel::new());
+        let worker = &config.kafka.transactional_id;
+        let spans = SpanExport::begin(&config.telemetry, worker, &read_model)?;
         let tasks = scored_tasks(self.loaded, self.project, &*self.scorer)?;
         let shown = task_views(config, self.project, &*self.scorer, &tasks);
         let views = TaskViews::new(shown, self.scorer.card());
@@ -163,7 +166,7 @@ impl Assembly<'_> {
         let supervisor = Arc::new(Supervisor::new(&read_model, &stop));
         if cluster == Cluster::Real {
             // Of the mock nothing outlives the process.
-            self.warn_of_open_erasures();
+            self.remark_on_open_erasures();
             self.prepare_outputs(until, &supervisor)?;
         }
         let mut connected = self.connect(cluster, &supervisor, &kafka_metrics)?;
@@ -216,6 +219,7 @@ impl Assembly<'_> {
             engine,
             server,
             read_model,
+            spans,
             _watch: connected.watch,
         })
     }
@@ -398,14 +402,15 @@ impl Assembly<'_> {
         Ok(Some(heartbeats))
     }
 
-    /// Warns of hashes of erased persons that anybody can make who has the program.
-    fn warn_of_open_erasures(&self) {
+    /// Reports that hashes of erased persons would be such as anybody can make who has the program. It
+    /// is a remark: most deployments never erase, and the first erasure without a secret warns.
+    fn remark_on_open_erasures(&self) {
         let mut tables = self.project.catalog.tables.iter();
         let taken = tables.find(|table| table.erasure.is_some());
         if let Some(table) = taken.filter(|_| self.loaded.config.erasure.secret.is_none()) {
-            tracing::warn!(
+            tracing::info!(
                 table = table.name,
-                "erased persons are recognised by hashes without a secret, so proofs and stored state can be tested for guesses; \
+                "requests to erase are taken, and no erasure.secret is set: hashes of erased persons could be tested for guesses; \
                  set erasure.secret = {{ env = \"ERASURE_SECRET\" }} before the first request: a later change refuses the stored state"
             );
         }
@@ -513,6 +518,7 @@ pub struct Deployment {
     server: Option<Handle>,
     /// The committed state.
     pub read_model: Arc<ReadModel>,
+    spans: Option<SpanExport>,
     /// Checks the topics' settings for as long as the deployment runs.
     _watch: Option<TopicWatch>,
 }
@@ -537,6 +543,9 @@ impl Deployment {
             Ok(outcome) => outcome.map_err(DeployError::Stopped),
             Err(_) => return Err(DeployError::Panicked),
         };
+        if let Some(spans) = self.spans {
+            spans.end(&self.read_model);
+        }
         if let Some(server) = self.server {
             server.stop()?;
         }

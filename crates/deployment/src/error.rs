@@ -56,6 +56,11 @@ pub enum DeployError {
     /// An answer to an alert cannot be sent.
     #[error(transparent)]
     Answer(#[from] AnswerError),
+    /// Spans cannot be exported to the configured address.
+    #[error(
+        "telemetry.otlp_endpoint {endpoint:?} cannot be used: {problem}; write e.g. \"http://127.0.0.1:4318\""
+    )]
+    Telemetry { endpoint: String, problem: String },
     /// The secret of erasures cannot be used.
     #[error("erasure.secret cannot be used")]
     ErasureKey(#[from] ErasureKeyError),

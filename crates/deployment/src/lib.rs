@@ -38,6 +38,8 @@ mod release;
 mod rows_of_people;
 mod run;
 mod signals;
+mod sink_letters;
+mod telemetry;
 mod validate;
 mod views;
 
@@ -58,7 +60,7 @@ pub use ingest::ingest;
 pub use letters::{
     Judgement, LetterBox, LetterFilter, LetterJudge, Pace, ReplayPlan, ReplaySummary,
 };
-pub use loaded::Loaded;
+pub use loaded::{DEFAULT_ORIGIN, Loaded, Setting, in_lines};
 pub use metrics::{MetricGroup, metric_groups, metric_groups_beside, metrics_at_start};
 pub use models::{Alias, Change, LogAction, LogEntry, ModelEntry, ModelRegistry, ModelsError};
 pub use ports::{check_unfilled, create_inputs, schema_store, writer_schemas};
@@ -66,4 +68,6 @@ pub use rehearsal::{REVERSED_WITHIN_MS, Rehearsal, Rehearsed, Rise};
 pub use release::Release;
 pub use run::{ChosenModel, ModelChoice, RunSettings, run};
 pub use signals::stop_on_signal;
+pub use sink_letters::{BuriedRecord, read_sink_letters};
+pub use telemetry::TelemetryOptions;
 pub use validate::{RowShown, ValidationSummary, Validator, Verdict, newest_records};

@@ -355,38 +355,62 @@ impl Loaded {
         faults
     }
 
-    /// Every value in force, one a line, with its origin as a comment. A value that stands
-    /// elsewhere is shown by its reference, a secret as `***`.
+    /// Every value in force with its origin, by key. A value that stands elsewhere is shown by its
+    /// reference, a secret as `***`.
     ///
     /// # Errors
     /// A value that TOML cannot express.
-    pub fn effective(&self) -> Result<String, ConfigError> {
+    pub fn settings(&self) -> Result<Vec<Setting>, ConfigError> {
         let mut values = BTreeMap::new();
         leaves("", &toml::Value::try_from(&self.config)?, &mut values);
-        let shown: BTreeMap<String, String> = values
-            .into_iter()
-            .map(|(key, value)| {
-                let text = match self.references.get(&key) {
-                    Some(reference) => reference.to_string(),
-                    None => value.to_string().replace('\n', " "),
-                };
-                (key, text)
-            })
-            .collect();
-        let width = shown
-            .iter()
-            .map(|(key, value)| key.len() + value.len() + 3)
-            .filter(|width| *width < 80)
-            .max()
-            .unwrap_or(40);
-        let mut text = String::new();
-        for (key, value) in shown {
-            let origin = self.origins.get(&key).map_or("default", String::as_str);
-            let line = format!("{key} = {value}");
-            text.push_str(&format!("{line:<width$}  # {origin}\n"));
+        let mut settings = Vec::new();
+        for (key, value) in values {
+            let value = match self.references.get(&key) {
+                Some(reference) => reference.to_string(),
+                None => value.to_string().replace('\n', " "),
+            };
+            let origin = self
+                .origins
+                .get(&key)
+                .map_or(DEFAULT_ORIGIN, String::as_str);
+            settings.push(Setting {
+                value,
+                origin: origin.to_owned(),
+                key,
+            });
         }
-        Ok(text)
+        Ok(settings)
     }
+}
+
+/// Origin of a setting that nothing sets.
+pub const DEFAULT_ORIGIN: &str = "default";
+
+/// A setting in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Dotted path.
+    pub key: String,
+    /// The value, as TOML on one line.
+    pub value: String,
+    /// The place that sets it: a file, a variable, an argument, or [`DEFAULT_ORIGIN`].
+    pub origin: String,
+}
+
+/// Settings one a line in their order, with their origins as comments in a column.
+pub fn in_lines(settings: &[Setting]) -> String {
+    let width = settings
+        .iter()
+        .map(|one| one.key.len() + one.value.len() + 3)
+        .filter(|width| *width < 80)
+        .max()
+        .unwrap_or(40);
+    let mut text = String::new();
+    for Setting { key, value, origin } in settings {
+        let line = format!("{key} = {value}");
+        text.push_str(&format!("{line:<width$}  # {origin}\n"));
+    }
+    text
 }
 
 fn read_table(path: &Path) -> Result<toml::Table, ConfigError> {

@@ -10,9 +10,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use serde::Serialize;
 
@@ -149,6 +150,7 @@ pub struct ReadModel {
     said: ArcSwap<SaidShown>,
     traced: ArcSwap<TracedRecords>,
     pipeline: ArcSwap<PipelineView>,
+    epoch_watch: ArcSwapOption<SyncSender<EpochTimes>>,
     status: ArcSwap<EngineStatus>,
     conditions: ArcSwap<BTreeMap<&'static str, StandingRemark>>,
     beats: AtomicU64,
@@ -198,6 +200,7 @@ impl ReadModel {
             said: ArcSwap::default(),
             traced: ArcSwap::default(),
             pipeline: ArcSwap::default(),
+            epoch_watch: ArcSwapOption::empty(),
             status: ArcSwap::from_pointee(status),
             conditions: ArcSwap::default(),
             beats: AtomicU64::new(0),

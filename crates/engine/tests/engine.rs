@@ -15,6 +15,7 @@ mod engine {
     mod erasure;
     mod exactly_once;
     mod explanations;
+    mod headers;
     mod market;
     mod memory_store;
     mod moves;

@@ -9,6 +9,7 @@ mod dead_letter;
 mod digest;
 mod emission;
 mod erasure_proof;
+mod event_headers;
 mod explained;
 mod exposure;
 mod output;
@@ -37,6 +38,7 @@ pub use emission::{
     Emission, EmissionRecords, Lineage, Listing, Standing, facts_json, name_of, score_causes,
 };
 pub use erasure_proof::{ERASURE_PROOF_SCHEMA, ErasureProof, HeldUntil};
+pub use event_headers::{CONTENT_TYPE, EventHeaders};
 pub use explained::{Explained, drivers};
 pub use exposure::{EXPOSURE_SCHEMA, Exposure, ExposureGroup};
 pub use output::{Output, OutputRecord, output_key};

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap_complete::Shell;
+use serde_json::json;
 
 use crate::Arguments;
+use crate::output::JsonArgument;
 
 /// Arguments of `completions`.
 #[derive(clap::Args)]
@@ -34,10 +36,13 @@ impl CompletionsArguments {
 pub struct ManArguments {
     /// Folder to write to; it is made.
     dir: PathBuf,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 impl ManArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         let dir = &self.dir;
         let failed = || {
             format!(
@@ -48,6 +53,6 @@ impl ManArguments {
         std::fs::create_dir_all(dir).with_context(failed)?;
         clap_mangen::generate_to(Arguments::command(), dir).with_context(failed)?;
         say!("written to {}: man {0}/leadpulse.1", dir.display());
-        Ok(())
+        self.json.print(|| Ok(json!({ "dir": dir })))
     }
 }

@@ -25,7 +25,9 @@ use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::{DAY_MS, DAY_MS_F64};
 use leadpulse_sim::{Knobs, Market, MarketOptions, write_files};
 
+use crate::commands::run::figures;
 use crate::commands::{ConfigArgument, date, parse_duration};
+use crate::output::JsonArgument;
 use crate::progress::Bar;
 use crate::shipped;
 
@@ -62,6 +64,8 @@ pub struct DemoArguments {
     /// Folder for the market's files and the bundle.
     #[arg(long, default_value = ".demo")]
     work_dir: PathBuf,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -70,6 +74,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 impl DemoArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         let mut loaded = self.load()?;
         // The market has a time of its own.
         loaded.config.engine.clock = ClockMode::Events;
@@ -136,7 +141,7 @@ impl DemoArguments {
         );
         // A mock broker ends here: the engine has committed its last epoch.
         drop(cluster);
-        Ok(())
+        self.json.print(|| Ok(figures(&summary)))
     }
 
     /// Reads the configuration; the shipped one where the default names no file.

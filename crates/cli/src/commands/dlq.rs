@@ -10,6 +10,7 @@ use leadpulse_deployment::{
 };
 use leadpulse_engine::{LetterPlace, Reason, ShownLetter, WholeLetter};
 
+use crate::commands::dlq_sinks::SinkArguments;
 use crate::commands::{ClusterArguments, date, parse_moment};
 use crate::output::JsonArgument;
 
@@ -22,6 +23,8 @@ pub enum DlqArguments {
     Show(ShowArguments),
     /// Sends the records of dead letters to their topics again, each at most once.
     Replay(ReplayLettersArguments),
+    /// Lists the dead letters of the sinks of `leadpulse deliver`, and counts them by sink.
+    Sinks(SinkArguments),
 }
 
 impl DlqArguments {
@@ -30,6 +33,7 @@ impl DlqArguments {
             Self::List(command) => command.run(),
             Self::Show(command) => command.run(),
             Self::Replay(command) => command.run(),
+            Self::Sinks(command) => command.run(),
         }
     }
 }

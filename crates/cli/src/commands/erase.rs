@@ -1,12 +1,14 @@
 //! `leadpulse erase`: requests to erase a person, and their proofs.
 
 use anyhow::{Result, bail};
+use serde_json::json;
 
 use leadpulse_deployment::{ErasureOrder, SystemClock, erasure_proofs, request_erasure};
 use leadpulse_engine::ErasureProof;
 use leadpulse_engine::ports::Clock;
 
 use crate::commands::{ClusterArguments, date};
+use crate::output::JsonArgument;
 
 /// `erase` and its subcommands.
 #[derive(clap::Subcommand)]
@@ -52,10 +54,13 @@ pub struct RequestArguments {
     /// Id of the request, which proofs show. Made from the time where there is none.
     #[arg(long)]
     id: Option<String>,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 impl RequestArguments {
     fn run(self, lifts: bool) -> Result<()> {
+        self.json.begin();
         let subject = self.table.zip(self.key);
         if subject.is_none() && self.email.is_none() {
             bail!("name the person: --table and --key, --email, or both");
@@ -70,11 +75,13 @@ impl RequestArguments {
             lifts,
         };
         let topic = request_erasure(&loaded, &order)?;
-        println!(
+        say!(
             "request {} is in {topic}. `leadpulse erase proofs` shows its proof once a worker has read it",
             order.id
         );
-        Ok(())
+        let action = if lifts { "lift" } else { "erase" };
+        self.json
+            .print(|| Ok(json!({ "request": order.id, "action": action, "topic": topic })))
     }
 }
 

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 
-use leadpulse_schema::infer;
+use leadpulse_schema::{Inferred, infer};
 
+use crate::output::JsonArgument;
 use crate::shipped;
 
 /// Arguments of `init`.
@@ -21,54 +23,82 @@ pub struct InitArguments {
     /// The table to score; by default the one that most others belong to.
     #[arg(long, value_name = "TABLE")]
     root: Option<String>,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 impl InitArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         if self.from.is_empty() {
             if self.root.is_some() {
                 bail!("--root names a table of --from; pass --from FILE… too");
             }
             shipped::write_new(&self.out, shipped::FILES.iter().copied())?;
             say!("the shipped CRM is written to {}", self.out.display());
-            return Ok(());
+            let files: Vec<&str> = shipped::FILES.iter().map(|(path, _)| *path).collect();
+            return self
+                .json
+                .print(|| Ok(json!({ "out": self.out, "files": files })));
         }
         let inferred = infer(&data_files(&self.from)?, self.root.as_deref())?;
         let mut files = vec![("leadpulse.toml".to_owned(), inferred.configuration.clone())];
-        for (name, text) in inferred.schemas {
-            files.push((format!("schemas/{name}"), text));
+        for (name, text) in &inferred.schemas {
+            files.push((format!("schemas/{name}"), text.clone()));
         }
         let texts = files
             .iter()
             .map(|(path, text)| (path.as_str(), text.as_str()));
         shipped::write_new(&self.out, texts)?;
+        let doubts = doubts(&inferred.configuration);
+        let data = match inferred.data.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => &inferred.data,
+        };
+        self.show(&inferred, doubts.len(), data);
+        self.json.print(|| {
+            let files: Vec<&String> = files.iter().map(|(path, _)| path).collect();
+            Ok(json!({
+                "out": self.out,
+                "files": files,
+                "data": data,
+                "task": inferred.task,
+                "doubts": doubts,
+                "remarks": inferred.summary,
+            }))
+        })
+    }
+
+    /// Prints what was inferred, and the commands to go on with.
+    fn show(&self, inferred: &Inferred, doubts: usize, data: &Path) {
         for line in &inferred.summary {
             say!("{line}");
         }
-        let lines = inferred.configuration.lines();
-        let doubts = lines.filter(|line| line.starts_with("# doubt:")).count();
         let config = self.out.join("leadpulse.toml");
         say!(
             "\n{} tables written to {}",
-            files.len() - 1,
+            inferred.schemas.len(),
             self.out.display()
         );
         say!(
             "{doubts} doubts stand in {}: read them first",
             config.display()
         );
-        let data = if inferred.data.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            &inferred.data
-        };
         if let Some(task) = &inferred.task {
             let (config, data) = (config.display(), data.display());
             say!("next: leadpulse query {task} --config {config} --data {data}");
             say!("then: leadpulse train --config {config} --data {data} --out bundle");
         }
-        Ok(())
     }
+}
+
+/// The doubts of an inferred configuration, without their mark.
+fn doubts(configuration: &str) -> Vec<&str> {
+    let lines = configuration.lines();
+    lines
+        .filter_map(|line| line.strip_prefix("# doubt:"))
+        .map(str::trim)
+        .collect()
 }
 
 /// The files named, and of each folder named the data files directly in it, in order of names.

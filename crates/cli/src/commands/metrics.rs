@@ -11,6 +11,9 @@ use crate::dashboard::dashboard;
 pub struct MetricsArguments {
     #[arg(long, value_enum, default_value_t = MetricsFormat::Text)]
     format: MetricsFormat,
+    /// As --format json: an object a line.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -29,7 +32,11 @@ enum MetricsFormat {
 
 impl MetricsArguments {
     pub fn run(self) -> Result<()> {
-        match self.format {
+        let format = match self.json {
+            true => MetricsFormat::Json,
+            false => self.format,
+        };
+        match format {
             MetricsFormat::Text => text(),
             MetricsFormat::Markdown => markdown(),
             MetricsFormat::Json => json()?,

@@ -13,6 +13,7 @@ use leadpulse_deployment::{
 };
 
 use crate::commands::{ClusterArguments, ConfigArgument, date};
+use crate::output::JsonArgument;
 use compare::CompareArguments;
 
 /// `leadpulse models …`
@@ -80,6 +81,8 @@ pub struct AddArguments {
     /// Make it the challenger.
     #[arg(long)]
     challenger: bool,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 /// Arguments of `models promote`.
@@ -98,6 +101,8 @@ pub struct PromoteArguments {
     /// Name for the log; by default that of the user of this system.
     #[arg(long)]
     by: Option<String>,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 /// Arguments of `models rollback`.
@@ -111,6 +116,8 @@ pub struct RollbackArguments {
     /// Name for the log; by default that of the user of this system.
     #[arg(long)]
     by: Option<String>,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 /// Arguments of `models remove`.
@@ -120,6 +127,8 @@ pub struct RemoveArguments {
     config: ConfigArgument,
     /// Id of a bundle, or the start of one.
     name: String,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 /// Arguments of `apply`.
@@ -130,6 +139,8 @@ pub struct ApplyArguments {
     /// Name for the control record; by default that of the user of this system.
     #[arg(long)]
     by: Option<String>,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 impl ListArguments {
@@ -198,6 +209,7 @@ impl ShowArguments {
 
 impl AddArguments {
     fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.config.load(&[])?;
         let project = loaded.project()?;
         let bundle = load_bundle(&project, &self.bundle)?;
@@ -207,47 +219,53 @@ impl AddArguments {
         if self.challenger {
             registry.challenge(id)?;
         }
-        say!("{id}  {}", registry.bundle_dir(id).display());
-        Ok(())
+        let dir = registry.bundle_dir(id);
+        say!("{id}  {}", dir.display());
+        self.json
+            .print(|| Ok(json!({ "bundle": id, "dir": dir, "challenger": self.challenger })))
     }
 }
 
 impl PromoteArguments {
     fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.cluster.load()?;
         let how = (self.force, self.live);
-        say_promotion(
-            &loaded,
-            &promote(&loaded, &self.name, how, &change(self.by))?,
-        );
-        Ok(())
+        let done = promote(&loaded, &self.name, how, &change(self.by))?;
+        say_promotion(&loaded, &done);
+        self.json.print(|| Ok(of_promotion(&loaded, &done)))
     }
 }
 
 impl RollbackArguments {
     fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.cluster.load()?;
-        say_promotion(&loaded, &roll_back(&loaded, self.live, &change(self.by))?);
-        Ok(())
+        let done = roll_back(&loaded, self.live, &change(self.by))?;
+        say_promotion(&loaded, &done);
+        self.json.print(|| Ok(of_promotion(&loaded, &done)))
     }
 }
 
 impl RemoveArguments {
     fn run(self) -> Result<()> {
+        self.json.begin();
         let registry = self.config.load(&[])?.models()?;
         let id = registry.find(&self.name)?.manifest.bundle_id;
         registry.remove(&id)?;
         say!("removed {id}");
-        Ok(())
+        self.json.print(|| Ok(json!({ "removed": id })))
     }
 }
 
 impl ApplyArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = self.cluster.load()?;
         let release = apply_champion(&loaded, &change(self.by))?;
         say_asked(&loaded, &release);
-        Ok(())
+        self.json
+            .print(|| Ok(json!({ "asked": of_asked(&loaded, &release) })))
     }
 }
 
@@ -256,6 +274,18 @@ fn say_promotion(loaded: &Loaded, done: &Promotion) {
         say_asked(loaded, release);
     }
     say!("{}", in_words(&done.entry));
+}
+
+/// A promotion as JSON.
+fn of_promotion(loaded: &Loaded, done: &Promotion) -> Value {
+    let asked = done.release.as_ref();
+    let asked = asked.map(|release| of_asked(loaded, release));
+    json!({ "changed": done.entry, "asked": asked })
+}
+
+/// The worker that was asked and the digest of its release, as JSON.
+fn of_asked(loaded: &Loaded, release: &str) -> Value {
+    json!({ "worker": loaded.config.kafka.transactional_id, "release": release })
 }
 
 fn say_asked(loaded: &Loaded, release: &str) {

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use prometheus::Registry;
+use serde_json::json;
 
 use leadpulse_deployment::Loaded;
 use leadpulse_registry::{HttpRegistry, RegistryMetrics, RegistryOptions};
 use leadpulse_schema::{Draft, KnownTable, Role, SchemaLanguage, draft};
+
+use crate::output::JsonArgument;
 
 /// Arguments of `schema pull`.
 #[derive(clap::Args)]
@@ -33,6 +36,8 @@ pub struct PullArguments {
     /// The file to write; printed by default. A file that exists is not overwritten.
     #[arg(long)]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonArgument,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -58,6 +63,7 @@ impl From<RoleArgument> for Role {
 
 impl PullArguments {
     pub fn run(self) -> Result<()> {
+        self.json.begin();
         let loaded = if self.config.exists() {
             Some(Loaded::read(&self.config, &[])?)
         } else {
@@ -112,7 +118,21 @@ impl PullArguments {
         .with_context(|| format!("subject {}, version {}", self.subject, found.version))?;
         self.write(&drafted)?;
         show(&drafted, &table, &self.subject, language);
-        Ok(())
+        self.json.print(|| {
+            Ok(json!({
+                "subject": self.subject,
+                "version": found.version,
+                "table": table,
+                "topic": topic_of(&self.subject),
+                "language": found.language,
+                "out": self.out,
+                "schema": drafted.schema,
+                "envelope": drafted.envelope,
+                "times": drafted.times,
+                "columns": drafted.columns,
+                "remarks": drafted.remarks,
+            }))
+        })
     }
 
     fn write(&self, drafted: &Draft) -> Result<()> {
@@ -128,9 +148,14 @@ impl PullArguments {
     }
 }
 
+/// `crm.public.account-value` → `crm.public.account`.
+fn topic_of(subject: &str) -> &str {
+    subject.strip_suffix("-value").unwrap_or(subject)
+}
+
 /// `crm.public.account-value` → `account`, in lower case.
 fn table_of(subject: &str) -> String {
-    let topic = subject.strip_suffix("-value").unwrap_or(subject);
+    let topic = topic_of(subject);
     let last = topic.rsplit(['.', '/', '-']).next().unwrap_or(topic);
     last.to_lowercase()
 }
@@ -149,7 +174,7 @@ fn known_tables(schemas: &Path) -> Vec<KnownTable> {
 
 /// The source, and the remarks, on the error stream: the schema alone is the output.
 fn show(drafted: &Draft, table: &str, subject: &str, language: SchemaLanguage) {
-    let topic = subject.strip_suffix("-value").unwrap_or(subject);
+    let topic = topic_of(subject);
     eprintln!("\n[[sources]]\ntable = {table:?}\ntopic = {topic:?}");
     match language {
         SchemaLanguage::Avro => {}

@@ -40,7 +40,7 @@ fn a_secret_is_read_by_reference_and_never_printed() {
     assert_eq!(security.password.as_ref().unwrap().reveal(), "hunter2");
     assert_eq!(security.username.as_deref(), Some(env!("CARGO_PKG_NAME")));
     assert_eq!(loaded.config.registry.as_ref().unwrap().url.len(), 2);
-    let text = loaded.effective().unwrap();
+    let text = in_lines(&loaded.settings().unwrap());
     for shown in [
         "kafka.security.password = { file = \"secret.txt\" }",
         "kafka.security.username = { env = \"CARGO_PKG_NAME\" }",
@@ -77,7 +77,7 @@ fn a_secret_in_the_file_is_refused_and_one_from_outside_is_not() {
     let loaded = read(toml, &[("kafka.security.password", "1e5")]).unwrap();
     let password = loaded.config.kafka.security.password.clone().unwrap();
     assert_eq!(password.reveal(), "1e5");
-    assert!(!loaded.effective().unwrap().contains("1e5"));
+    assert!(!in_lines(&loaded.settings().unwrap()).contains("1e5"));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn any_value_may_stand_elsewhere_whatever_its_type() {
     assert_eq!(config.engine.max_records, 20_000);
     assert_eq!(config.kafka.request_timeout_ms, 7_000);
     assert_eq!(config.kafka.close_timeout_ms, 20_000);
-    let text = loaded.effective().unwrap();
+    let text = in_lines(&loaded.settings().unwrap());
     assert!(
         text.contains("kafka.close_timeout = { file = \"number\" }"),
         "{text}"
@@ -141,7 +141,7 @@ fn lists_of_domains_may_stand_in_a_file_or_a_variable() {
         ["acme.com", "acme.de", "acme.fr", "acme.it"]
     );
     assert_eq!(graph.competitor_domains, ["rival.com", "other.com"]);
-    let effective = loaded.effective().unwrap();
+    let effective = in_lines(&loaded.settings().unwrap());
     assert!(
         effective.contains("graph.own_domains = { file = \"ours.txt\" }"),
         "{effective}"
@@ -186,12 +186,7 @@ fn texts_and_numbers_are_read_as_the_setting_needs_them() {
     assert_eq!(config.kafka.client["socket.keepalive.enable"], "true");
     assert_eq!(config.kafka.request_timeout_ms, 20_000);
     loaded.origins.clear();
-    assert!(
-        loaded
-            .effective()
-            .unwrap()
-            .contains("kafka.request_timeout = \"20s\"")
-    );
+    assert!(in_lines(&loaded.settings().unwrap()).contains("kafka.request_timeout = \"20s\""));
 }
 
 #[test]
@@ -288,7 +283,7 @@ fn tokens_of_clients_are_secrets_under_names_of_the_users_own() {
     let loaded = read(&toml, &[]).unwrap();
     let client = &loaded.config.server.access.tokens["env"];
     assert_eq!(client.scope, leadpulse_server::Scope::Operate);
-    let text = loaded.effective().unwrap();
+    let text = in_lines(&loaded.settings().unwrap());
     let shown = format!("server.access.tokens.env.token = {{ env = \"{VARIABLE}\" }}");
     assert!(text.contains(&shown), "{text}");
     assert!(!format!("{:?}", loaded.config.server).contains(env!("CARGO_PKG_NAME")));

@@ -283,13 +283,22 @@ impl Machine {
         let emitted = (task.name.to_string(), score.record.cause.0);
         *tally.emitted.entry(emitted).or_default() += 1;
         let value = self.given.encoders.score(&score.record);
+        let headers = self.given.headers.score(&score.record);
         if self.given.current_scores {
-            let current = (item.logit != Err(Absence::Deleted)).then(|| value.clone());
-            let record = self.output(Output::CurrentScores, key.clone(), current);
+            let key = key.clone();
+            let record = match item.logit {
+                Err(Absence::Deleted) => self.output(Output::CurrentScores, key, None),
+                _ => OutputRecord {
+                    headers: headers.clone(),
+                    ..self.output(Output::CurrentScores, key, Some(value.clone()))
+                },
+            };
             decided.outputs.push(record);
         }
-        let record = self.output(Output::Scores, key, Some(value));
-        decided.outputs.push(record);
+        decided.outputs.push(OutputRecord {
+            headers,
+            ..self.output(Output::Scores, key, Some(value))
+        });
         decided.views.scores.push(score);
     }
 
@@ -336,7 +345,10 @@ impl Machine {
     pub(super) fn alert_output(&self, alert: &Alert) -> OutputRecord {
         let key = alert.account_id.as_ref().unwrap_or(&alert.entity_id);
         let value = self.given.encoders.alert(alert);
-        self.output(Output::Alerts, key.as_bytes().to_vec(), Some(value))
+        OutputRecord {
+            headers: self.given.headers.alert(alert),
+            ..self.output(Output::Alerts, key.as_bytes().to_vec(), Some(value))
+        }
     }
 
     fn policy_state(&self, task: usize, entity: EntityId) -> OutputRecord {
@@ -370,7 +382,7 @@ impl Machine {
         self.output(Output::PolicyState, key, Some(value))
     }
 
-    /// A record of the epoch, at its `as_of`.
+    /// A record of the epoch, at its `as_of`, without headers.
     pub(super) fn output(
         &self,
         output: Output,

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use leadpulse_features::{AlertFactPlan, Scorer};
 use leadpulse_graph::{Graph, GraphOptions};
 use leadpulse_policy::{ActionTable, Caps, Policy, PolicyError, WorkLists};
-use leadpulse_records::vocabulary;
+use leadpulse_records::{EventHeaders, vocabulary};
 use leadpulse_schema::units::at_or_after;
 use leadpulse_schema::{Catalog, Population, TableId, hex};
 
@@ -40,6 +40,7 @@ pub struct Deployed {
     pub(super) catalog: Arc<Catalog>,
     pub(super) fingerprint: String,
     pub(super) worker: String,
+    pub(super) headers: EventHeaders,
     pub(super) graph_options: GraphOptions,
     pub(super) tasks: Vec<Task>,
     pub(super) scorer: Arc<dyn Scorer>,
@@ -163,6 +164,7 @@ impl MachineParts {
             policy_digests: policy_digests(&self.tasks, &self.caps),
             catalog,
             fingerprint: self.fingerprint,
+            headers: EventHeaders::of_worker(&self.worker),
             worker: self.worker,
             graph_options,
             tasks: self.tasks,

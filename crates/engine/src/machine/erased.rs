@@ -206,6 +206,11 @@ impl Machine {
         self.state.erasures.len()
     }
 
+    /// True if only the owner of the configuration can make the hashes of erased persons.
+    pub fn erases_by_secret(&self) -> bool {
+        self.given.erasure_key.is_secret()
+    }
+
     /// Whether requests to erase can come.
     pub fn takes_erasures(&self) -> bool {
         let mut tables = self.given.catalog.tables.iter();

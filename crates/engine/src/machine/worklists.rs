@@ -24,7 +24,7 @@ use super::restore::Unmatched;
 use super::score::Subject;
 use super::state::Tracked;
 use crate::epoch::EpochTally;
-use crate::ports::Output;
+use crate::ports::{Output, OutputRecord};
 
 /// A score that moved by less than this since it was remembered moves nobody on a list, logits.
 // The memory is recorded for each move: an exact one would be a record for each entity of a cell at
@@ -216,12 +216,19 @@ impl Machine {
             return;
         }
         let list = Arc::new(list);
-        let value = self.given.encoders.work_list(&list);
-        let record = self.output(Output::WorkLists, list.key(), Some(value));
-        decided.outputs.push(record);
+        decided.outputs.push(self.list_output(&list));
         decided.views.work_lists.push(list.clone());
         *tally.work_lists.entry(key.0.to_string()).or_default() += 1;
         self.state.lists.insert(key, list);
+    }
+
+    /// A list's record.
+    pub(super) fn list_output(&self, list: &WorkList) -> OutputRecord {
+        let value = self.given.encoders.work_list(list);
+        OutputRecord {
+            headers: self.given.headers.work_list(list, &value),
+            ..self.output(Output::WorkLists, list.key(), Some(value))
+        }
     }
 
     /// The entities of every task at this moment, by person.

@@ -1,6 +1,7 @@
 //! The pipeline as it runs: the newest epoch with its times, and the lag of each partition.
 
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 use serde::Serialize;
 
@@ -56,8 +57,18 @@ pub struct PipelineView {
 }
 
 impl ReadModel {
+    /// Sends the times of each epoch from now on to a watcher; `None` ends it. An epoch that comes while
+    /// the channel is full is left out: the engine waits for no watcher.
+    pub fn watch_epochs(&self, watcher: Option<SyncSender<EpochTimes>>) {
+        self.epoch_watch.store(watcher.map(Arc::new));
+    }
+
     /// Shows the times of the newest epoch.
     pub fn set_epoch_times(&self, times: EpochTimes) {
+        if let Some(watcher) = &*self.epoch_watch.load() {
+            // Full, or gone: the epoch is shown all the same.
+            let _ = watcher.try_send(times.clone());
+        }
         let view = PipelineView {
             newest_epoch: Some(Arc::new(times)),
             partitions: self.pipeline.load().partitions.clone(),

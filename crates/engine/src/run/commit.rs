@@ -25,8 +25,8 @@ impl Engine {
     ) -> Result<(), RunError> {
         let transaction = self.elapsed();
         let epoch = sealed.commit(self.ports.sink.as_mut())?;
-        self.metrics
-            .stage("produce", self.seconds_since(transaction));
+        let produce = self.seconds_since(transaction);
+        self.metrics.stage("produce", produce);
         let pipeline = newest_ms
             .filter(|t| *t > 0)
             .map(|t| (self.ports.clock.wall_ms() - t) as f64 / 1000.0);
@@ -37,8 +37,11 @@ impl Engine {
             // The age of history that is read is no latency.
             pipeline.filter(|_| self.gauges.is_caught_up),
         );
-        self.read_model
-            .set_epoch_times(epoch_times(&epoch, self.seconds_since(started), pipeline));
+        self.read_model.set_epoch_times(EpochTimes {
+            seconds: self.seconds_since(started),
+            newest_record_age_seconds: pipeline,
+            ..epoch_times(&epoch, produce)
+        });
         let rescoring = self.machine.rescoring();
         self.metrics
             .rescoring(rescoring.map_or(0, |note| note.waiting));
@@ -73,7 +76,15 @@ impl Engine {
 
     /// Lets pages forget persons whom the machine has erased, and notes them for the store.
     pub(super) fn forget_erased(&mut self) {
-        for mut names in self.machine.take_erased() {
+        let erased = self.machine.take_erased();
+        if !erased.is_empty() && !self.machine.erases_by_secret() {
+            tracing::warn!(
+                persons = erased.len(),
+                "erased persons are recognised by hashes without a secret, so proofs and stored state can be tested for guesses; \
+                 set erasure.secret in a new deployment: another key does not recognise those erased before"
+            );
+        }
+        for mut names in erased {
             // A person whose erasure was lifted at once may be there again.
             let machine = &self.machine;
             let is_gone = |(table, key): &(Arc<str>, Arc<str>)| machine.is_erased(Some(table), key);
@@ -190,19 +201,20 @@ impl Engine {
 }
 
 /// The times of a committed epoch, for people.
-fn epoch_times(epoch: &Epoch<Committed>, seconds: f64, age: Option<f64>) -> EpochTimes {
+fn epoch_times(epoch: &Epoch<Committed>, produce_seconds: f64) -> EpochTimes {
     let record = &epoch.record;
-    let stages = epoch.tally.stage_seconds.iter();
+    let produce = ("produce", produce_seconds);
+    let stages = epoch.tally.stage_seconds.iter().copied();
     EpochTimes {
         epoch: record.epoch.max(0) as u64,
         records: record.records(),
         scored: record.scored.max(0) as u64,
         scores: record.scores.max(0) as u64,
         alerts: record.alerts.max(0) as u64,
-        seconds,
-        newest_record_age_seconds: age,
         stages: stages
-            .map(|&(stage, seconds)| StageTime { stage, seconds })
+            .chain([produce])
+            .map(|(stage, seconds)| StageTime { stage, seconds })
             .collect(),
+        ..EpochTimes::default()
     }
 }

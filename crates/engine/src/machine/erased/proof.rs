@@ -26,9 +26,7 @@ impl Machine {
         let mut lists = 0;
         for key in &erasing.lists {
             if let Some(list) = self.state.lists.get(key) {
-                let value = self.given.encoders.work_list(list);
-                let record = self.output(Output::WorkLists, list.key(), Some(value));
-                decided.outputs.push(record);
+                decided.outputs.push(self.list_output(list));
                 decided.views.work_lists.push(list.clone());
                 lists += 1;
             }

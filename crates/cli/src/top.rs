@@ -1,0 +1,6 @@
+//! Readings of a running worker over HTTP, for `leadpulse top`.
+
+pub mod exposition;
+pub mod figures;
+pub mod lines;
+pub mod reader;
