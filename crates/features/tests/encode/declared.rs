@@ -178,14 +178,14 @@ fn rows_of_the_hubs_that_a_cell_touches_count_by_its_touches() {
     let of_second = [
         ("id", Value::Text("d2")),
         ("size", Value::Double(0.0)),
-        ("city", Value::Text("Linz")),
+        ("city", Value::Text("Wien")),
     ];
     row(&catalog, "depots", &of_second, &mut rows);
     let state = StateLayout::new(catalog.clone(), &GraphOptions::default());
     let mut builder = VocabularyBuilder::default();
     rows.iter().for_each(|row| builder.observe(&state, row));
     let mut spec = builder.finish(&state);
-    assert_eq!(spec.vocabularies["depots.city"], ["Graz", "Linz"]);
+    assert_eq!(spec.vocabularies["depots.city"], ["Graz", "Wien"]);
     spec.vocabularies.get_mut("depots.city").unwrap().pop();
     let numbers = numbers(&rows, spec);
     let close = |name: &str, expected: f64| {
