@@ -1,4 +1,4 @@
-//! Alerts on their way from a worker over its topic and a webhook to a consumer that acts: through
+//! Alerts on their way from a worker over its topic, a webhook and a channel of Slack to a consumer that acts: through
 //! deaths of the worker and of the process of sinks, a swap of the model, and another threshold.
 
 use std::collections::BTreeSet;
@@ -43,23 +43,70 @@ fn webhook(requests: &Requests) -> Receiver {
     })
 }
 
-/// A worker with a registry of two bundles and a webhook.
+/// Ids of the alerts in messages that reached the channel, in order.
+type Messages = Arc<Mutex<Vec<String>>>;
+
+/// A channel of Slack that takes most messages, refuses every fifth for a moment, and takes every
+/// fourth without an answer.
+fn channel(messages: &Messages) -> Receiver {
+    let messages = messages.clone();
+    let mut number = 0;
+    Receiver::start(move |request| {
+        number += 1;
+        if number % 5 == 2 {
+            return Reply::Answer(429, "retry-after: 1\r\n", String::new());
+        }
+        let message = request.json();
+        let blocks = message["blocks"].as_array().unwrap().iter();
+        let ids = blocks.filter_map(|block| block["block_id"].as_str().map(str::to_owned));
+        messages.lock().unwrap().extend(ids);
+        match number % 4 {
+            3 => Reply::Close,
+            _ => Reply::Answer(200, "", "ok".into()),
+        }
+    })
+}
+
+/// Where the sinks send to.
+struct Ends {
+    requests: Requests,
+    messages: Messages,
+    webhook: Receiver,
+    channel: Receiver,
+}
+
+impl Ends {
+    fn start() -> Self {
+        let (requests, messages) = (Requests::default(), Messages::default());
+        Self {
+            webhook: webhook(&requests),
+            channel: channel(&messages),
+            requests,
+            messages,
+        }
+    }
+}
+
+/// A worker with a registry of two bundles, a webhook and a channel.
 struct Journey {
     scenario: Scenario,
-    requests: Requests,
+    ends: Ends,
     _dir: tempfile::TempDir,
 }
 
 impl Journey {
     /// `None` where there is no Kafka.
-    fn new(dataset: &'static Dataset, webhook: &Receiver, requests: Requests) -> Option<Self> {
+    fn new(dataset: &'static Dataset) -> Option<Self> {
+        let ends = Ends::start();
         let dir = tempfile::tempdir().unwrap();
         let mut config = dataset.config.clone();
         let section = format!(
             "[models]\ndir = {:?}\n[deliver]\nlisten = \"127.0.0.1:0\"\n[deliver.webhook.there]\nurl = {:?}\n\
-             secret = {{ env = \"HOOK_SECRET\" }}\nstart = \"beginning\"\nrate = 1000\nlongest_pause = \"100ms\"",
+             secret = {{ env = \"HOOK_SECRET\" }}\nstart = \"beginning\"\nrate = 1000\nlongest_pause = \"100ms\"\n\
+             [deliver.slack.desk]\nurl = {{ env = \"SLACK_URL\" }}\nstart = \"beginning\"\nrate = 1000\nlongest_pause = \"100ms\"\n\
+             digest = {{ every = \"0s\", most = 3 }}",
             dir.path().join("models"),
-            webhook.url("/")
+            ends.webhook.url("/")
         );
         let sections: toml::Table = section.parse().unwrap();
         config.extend(sections);
@@ -69,7 +116,7 @@ impl Journey {
         scenario.create_outputs();
         Some(Self {
             scenario,
-            requests,
+            ends,
             _dir: dir,
         })
     }
@@ -81,7 +128,9 @@ impl Journey {
 
     fn sinks(&self) -> Process {
         let secret = ("HOOK_SECRET".to_owned(), "0123456789abcdef".to_owned());
-        self.scenario.start_with("deliver", &[], &[secret])
+        let channel = self.ends.channel.url("/services/T/B/x");
+        let secrets = [secret, ("SLACK_URL".to_owned(), channel)];
+        self.scenario.start_with("deliver", &[], &secrets)
     }
 
     fn models(&self, subcommand: &str, arguments: &[&str]) {
@@ -95,18 +144,23 @@ impl Journey {
         assert!(found, "{what}: {}", worker.last_lines(20));
     }
 
-    /// Waits while the sinks run until the requests satisfy a condition.
-    fn arrived(&self, sinks: &mut Process, enough: impl Fn(&BTreeSet<String>) -> bool) {
+    /// Waits while the sinks run until so many alerts arrived at both ends.
+    fn arrived(&self, sinks: &mut Process, alerts: usize) {
         let started = Instant::now();
-        while !enough(&self.keys()) {
+        while self.keys().len() < alerts || self.shown().len() < alerts {
             assert!(sinks.runs_on(), "{}", sinks.last_lines(20));
             assert!(started.elapsed() < PATIENCE, "{}", sinks.last_lines(20));
         }
     }
 
     fn keys(&self) -> BTreeSet<String> {
-        let requests = self.requests.lock().unwrap();
+        let requests = self.ends.requests.lock().unwrap();
         requests.iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Ids of the alerts in the channel.
+    fn shown(&self) -> BTreeSet<String> {
+        self.ends.messages.lock().unwrap().iter().cloned().collect()
     }
 
     /// Lowers the bands of the task in the configuration file.
@@ -162,10 +216,8 @@ fn alerts_under<'a>(
 #[test]
 fn alerts_arrive_under_one_key_through_kills_a_swap_and_another_threshold() {
     let _alone = alone();
-    let requests = Requests::default();
-    let webhook = webhook(&requests);
     let dataset = accounts();
-    let Some(mut on) = Journey::new(dataset, &webhook, requests.clone()) else {
+    let Some(mut on) = Journey::new(dataset) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -185,7 +237,7 @@ fn alerts_arrive_under_one_key_through_kills_a_swap_and_another_threshold() {
     worker.kill();
     let mut worker = on.worker(&[]);
     let mut sinks = on.sinks();
-    on.arrived(&mut sinks, |keys| keys.len() >= 2);
+    on.arrived(&mut sinks, 2);
     sinks.kill();
     let sinks = on.sinks();
 
@@ -237,17 +289,19 @@ fn alerts_arrive_under_one_key_through_kills_a_swap_and_another_threshold() {
         .filter(|alert| !alert.hold_out && alert.state.0 != "suppressed")
         .map(|alert| alert.alert_id.clone())
         .collect();
-    on.arrived(&mut sinks, |keys| keys.len() >= wanted.len());
+    on.arrived(&mut sinks, wanted.len());
     sinks.stop().done();
     assert_eq!(on.keys(), wanted, "every alert arrives, and nothing else");
-    let requests = requests.lock().unwrap().clone();
+    assert_eq!(on.shown(), wanted, "in the channel, too");
+    let requests = on.ends.requests.lock().unwrap().clone();
+    let messages = on.ends.messages.lock().unwrap().len();
     for (key, body) in &requests {
         assert_eq!(body["alert_id"], **key, "one key");
     }
     assert!(requests.len() > wanted.len(), "nothing was sent again");
     println!(
         "{} alerts in {} epochs ({} under the second model, {} of them under lower thresholds); \
-         {} requests for {} alerts; worker killed 3 times, sinks twice",
+         {} requests and {messages} lines of Slack for {} alerts; worker killed 3 times, sinks twice",
         alerts.len(),
         found.epochs.len(),
         alerts_under(&found.epochs, is_second),

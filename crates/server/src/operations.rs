@@ -187,6 +187,11 @@ impl OperationsDesk {
         }
     }
 
+    /// The operations, for what only reads.
+    pub(crate) fn operations(&self) -> Arc<dyn Operations> {
+        self.operations.clone()
+    }
+
     /// Takes the operations; `None` while another request has them.
     pub(crate) fn take(&self) -> Option<OperationsTurn> {
         let was_taken = self.is_taken.swap(true, Ordering::AcqRel);
@@ -195,8 +200,8 @@ impl OperationsDesk {
 }
 
 impl OperationsTurn {
-    pub fn operations(&self) -> &dyn Operations {
-        &*self.0.operations
+    pub fn operations(&self) -> Arc<dyn Operations> {
+        self.0.operations()
     }
 }
 

@@ -11,14 +11,15 @@ use axum::extract::{Extension, State};
 use axum::{Json, response::IntoResponse, response::Response};
 use serde::Serialize;
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 use super::answer::ApiError;
 use super::arguments::QueryArguments;
 use super::endpoint::{AnswerKind, Endpoint, EndpointAccess, READS, Verb};
 use crate::guard::Client;
 use crate::operations::{
-    AlertAnswer, KnownModel, OperationError, Operations, PromotionRequest, ReplayRequest,
-    RollbackRequest,
+    AlertAnswer, KnownModel, OperationError, Operations, OperationsDesk, PromotionRequest,
+    ReplayRequest, RollbackRequest,
 };
 use crate::options::Scope;
 use crate::service::App;
@@ -85,18 +86,22 @@ pub(crate) async fn answer(
 /// `/api/v1/models`
 pub(crate) async fn models(
     State(app): State<App>,
-    Extension(client): Extension<Client>,
     _: QueryArguments,
 ) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct ModelsAnswer {
         models: Vec<KnownModel>,
     }
-    let list = |operations: &dyn Operations, _: &str| {
-        let models = operations.models()?;
-        Ok(ModelsAnswer { models })
-    };
-    operate(&app, client, list).await
+    // It reads files, and takes nobody's turn.
+    let operations = desk_of(&app)?.operations();
+    let listed = spawn_blocking(move || operations.models()).await;
+    match listed {
+        Ok(models) => {
+            let models = models.map_err(not_done)?;
+            Ok(Json(ModelsAnswer { models }).into_response())
+        }
+        Err(_) => Err(ApiError::internal("the list ended without an answer")),
+    }
 }
 
 /// `POST /api/v1/models/promote`
@@ -157,13 +162,7 @@ async fn operate<T: Serialize + Send + 'static>(
     client: Client,
     run: impl FnOnce(&dyn Operations, &str) -> Result<T, OperationError> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let Some(desk) = &app.state.operations else {
-        return Err(ApiError::unavailable(
-            "this process operates nothing",
-            "ask a process that runs a configuration, or use the commands of leadpulse",
-        ));
-    };
-    let Some(turn) = desk.take() else {
+    let Some(turn) = desk_of(app)?.take() else {
         return Err(ApiError::unavailable(
             "another operation is under way",
             "ask again when it has ended",
@@ -173,7 +172,7 @@ async fn operate<T: Serialize + Send + 'static>(
     let (answered, answer) = oneshot::channel();
     let operation = thread::Builder::new().name("leadpulse-operate".to_owned());
     let spawned = operation.spawn(move || {
-        let outcome = run(turn.operations(), &client.name());
+        let outcome = run(&*turn.operations(), &client.name());
         drop(turn);
         // A client that went away no longer listens.
         drop(answered.send(outcome));
@@ -185,14 +184,29 @@ async fn operate<T: Serialize + Send + 'static>(
     }
     match answer.await {
         Ok(Ok(done)) => Ok(Json(done).into_response()),
-        Ok(Err(OperationError::Refused(words))) => Err(ApiError::bad_request(
+        Ok(Err(error)) => Err(not_done(error)),
+        Err(_) => Err(ApiError::internal("the operation ended without an answer")),
+    }
+}
+
+fn desk_of(app: &App) -> Result<&OperationsDesk, ApiError> {
+    app.state.operations.as_ref().ok_or_else(|| {
+        ApiError::unavailable(
+            "this process operates nothing",
+            "ask a process that runs a configuration, or use the commands of leadpulse",
+        )
+    })
+}
+
+fn not_done(error: OperationError) -> ApiError {
+    match error {
+        OperationError::Refused(words) => ApiError::bad_request(
             words,
             "the commands of leadpulse refuse it for the same reason",
-        )),
-        Ok(Err(OperationError::Failed(words))) => Err(ApiError::unavailable(
+        ),
+        OperationError::Failed(words) => ApiError::unavailable(
             words,
             "ask again once its cause is mended; the log of the process has more",
-        )),
-        Err(_) => Err(ApiError::internal("the operation ended without an answer")),
+        ),
     }
 }
