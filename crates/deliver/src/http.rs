@@ -7,7 +7,7 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, Response, redirect};
 use tokio::runtime::Runtime;
 
-use leadpulse_registry::{AccessToken, TlsFiles, TokenError, TokenOptions, causes, without_roots};
+use leadpulse_registry::{AccessToken, TlsFiles, TokenError, TokenOptions, causes};
 
 use crate::options::DeliverOptionsError;
 use crate::ports::{Tokens, Transport, TransportError};
@@ -37,12 +37,8 @@ impl HttpTransport {
             ca,
             ..TlsFiles::default()
         };
-        let tls = match files.client_config() {
-            Ok(tls) => tls,
-            // Without roots of the system only plain HTTP is possible; TLS fails with words.
-            Err(_) if files.ca.is_none() => without_roots(),
-            Err(error) => return Err(fault(error.to_string())),
-        };
+        let tls = files.client_config_or_plain();
+        let tls = tls.map_err(|error| fault(error.to_string()))?;
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .timeout(timeout)

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use leadpulse_engine::ports::Clock;
 use leadpulse_engine::read_model::{EpochTimes, ReadModel};
-use leadpulse_registry::{TlsFiles, causes, without_roots};
+use leadpulse_registry::{TlsFiles, causes};
 
 use crate::clock::SystemClock;
 use crate::error::DeployError;
@@ -103,9 +103,8 @@ impl Collector {
         if !matches!(traces.scheme(), "http" | "https") {
             return Err(fault("it is no address of HTTP".to_owned()));
         }
-        let tls = TlsFiles::default().client_config();
-        // Without roots of the system only plain HTTP is possible.
-        let tls = tls.unwrap_or_else(|_| without_roots());
+        let tls = TlsFiles::default().client_config_or_plain();
+        let tls = tls.map_err(|error| fault(error.to_string()))?;
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .timeout(REQUEST_LIMIT)

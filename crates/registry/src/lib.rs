@@ -29,5 +29,5 @@ pub use metrics::{REGISTRY_METRICS, RegistryMetrics};
 pub use options::{RegistryOptions, RegistryOptionsError};
 pub use secret::Secret;
 pub use subject::SubjectVersion;
-pub use tls::{TlsFault, TlsFiles, certificates, is_encrypted_key, why_untrusted, without_roots};
+pub use tls::{TlsFault, TlsFiles, certificates, is_encrypted_key, why_untrusted};
 pub use token::{AccessToken, TokenError, TokenOptions};

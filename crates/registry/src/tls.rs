@@ -96,6 +96,18 @@ pub fn is_encrypted_key(pem: &[u8]) -> bool {
 }
 
 impl TlsFiles {
+    /// As [`Self::client_config`]; where neither a file nor the system has roots, a configuration with which
+    /// only plain HTTP is possible: connections over TLS fail with words.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn client_config_or_plain(&self) -> Result<ClientConfig, TlsFault> {
+        match self.client_config() {
+            Err(_) if self.ca.is_none() => Ok(without_roots()),
+            config => config,
+        }
+    }
+
     /// A client's configuration.
     ///
     /// # Errors
@@ -150,7 +162,7 @@ impl TlsFiles {
 }
 
 /// A configuration for clients that make no TLS connection: it trusts nobody and reads no file.
-pub fn without_roots() -> ClientConfig {
+pub(crate) fn without_roots() -> ClientConfig {
     ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("ring has the default versions")

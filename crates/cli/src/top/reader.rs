@@ -8,7 +8,7 @@ use reqwest::{Client, StatusCode};
 use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 
-use leadpulse_registry::{TlsFiles, causes, without_roots};
+use leadpulse_registry::{TlsFiles, causes};
 
 use super::exposition::Samples;
 
@@ -59,14 +59,8 @@ impl Reader {
             ca,
             ..TlsFiles::default()
         };
-        let tls = match files.client_config() {
-            Ok(tls) => tls,
-            // Without roots of the system only plain HTTP is possible.
-            Err(_) if files.ca.is_none() => without_roots(),
-            Err(error) => return Err(error.into()),
-        };
         let client = Client::builder()
-            .tls_backend_preconfigured(tls)
+            .tls_backend_preconfigured(files.client_config_or_plain()?)
             .timeout(TIMEOUT)
             .build()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
