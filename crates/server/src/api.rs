@@ -2,6 +2,7 @@
 
 mod alerts;
 pub(crate) mod answer;
+mod apart;
 mod arguments;
 mod avro;
 mod committee;

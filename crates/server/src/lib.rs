@@ -22,6 +22,7 @@ mod api;
 mod calls;
 mod connections;
 mod console;
+mod desk;
 mod guard;
 mod health;
 mod metrics;
@@ -37,6 +38,7 @@ mod state;
 
 pub use api::{api_document, api_reference};
 pub use calls::{Call, CallAnswer, CallHandler, CallLimits, serve_calls};
+pub use desk::Desk;
 pub use health::Heartbeat;
 pub use metrics::{SERVER_METRICS, register_http};
 pub use operations::{

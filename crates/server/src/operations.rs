@@ -2,11 +2,9 @@
 //!
 //! Decision: docs/decisions/0083-operations-are-the-commands.md
 
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use serde::{Deserialize, Serialize};
+
+use crate::desk::Desk;
 
 /// An answer to an alert.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -169,50 +167,4 @@ pub trait Operations: Send + Sync {
 }
 
 /// The operations of a process, one at a time.
-#[derive(Clone)]
-pub struct OperationsDesk {
-    operations: Arc<dyn Operations>,
-    is_taken: Arc<AtomicBool>,
-}
-
-/// The right to operate, until it is dropped.
-pub(crate) struct OperationsTurn(OperationsDesk);
-
-impl OperationsDesk {
-    /// A desk before the first request.
-    pub fn new(operations: Arc<dyn Operations>) -> Self {
-        Self {
-            operations,
-            is_taken: Arc::default(),
-        }
-    }
-
-    /// The operations, for what only reads.
-    pub(crate) fn operations(&self) -> Arc<dyn Operations> {
-        self.operations.clone()
-    }
-
-    /// Takes the operations; `None` while another request has them.
-    pub(crate) fn take(&self) -> Option<OperationsTurn> {
-        let was_taken = self.is_taken.swap(true, Ordering::AcqRel);
-        (!was_taken).then(|| OperationsTurn(self.clone()))
-    }
-}
-
-impl OperationsTurn {
-    pub fn operations(&self) -> Arc<dyn Operations> {
-        self.0.operations()
-    }
-}
-
-impl Drop for OperationsTurn {
-    fn drop(&mut self) {
-        self.0.is_taken.store(false, Ordering::Release);
-    }
-}
-
-impl fmt::Debug for OperationsDesk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OperationsDesk")
-    }
-}
+pub type OperationsDesk = Desk<dyn Operations>;

@@ -1,11 +1,10 @@
 //! The port to a simulation of alerts: what policies would have sent, from files.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Deserialize;
+
+use crate::desk::Desk;
 
 /// A request for a simulation. Policies are those of the configuration, with these changes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -43,48 +42,4 @@ pub trait AlertSimulator: Send + Sync {
 }
 
 /// A simulator that one request uses at a time.
-#[derive(Clone)]
-pub struct SimulatorDesk {
-    simulator: Arc<dyn AlertSimulator>,
-    is_taken: Arc<AtomicBool>,
-}
-
-/// The right to use the simulator, until it is dropped.
-pub(crate) struct Turn(SimulatorDesk);
-
-impl SimulatorDesk {
-    /// A desk before the first request.
-    pub fn new(simulator: Arc<dyn AlertSimulator>) -> Self {
-        Self {
-            simulator,
-            is_taken: Arc::default(),
-        }
-    }
-
-    /// Takes the simulator; `None` while another request has it.
-    pub(crate) fn take(&self) -> Option<Turn> {
-        let was_taken = self.is_taken.swap(true, Ordering::AcqRel);
-        (!was_taken).then(|| Turn(self.clone()))
-    }
-}
-
-impl Turn {
-    pub fn simulate(
-        &self,
-        request: &SimulationRequest,
-    ) -> Result<serde_json::Value, SimulationError> {
-        self.0.simulator.simulate(request)
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.is_taken.store(false, Ordering::Release);
-    }
-}
-
-impl fmt::Debug for SimulatorDesk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SimulatorDesk")
-    }
-}
+pub type SimulatorDesk = Desk<dyn AlertSimulator>;

@@ -4,16 +4,14 @@
 //! the browser first. Each runs on a thread of its own, one at a time: a client that goes away does
 //! not end it.
 
-use std::thread;
-
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, State};
 use axum::{Json, response::IntoResponse, response::Response};
 use serde::Serialize;
-use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use super::answer::ApiError;
+use super::apart::run_apart;
 use super::arguments::QueryArguments;
 use super::endpoint::{AnswerKind, Endpoint, EndpointAccess, READS, Verb};
 use crate::guard::Client;
@@ -93,7 +91,7 @@ pub(crate) async fn models(
         models: Vec<KnownModel>,
     }
     // It reads files, and takes nobody's turn.
-    let operations = desk_of(&app)?.operations();
+    let operations = desk_of(&app)?.service();
     let listed = spawn_blocking(move || operations.models()).await;
     match listed {
         Ok(models) => {
@@ -169,24 +167,10 @@ async fn operate<T: Serialize + Send + 'static>(
         )
         .retry_after(1));
     };
-    let (answered, answer) = oneshot::channel();
-    let operation = thread::Builder::new().name("leadpulse-operate".to_owned());
-    let spawned = operation.spawn(move || {
-        let outcome = run(&*turn.operations(), &client.name());
-        drop(turn);
-        // A client that went away no longer listens.
-        drop(answered.send(outcome));
-    });
-    if let Err(error) = spawned {
-        return Err(ApiError::internal(format!(
-            "no thread can be started: {error}"
-        )));
-    }
-    match answer.await {
-        Ok(Ok(done)) => Ok(Json(done).into_response()),
-        Ok(Err(error)) => Err(not_done(error)),
-        Err(_) => Err(ApiError::internal("the operation ended without an answer")),
-    }
+    let run = move || run(&*turn, &client.name());
+    let done = run_apart(("leadpulse-operate", "operation"), run).await?;
+    done.map(|done| Json(done).into_response())
+        .map_err(not_done)
 }
 
 fn desk_of(app: &App) -> Result<&OperationsDesk, ApiError> {

@@ -1,14 +1,12 @@
 //! `POST /api/v1/alerts/simulate`: the alerts that other policies would have sent.
 
-use std::thread;
-
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::oneshot;
 
 use super::answer::ApiError;
+use super::apart::run_apart;
 use super::endpoint::{AnswerKind, Endpoint, EndpointAccess, READS, Verb};
 use crate::options::Scope;
 use crate::service::App;
@@ -49,27 +47,13 @@ pub(crate) async fn simulate(
             "ask again when it has ended; it takes minutes at most",
         ));
     };
-    let (answered, answer) = oneshot::channel();
-    // A thread of its own: the process does not wait for it when it ends, and a client that went
-    // away no longer listens.
-    let simulation = thread::Builder::new().name("leadpulse-simulate".to_owned());
-    let spawned = simulation.spawn(move || {
-        let outcome = turn.simulate(&request);
-        drop(turn);
-        drop(answered.send(outcome));
-    });
-    if let Err(error) = spawned {
-        return Err(ApiError::internal(format!(
-            "no thread can be started: {error}"
-        )));
-    }
-    match answer.await {
-        Ok(Ok(found)) => Ok(Json(found).into_response()),
-        Ok(Err(SimulationError::Refused(words))) => Err(ApiError::bad_request(
+    let names = ("leadpulse-simulate", "simulation");
+    match run_apart(names, move || turn.simulate(&request)).await? {
+        Ok(found) => Ok(Json(found).into_response()),
+        Err(SimulationError::Refused(words)) => Err(ApiError::bad_request(
             words,
             "policies and caps are those of leadpulse.toml, as JSON",
         )),
-        Ok(Err(SimulationError::Failed(words))) => Err(ApiError::internal(words)),
-        Err(_) => Err(ApiError::internal("the simulation ended without an answer")),
+        Err(SimulationError::Failed(words)) => Err(ApiError::internal(words)),
     }
 }
