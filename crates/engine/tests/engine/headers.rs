@@ -40,7 +40,7 @@ fn headers(record: &OutputRecord) -> BTreeMap<&str, &str> {
     found
 }
 
-/// What a record's value says of the attributes that every kind has.
+/// The attributes that every kind has, as a record's value gives them.
 fn expected<'a>(of: Output, value: &'a Json, moment: &'a str) -> BTreeMap<&'a str, &'a str> {
     let text = |field: &str| value[field].as_str();
     let mut headers = BTreeMap::from([

@@ -1,4 +1,4 @@
-//! What people do from the console: questions about rows that never came, and operations.
+//! Acts of people in the console: questions about rows that never came, and operations.
 
 use serde_json::json;
 
