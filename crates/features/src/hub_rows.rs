@@ -70,6 +70,11 @@ impl HubRows {
         (Self { fields }, names)
     }
 
+    /// Whether there is no column.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
     /// Sums without a hub.
     pub fn sums(&self, as_of: AsOf) -> HubRowSums<'_> {
         let sums = self.fields.iter().map(|field| {

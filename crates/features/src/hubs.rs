@@ -105,12 +105,15 @@ impl HubBlock {
         }
         let view = HubView::new(graph, cell, as_of);
         for (hub, rows) in &self.hubs {
-            let mut rows = rows.sums(as_of);
+            let mut row_sums = rows.sums(as_of);
             let (mut total, mut cells_sum, mut touched) = (0.0, 0.0, 0_usize);
             let mut pooled = vec![0.0_f64; self.slots.len()];
             for (entity, weight) in view.touched(*hub) {
                 touched += 1;
-                rows.add(graph.hubs().row(entity), weight);
+                // Most hubs have no rows, and a cell may touch very many.
+                if !rows.is_empty() {
+                    row_sums.add(graph.hubs().row(entity), weight);
+                }
                 let Some(others) = view.others(entity) else {
                     continue;
                 };
@@ -126,7 +129,7 @@ impl HubBlock {
             out.push((touched as f32).ln_1p());
             out.push((cells_sum * scale) as f32);
             out.extend(pooled.iter().map(|x| (x * scale) as f32));
-            rows.write(out);
+            row_sums.write(out);
         }
     }
 }
