@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use leadpulse_engine::ports::{
     Clock, CommittedEpoch, InputPartition, LogEnd, LogStep, NextOffset, Nonce, Output, OutputLog,
     OutputPositions, OutputRecord, PollLimit, PortCause, PortError, RecordBatch, SealedEpoch, Sink,
@@ -456,6 +457,85 @@ fn an_unknown_outcome_is_settled_to_exactly_one_copy() {
             "{point:?}"
         );
     }
+}
+
+/// A sink that stops before the commit of epoch 1 until the sender of the second pair is dropped.
+fn sink_that_waits(on: &Deployment) -> (KafkaSink, Receiver<()>, Sender<()>) {
+    let ((to_test, reached), (release, released)) = (bounded(1), bounded::<()>(1));
+    let failpoint: Failpoint = Arc::new(move |point, epoch| {
+        if (point, epoch) == (CommitPoint::BeforeCommit, 1) {
+            let _ = to_test.try_send(());
+            let _ = released.recv(); // an error once the test goes on
+        }
+        false
+    });
+    (on.sink().with_failpoint(failpoint), reached, release)
+}
+
+#[test]
+fn an_epoch_is_committed_while_its_caller_goes_on() {
+    let Some(on) = deployment("under-way", &[1]) else {
+        return;
+    };
+    let (mut sink, reached, release) = sink_that_waits(&on);
+    sink.take_over().unwrap();
+    sink.begin(&epoch(1, &[4], &["a"])).unwrap();
+    reached.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(sink.end(Duration::ZERO).unwrap(), None);
+    let early = sink.begin(&epoch(2, &[5], &["b"])).unwrap_err();
+    assert_eq!(early.cause(), PortCause::Misuse, "{early}");
+    assert_eq!(sink.end(Duration::from_millis(20)).unwrap(), None);
+    assert!(on.visible(Output::Scores).is_empty());
+    drop(release);
+    let deadline = Instant::now() + PATIENCE;
+    while sink.end(Duration::from_millis(20)).unwrap().is_none() {
+        assert!(Instant::now() < deadline);
+    }
+    sink.commit(&epoch(2, &[5], &["b"])).unwrap();
+    assert_eq!(on.taken_over(), committed(2, &[5]));
+    assert_eq!(on.visible(Output::Scores), ["a", "b"]);
+}
+
+#[test]
+fn an_epoch_under_way_in_doubt_is_settled_at_its_end() {
+    for (point, promoted) in [
+        (CommitPoint::BeforeCommit, 0),
+        (CommitPoint::AfterCommit, 1),
+    ] {
+        let Some(on) = deployment("doubt-under-way", &[1]) else {
+            return;
+        };
+        let mut sink = on.sink_in_doubt(point);
+        sink.take_over().unwrap();
+        sink.begin(&epoch(1, &[4], &["a"])).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while sink.end(Duration::ZERO).unwrap().is_none() {
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        sink.commit(&epoch(2, &[6], &["b"])).unwrap();
+        assert_eq!(on.taken_over(), committed(2, &[6]), "{point:?}");
+        assert_eq!(on.visible(Output::Scores), ["a", "b"], "{point:?}");
+        assert_eq!(on.metrics.transactions("promoted"), promoted, "{point:?}");
+    }
+}
+
+#[test]
+fn a_process_that_leaves_an_epoch_under_way_commits_it_no_more() {
+    let Some(on) = deployment("left-under-way", &[1]) else {
+        return;
+    };
+    let (mut sink, reached, release) = sink_that_waits(&on);
+    sink.take_over().unwrap();
+    sink.begin(&epoch(1, &[4], &["a"])).unwrap();
+    reached.recv_timeout(PATIENCE).unwrap();
+    drop(sink);
+    drop(release);
+    let mut next = on.sink();
+    assert_eq!(next.take_over().unwrap(), None);
+    next.commit(&epoch(1, &[3], &["b"])).unwrap();
+    assert_eq!(on.taken_over(), committed(1, &[3]));
+    assert_eq!(on.visible(Output::Scores), ["b"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod outcomes;
 mod version;
 mod work;
 
-pub use fate::{Committed, Epoch, EpochTally, EpochViews, MeasuredWork, Sealed};
+pub use fate::{Committed, Ending, Epoch, EpochTally, EpochViews, MeasuredWork, Sealed, UnderWay};
 pub(crate) use outcomes::sum;
 pub use outcomes::{Notice, OutcomeCounts};
 pub use version::{RescoringNote, VERSION_SECTION, VersionNote};

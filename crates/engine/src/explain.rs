@@ -5,7 +5,8 @@
 //! never called.
 
 use std::fmt;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use leadpulse_records::ShownScore;
 
@@ -53,14 +54,14 @@ pub type ExplainReply = Box<dyn FnOnce(Result<ShownScore, ExplainRefusal>) + Sen
 
 /// The asking end of the queue. Cheap to clone.
 #[derive(Clone)]
-pub struct ExplainDesk(SyncSender<(ExplainRequest, ExplainReply)>);
+pub struct ExplainDesk(Sender<(ExplainRequest, ExplainReply)>);
 
 /// The answering end of the queue, held by the engine.
 pub struct ExplainQueue(Receiver<(ExplainRequest, ExplainReply)>);
 
 /// Creates a queue for at most `capacity` waiting requests.
 pub fn explain_queue(capacity: usize) -> (ExplainDesk, ExplainQueue) {
-    let (sender, receiver) = sync_channel(capacity);
+    let (sender, receiver) = bounded(capacity);
     (ExplainDesk(sender), ExplainQueue(receiver))
 }
 
@@ -79,6 +80,11 @@ impl ExplainDesk {
 }
 
 impl ExplainQueue {
+    /// True if anything waits for an answer.
+    pub fn is_waiting(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Answers at most `limit` of the waiting requests. Returns the number answered.
     pub fn answer(
         &self,

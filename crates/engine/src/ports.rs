@@ -353,6 +353,23 @@ pub trait Sink: Send {
     /// fenced, or the
     /// committed epoch is neither this one nor the one before.
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError>;
+    /// Begins to commit, and may return before the end; [`Self::end`] gives the outcome. One epoch
+    /// is under way at a time. By default it is committed before this returns.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    fn begin(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
+        self.commit(epoch)
+    }
+    /// Waits up to `wait` until the epoch that was begun is committed. Returns the time since then,
+    /// `None` while it is under way.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    fn end(&mut self, wait: Duration) -> Result<Option<Duration>, PortError> {
+        let _ = wait;
+        Ok(Some(Duration::ZERO))
+    }
     /// Positions at which the outputs of epochs after the last committed one begin, as far as is
     /// known.
     fn written(&self) -> OutputPositions {

@@ -5,7 +5,8 @@
 //! most. Asking never waits. An engine that ends drops the waiting questions without a call.
 
 use std::fmt;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::machine::Machine;
 
@@ -19,14 +20,14 @@ pub struct TooManyQuestions;
 
 /// The asking end of the queue. Cheap to clone.
 #[derive(Clone)]
-pub struct QuestionDesk(SyncSender<MachineQuestion>);
+pub struct QuestionDesk(Sender<MachineQuestion>);
 
 /// The answering end of the queue, held by the engine.
 pub struct QuestionQueue(Receiver<MachineQuestion>);
 
 /// Creates a queue for at most `capacity` waiting questions.
 pub fn question_queue(capacity: usize) -> (QuestionDesk, QuestionQueue) {
-    let (sender, receiver) = sync_channel(capacity);
+    let (sender, receiver) = bounded(capacity);
     (QuestionDesk(sender), QuestionQueue(receiver))
 }
 
@@ -45,6 +46,11 @@ impl QuestionDesk {
 }
 
 impl QuestionQueue {
+    /// True if anything waits for an answer.
+    pub fn is_waiting(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Answers at most `limit` of the waiting questions. Returns the number answered.
     pub fn answer(&self, limit: usize, machine: Option<&Machine>) -> usize {
         let waiting = self.0.try_iter().take(limit);

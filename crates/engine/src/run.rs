@@ -229,9 +229,11 @@ pub struct Engine {
     ticks: Ticks,
     costs: work::WorkCosts,
     swaps: swaps::Swaps,
+    /// The epoch that is sealed and not known to be committed.
+    in_flight: Option<commit::InFlight>,
     /// Number and `as_of` of the newest committed epoch.
     committed: (u64, Option<AsOf>),
-    /// Records taken since the first epoch, replayed ones included.
+    /// Records of all epochs up to the newest sealed one, replayed ones included.
     taken: u64,
     gauges: gauge::Gauges,
     notices: notices::NoticeLog,
@@ -293,6 +295,7 @@ impl Engine {
             skipped: Vec::new(),
             costs: work::WorkCosts::default(),
             swaps: swaps::Swaps::default(),
+            in_flight: None,
             committed: (0, None),
             taken: 0,
             gauges: gauge::Gauges::default(),
@@ -439,10 +442,14 @@ impl Engine {
         loop {
             self.read_model.beat();
             if self.stopped() {
-                return Ok(());
+                return self.finish_commit();
             }
             self.ports.sink.check()?;
-            self.answer_requests(true);
+            self.look_at_commit()?;
+            if self.is_asked() {
+                self.finish_commit()?;
+                self.answer_requests(true);
+            }
             self.tell_fit(caught_up);
             // A tick is closed under the version that began with it.
             if !self.machine.is_half_closed() {
@@ -469,6 +476,7 @@ impl Engine {
                     continue;
                 }
                 self.tell_fit_at_the_end();
+                self.finish_commit()?;
                 if !closed {
                     self.close()?;
                 }
@@ -519,7 +527,7 @@ impl Engine {
             if sealed.record.positions() != offered.0 || self.machine.is_half_closed() {
                 self.give_back(&batch, &blocked, offered.1, &sealed.record, place);
             }
-            self.commit(sealed, started, newest_record_ms)?;
+            self.begin_commit(sealed, started, newest_record_ms)?;
             // Epochs follow each other at the floor; under load what arrives while one is
             // processed makes the next one longer:
             // more events per scored cell before anything waits.

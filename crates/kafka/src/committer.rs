@@ -29,7 +29,7 @@ use crate::transaction::{
 };
 
 /// Time between two looks at the progress.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Waits without progress longer than this are reported.
 const REPORTED_AFTER: Duration = Duration::from_secs(3);
 /// Most producers that were given up and have not closed yet. Each keeps threads and connections.
@@ -42,8 +42,32 @@ enum CommitterJob {
     },
     Attempt {
         work: Box<Work>,
-        answer: Sender<AttemptOutcome>,
+        answer: Sender<Attempted>,
     },
+}
+
+/// The end of an attempt, and when it ended.
+pub(crate) type Attempted = (AttemptOutcome, Instant);
+
+/// An answer of the thread that is waited for as long as there is progress.
+pub(crate) struct Awaited<T> {
+    answered: Receiver<T>,
+    /// The time that the job may go without progress.
+    patience: Duration,
+    /// Signs of progress seen so far, and since when there were no more.
+    seen: u64,
+    since: Instant,
+    /// True if a stop ends the wait: nothing is in doubt.
+    is_interruptible: bool,
+}
+
+/// What a wait came to.
+pub(crate) enum Look<T> {
+    Answered(T),
+    /// The job goes on.
+    Waiting,
+    /// The thread was abandoned for want of progress, or has ended.
+    GivenUp,
 }
 
 /// A producer on a thread of its own. Dropping it lets the thread end by itself.
@@ -163,7 +187,8 @@ impl Committer {
         self.submit(CommitterJob::Init { limit, answer });
         let doing = TransactionStep::TakingOver.words();
         // librdkafka has `limit`; the watchdog comes later, for a call that does not keep it.
-        match self.watch(&answered, limit * 2, attended, true) {
+        let mut awaited = self.awaited(answered, limit * 2, true);
+        match self.wait(&mut awaited, attended) {
             Ok(Some(Ok(()))) => Ok(()),
             Ok(Some(Err(error))) => Err(InitRefusal {
                 error: port_error(doing, &error),
@@ -180,26 +205,48 @@ impl Committer {
         }
     }
 
-    /// Makes one attempt, and gives the attempt up after `patience` without progress.
+    /// Begins an attempt, which is given up after `patience` without progress.
+    pub(crate) fn begin(&self, work: Work, patience: Duration) -> Awaited<Attempted> {
+        let (answer, answered) = bounded(1);
+        self.submit(CommitterJob::Attempt {
+            work: Box::new(work),
+            answer,
+        });
+        self.awaited(answered, patience, false)
+    }
+
+    /// Waits up to `wait` for the end of an attempt. `None` while it goes on.
+    pub(crate) fn end(
+        &self,
+        attempt: &mut Awaited<Attempted>,
+        wait: Duration,
+        attended: &Attended,
+    ) -> Result<Option<Attempted>, PortError> {
+        Ok(match self.look(attempt, wait, attended)? {
+            Look::Answered(attempted) => Some(attempted),
+            Look::Waiting => None,
+            Look::GivenUp => {
+                let doing = self.watched.step().words();
+                let waited_ms = attempt.patience.as_millis();
+                let why = format!("{doing}: no progress for {waited_ms} ms");
+                Some((AttemptOutcome::InDoubt(why), Instant::now()))
+            }
+        })
+    }
+
+    /// Makes one attempt.
     pub(crate) fn attempt(
         &self,
         work: Work,
         patience: Duration,
         attended: &Attended,
     ) -> Result<AttemptOutcome, PortError> {
-        let (answer, answered) = bounded(1);
-        self.submit(CommitterJob::Attempt {
-            work: Box::new(work),
-            answer,
-        });
-        let outcome = self.watch(&answered, patience, attended, false)?;
-        Ok(outcome.unwrap_or_else(|| {
-            let doing = self.watched.step().words();
-            AttemptOutcome::InDoubt(format!(
-                "{doing}: no progress for {} ms",
-                patience.as_millis()
-            ))
-        }))
+        let mut attempt = self.begin(work, patience);
+        loop {
+            if let Some((outcome, _)) = self.end(&mut attempt, LOOK_INTERVAL, attended)? {
+                return Ok(outcome);
+            }
+        }
     }
 
     fn submit(&self, job: CommitterJob) {
@@ -208,46 +255,73 @@ impl Committer {
         }
     }
 
-    /// Waits for an answer while there is progress. `None` if the thread was abandoned or has
-    /// ended. A stop ends the wait only where nothing is in doubt.
-    fn watch<T>(
+    fn awaited<T>(
         &self,
-        answered: &Receiver<T>,
+        answered: Receiver<T>,
         patience: Duration,
+        is_interruptible: bool,
+    ) -> Awaited<T> {
+        Awaited {
+            answered,
+            patience,
+            seen: self.signals.progress(),
+            since: Instant::now(),
+            is_interruptible,
+        }
+    }
+
+    /// Waits for an answer while there is progress. `None` if the thread was given up.
+    fn wait<T>(
+        &self,
+        awaited: &mut Awaited<T>,
         attended: &Attended,
-        interruptible: bool,
     ) -> Result<Option<T>, PortError> {
-        let (mut seen, mut since) = (self.signals.progress(), Instant::now());
         loop {
-            match answered.recv_timeout(LOOK_INTERVAL.min(patience)) {
-                Ok(answer) => return Ok(Some(answer)),
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            attended.beat();
-            if interruptible && attended.is_stopped() {
-                self.watched.abandon();
-                return Err(attended.interrupted());
-            }
-            let progress = self.signals.progress();
-            if progress != seen {
-                (seen, since) = (progress, Instant::now());
-            } else if since.elapsed() >= patience {
-                self.watched.abandon();
-                return Ok(None);
-            } else if since.elapsed() >= REPORTED_AFTER {
-                let (doing, seconds) = (self.watched.step().words(), since.elapsed().as_secs());
-                attended.report(&format!(
-                    "{doing}: the brokers have not answered for {seconds} s"
-                ));
+            match self.look(awaited, LOOK_INTERVAL, attended)? {
+                Look::Answered(answer) => return Ok(Some(answer)),
+                Look::Waiting => {}
+                Look::GivenUp => return Ok(None),
             }
         }
+    }
+
+    /// Waits up to `wait` for an answer, and gives the thread up where there is no progress.
+    fn look<T>(
+        &self,
+        awaited: &mut Awaited<T>,
+        wait: Duration,
+        attended: &Attended,
+    ) -> Result<Look<T>, PortError> {
+        match awaited.answered.recv_timeout(wait.min(awaited.patience)) {
+            Ok(answer) => return Ok(Look::Answered(answer)),
+            Err(RecvTimeoutError::Disconnected) => return Ok(Look::GivenUp),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        attended.beat();
+        if awaited.is_interruptible && attended.is_stopped() {
+            self.watched.abandon();
+            return Err(attended.interrupted());
+        }
+        let progress = self.signals.progress();
+        let without = awaited.since.elapsed();
+        if progress != awaited.seen {
+            (awaited.seen, awaited.since) = (progress, Instant::now());
+        } else if without >= awaited.patience {
+            self.watched.abandon();
+            return Ok(Look::GivenUp);
+        } else if without >= REPORTED_AFTER {
+            let (doing, seconds) = (self.watched.step().words(), without.as_secs());
+            attended.report(&format!(
+                "{doing}: the brokers have not answered for {seconds} s"
+            ));
+        }
+        Ok(Look::Waiting)
     }
 
     /// Waits until the producer is closed, at most `limit`.
     pub(crate) fn close(mut self, limit: Duration) {
         let closed = self.closed.clone();
-        self.end();
+        self.leave();
         if matches!(closed.recv_timeout(limit), Err(RecvTimeoutError::Timeout)) {
             let timeout_ms = limit.as_millis() as u64;
             tracing::warn!(
@@ -258,7 +332,7 @@ impl Committer {
         }
     }
 
-    fn end(&mut self) {
+    fn leave(&mut self) {
         if self.jobs.take().is_some() {
             self.watched.abandon();
             self.abandoned.inc();
@@ -268,7 +342,7 @@ impl Committer {
 
 impl Drop for Committer {
     fn drop(&mut self) {
-        self.end();
+        self.leave();
     }
 }
 
@@ -280,7 +354,7 @@ fn serve(mut producer: TransactionalProducer, jobs: &Receiver<CommitterJob>) {
             CommitterJob::Attempt { work, answer } => {
                 let outcome = producer.attempt(&work);
                 let committed = outcome == AttemptOutcome::Committed;
-                drop(answer.send(outcome));
+                drop(answer.send((outcome, Instant::now())));
                 if committed {
                     producer.balance();
                 }

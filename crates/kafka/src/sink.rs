@@ -14,7 +14,8 @@
 //!    *empty transaction* writes the offsets back unchanged, with our token: from here on every
 //!    process can read who owns the outputs. A process that is fenced in the middle tries again,
 //!    since no token of its own stands yet.
-//! 2. **Attempt** ([`attempts`]), on a thread under a watchdog ([`Committer`]).
+//! 2. **Attempt** ([`attempts`]), on a thread under a watchdog ([`Committer`]). The caller may go on
+//!    with other work until it ends. One epoch is under way at a time.
 //! 3. **Committed**: done. But the next transaction begins only if every request of this one was
 //!    answered. A copy of an unanswered request may arrive late and end the next transaction in the
 //!    middle
@@ -47,8 +48,9 @@ mod settlement;
 mod take_over;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use attempts::Begun;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
@@ -62,7 +64,7 @@ use leadpulse_engine::ports::{
 use crate::access::Access;
 use crate::client_settings::LONGEST_TRANSACTION_MS;
 use crate::committed::{CommitMetadata, Owner, offsets_of};
-use crate::committer::{Committer, CommitterSettings};
+use crate::committer::{Committer, CommitterSettings, LOOK_INTERVAL};
 use crate::metrics::KafkaMetrics;
 use crate::offsets::{Isolation, OffsetReader};
 use crate::options::KafkaOptions;
@@ -95,6 +97,8 @@ pub struct KafkaSink {
     producer: Option<Committer>,
     /// The newest metadata that this process wrote; none before [`Sink::take_over`].
     standing: Option<CommitMetadata>,
+    /// The epoch that is being committed.
+    begun: Option<Begun>,
     ownership: Option<OwnershipWatch>,
     /// Transaction limit of the next producer.
     transaction_timeout: Duration,
@@ -127,6 +131,7 @@ impl KafkaSink {
             uncommitted: OffsetReader::to_ask(options, Isolation::Uncommitted, metrics)?,
             producer: None,
             standing: None,
+            begun: None,
             ownership: None,
             transaction_timeout: options.transaction_timeout(),
             longest_transaction: Duration::from_millis(LONGEST_TRANSACTION_MS),
@@ -285,31 +290,44 @@ impl Sink for KafkaSink {
     }
 
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
+        self.begin(epoch)?;
+        while self.end(LOOK_INTERVAL)?.is_none() {}
+        Ok(())
+    }
+
+    fn begin(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
+        let misuse = |text: String| Err(PortError::fatal(PortCause::Misuse, text));
         let Some(standing) = &self.standing else {
-            return Err(PortError::fatal(
-                PortCause::Misuse,
-                "kafka: commit before take_over, or after it failed",
-            ));
+            return misuse("kafka: commit before take_over, or after it failed".to_owned());
         };
-        if epoch.number != standing.epoch + 1 {
-            return Err(PortError::fatal(
-                PortCause::Misuse,
-                format!(
-                    "epoch {} cannot follow the committed epoch {}",
-                    epoch.number, standing.epoch
-                ),
+        if epoch.number != standing.epoch + 1 || self.begun.is_some() {
+            return misuse(format!(
+                "epoch {} cannot follow the committed epoch {}",
+                epoch.number, standing.epoch
             ));
         }
         self.check()?;
         let offsets = offsets_of(epoch, &self.owner, &self.partitions)?;
-        let started = Instant::now();
-        self.commit_at_last(epoch, &offsets)?;
+        self.begun = Some(self.begin_attempts(epoch, offsets)?);
+        Ok(())
+    }
+
+    fn end(&mut self, wait: Duration) -> Result<Option<Duration>, PortError> {
+        let Some(mut begun) = self.begun.take() else {
+            return Ok(Some(Duration::ZERO));
+        };
+        let Some(at) = self.end_attempts(&mut begun, wait)? else {
+            self.begun = Some(begun);
+            return Ok(None);
+        };
         self.attended.clear();
-        self.metrics.observe_commit(started.elapsed().as_secs_f64());
+        let took = at.saturating_duration_since(begun.started);
+        self.metrics.observe_commit(took.as_secs_f64());
         // The link is fast again: the limit that slow attempts have doubled goes back.
-        if started.elapsed() * 3 < self.options.transaction_timeout() {
+        if took * 3 < self.options.transaction_timeout() {
             self.transaction_timeout = self.options.transaction_timeout();
         }
+        let epoch = begun.epoch();
         let identity = Some((epoch.nonce, self.owner.clone()));
         self.standing = Some(CommitMetadata {
             epoch: epoch.number,
@@ -319,7 +337,7 @@ impl Sink for KafkaSink {
         if let Some(ownership) = &self.ownership {
             ownership.committed(epoch.number);
         }
-        Ok(())
+        Ok(Some(at.elapsed()))
     }
 }
 

@@ -1,9 +1,10 @@
-//! The fate of an epoch as a type: sealed, then committed. Only a commit makes the one from the
-//! other.
+//! The fate of an epoch as a type: sealed, under way, committed. Only a commit makes the last from
+//! the first.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use leadpulse_records::{KeptLetter, ShownAlert, ShownScore, WorkList};
 
@@ -14,6 +15,10 @@ use crate::read_model::{SaidView, TracedRecord};
 /// Fate: the bytes are final, and no transaction is known to hold them.
 #[derive(Clone, Copy, Debug)]
 pub enum Sealed {}
+
+/// Fate: a sink is committing the epoch.
+#[derive(Clone, Copy, Debug)]
+pub enum UnderWay {}
 
 /// Fate: one committed transaction holds the epoch.
 #[derive(Clone, Copy, Debug)]
@@ -139,19 +144,56 @@ impl Epoch<Sealed> {
         }
     }
 
-    /// Commits the epoch: the only way to an `Epoch<Committed>`.
+    /// Lets `sink` begin to commit the epoch.
     ///
     /// # Errors
     /// The sink's. The epoch is gone then: whether it was committed is found out by a restore.
+    pub fn begin(self, sink: &mut dyn Sink) -> Result<Epoch<UnderWay>, PortError> {
+        sink.begin(&self.sealed)?;
+        Ok(self.with_fate())
+    }
+
+    /// Commits the epoch.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
     pub fn commit(self, sink: &mut dyn Sink) -> Result<Epoch<Committed>, PortError> {
         sink.commit(&self.sealed)?;
-        Ok(Epoch {
+        Ok(self.with_fate())
+    }
+}
+
+impl Epoch<UnderWay> {
+    /// Waits up to `wait` for the commit. Gives the epoch with the time since it was committed, or
+    /// back as it is.
+    ///
+    /// # Errors
+    /// As [`Epoch::begin`].
+    pub fn end(self, sink: &mut dyn Sink, wait: Duration) -> Result<Ending, PortError> {
+        Ok(match sink.end(wait)? {
+            Some(since) => Ending::Committed(self.with_fate(), since),
+            None => Ending::UnderWay(self),
+        })
+    }
+}
+
+/// An epoch after a wait for its commit.
+#[derive(Debug)]
+pub enum Ending {
+    /// Committed, so long ago.
+    Committed(Epoch<Committed>, Duration),
+    UnderWay(Epoch<UnderWay>),
+}
+
+impl<Fate> Epoch<Fate> {
+    fn with_fate<Next>(self) -> Epoch<Next> {
+        Epoch {
             sealed: self.sealed,
             record: self.record,
             tally: self.tally,
             views: self.views,
             fate: PhantomData,
-        })
+        }
     }
 }
 

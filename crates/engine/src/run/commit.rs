@@ -1,53 +1,143 @@
-//! The end of an epoch: one transaction, then everything that may count or show it.
+//! The end of an epoch: one transaction, then everything that may count or show it. The next epoch
+//! is computed meanwhile.
 
 use leadpulse_schema::units::AsOf;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stored::{ScoreName, name_of};
+use super::stored::{ScoreName, StateChange, name_of};
 use super::{ANSWERS_BETWEEN_EPOCHS, Engine, RunError};
 use crate::decode::Decoded;
-use crate::epoch::{Committed, Epoch, EpochViews, Sealed, TickClosing};
-use crate::explain::ExplainRefusal;
-use crate::machine::{AsOfRule, Cut, CutTicks, Readings};
+use crate::epoch::{Committed, Ending, Epoch, EpochViews, Sealed, TickClosing, UnderWay};
+use crate::explain::{ExplainQueue, ExplainRefusal};
+use crate::machine::{AsOfRule, Cut, CutTicks, ErasedNames, Readings};
 use crate::ports::RecordBatch;
+use crate::questions::QuestionQueue;
 use crate::read_model::{EngineStatus, EpochTimes, Phase, StageTime};
 
+/// Longest wait for a commit before the engine asks for it again.
+const COMMIT_WAIT: Duration = Duration::from_millis(50);
+
+/// An epoch that the sink is committing.
+pub(super) struct InFlight {
+    epoch: Epoch<UnderWay>,
+    was: AtSealing,
+}
+
+/// The state that an epoch was sealed in, as far as its end shows or stores it: once the epoch is
+/// committed the machine may be one further.
+struct AtSealing {
+    /// Start of the epoch's work, by the clock's elapsed time.
+    started: Duration,
+    /// Start of its commit, likewise.
+    begun: Duration,
+    /// Kafka timestamp of its newest record.
+    newest_ms: Option<i64>,
+    is_caught_up: bool,
+    as_of: Option<AsOf>,
+    /// Entities that wait to be scored by another model.
+    rescoring: u64,
+    /// The tasks that there are, where a swap has changed them.
+    tasks: Option<Vec<Arc<str>>>,
+    erased: Vec<ErasedNames>,
+    erased_hashes: usize,
+    stored: Option<StateChange>,
+}
+
 impl Engine {
-    /// Commits a sealed epoch, counts it, and shows it: in this order, so that nothing is visible
-    /// here that a restart may lose (C1). `newest_ms` is the Kafka timestamp of its newest record.
+    /// Commits a sealed epoch, counts it, and shows it. See [`Self::begin_commit`].
     pub(super) fn commit(
         &mut self,
         sealed: Epoch<Sealed>,
         started: Duration,
         newest_ms: Option<i64>,
     ) -> Result<(), RunError> {
-        let transaction = self.elapsed();
-        let epoch = sealed.commit(self.ports.sink.as_mut())?;
-        let produce = self.seconds_since(transaction);
+        self.begin_commit(sealed, started, newest_ms)?;
+        self.finish_commit()
+    }
+
+    /// Begins to commit a sealed epoch, once the one before is committed. It is counted and shown by
+    /// [`Self::look_at_commit`] or [`Self::finish_commit`], after its commit, so that nothing is visible
+    /// here that a restart may lose (C1). `newest_ms` is the Kafka timestamp of its newest record.
+    // Decision: docs/decisions/0088-a-commit-overlaps-the-next-epoch.md
+    pub(super) fn begin_commit(
+        &mut self,
+        sealed: Epoch<Sealed>,
+        started: Duration,
+        newest_ms: Option<i64>,
+    ) -> Result<(), RunError> {
+        self.finish_commit()?;
+        self.read_model.beat();
+        let begun = self.elapsed();
+        let epoch = sealed.begin(self.ports.sink.as_mut())?;
+        let rescoring = self.machine.rescoring();
+        self.taken += epoch.record.records();
+        let was = AtSealing {
+            started,
+            begun,
+            newest_ms,
+            is_caught_up: self.gauges.is_caught_up,
+            as_of: self.machine.as_of(),
+            rescoring: rescoring.map_or(0, |note| note.waiting),
+            tasks: self.take_changed_tasks(),
+            erased: self.take_erased(),
+            erased_hashes: self.machine.erased_hashes(),
+            stored: self.take_state_change(&epoch.sealed),
+        };
+        self.in_flight = Some(InFlight { epoch, was });
+        Ok(())
+    }
+
+    /// Counts and shows the epoch under way if it is committed by now.
+    pub(super) fn look_at_commit(&mut self) -> Result<(), RunError> {
+        self.await_commit(Duration::ZERO)
+    }
+
+    /// Waits until the epoch under way is committed, counts and shows it.
+    pub(super) fn finish_commit(&mut self) -> Result<(), RunError> {
+        while self.in_flight.is_some() {
+            // The sink reports and beats while it waits.
+            self.await_commit(COMMIT_WAIT)?;
+        }
+        Ok(())
+    }
+
+    fn await_commit(&mut self, wait: Duration) -> Result<(), RunError> {
+        let Some(InFlight { epoch, was }) = self.in_flight.take() else {
+            return Ok(());
+        };
+        match epoch.end(self.ports.sink.as_mut(), wait)? {
+            Ending::Committed(epoch, since) => self.show(epoch, since, was),
+            Ending::UnderWay(epoch) => self.in_flight = Some(InFlight { epoch, was }),
+        }
+        Ok(())
+    }
+
+    /// Counts an epoch that was committed `since` ago, and shows it.
+    fn show(&mut self, epoch: Epoch<Committed>, since: Duration, was: AtSealing) {
+        let at = self.elapsed().saturating_sub(since);
+        let produce = at.saturating_sub(was.begun).as_secs_f64();
+        let whole = at.saturating_sub(was.started).as_secs_f64();
         self.metrics.stage("produce", produce);
-        let pipeline = newest_ms
-            .filter(|t| *t > 0)
-            .map(|t| (self.ports.clock.wall_ms() - t) as f64 / 1000.0);
+        let wall_ms = self.ports.clock.wall_ms() - since.as_millis() as i64;
+        let newest_ms = was.newest_ms.filter(|t| *t > 0);
+        let pipeline = newest_ms.map(|t| (wall_ms - t) as f64 / 1000.0);
         self.metrics.committed(
             &epoch,
             self.ports.source.partitions(),
-            self.seconds_since(started),
+            whole,
             // The age of history that is read is no latency.
-            pipeline.filter(|_| self.gauges.is_caught_up),
+            pipeline.filter(|_| was.is_caught_up),
         );
         self.read_model.set_epoch_times(EpochTimes {
-            seconds: self.seconds_since(started),
+            seconds: whole,
             newest_record_age_seconds: pipeline,
             ..epoch_times(&epoch, produce)
         });
-        let rescoring = self.machine.rescoring();
-        self.metrics
-            .rescoring(rescoring.map_or(0, |note| note.waiting));
+        self.metrics.rescoring(was.rescoring);
         self.summary.count(&epoch);
-        self.taken += epoch.record.records();
-        self.committed = (self.machine.number(), self.machine.as_of());
+        self.committed = (epoch.sealed.number, was.as_of);
         let status = self.status(Phase::Live, None);
         let now = self.elapsed();
         self.notices.note(&epoch.tally.notices, now);
@@ -60,7 +150,9 @@ impl Engine {
             said,
             traced,
         } = epoch.into_views();
-        self.forget_removed_tasks();
+        if let Some(tasks) = was.tasks {
+            self.read_model.keep_tasks(&tasks);
+        }
         self.read_model.publish_work_lists(work_lists);
         self.read_model.publish_dead_letters(dead_letters);
         self.read_model.publish_traced(status.epoch, traced);
@@ -69,14 +161,16 @@ impl Engine {
         let shown: Vec<ScoreName> = scores.iter().map(|score| name_of(&score.record)).collect();
         self.read_model.publish(scores, alerts, status);
         // After all that the epoch showed: a tick of it may have told of the person.
-        self.forget_erased();
-        self.store_epoch(&sealed, &shown);
-        Ok(())
+        self.forget(was.erased);
+        self.metrics.erased_hashes(was.erased_hashes);
+        if let Some(change) = was.stored {
+            self.store_epoch(&sealed, change, &shown);
+        }
     }
 
-    /// Lets pages forget persons whom the machine has erased, and notes them for the store.
-    pub(super) fn forget_erased(&mut self) {
-        let erased = self.machine.take_erased();
+    /// The persons whom the machine has erased since the last call, as far as they are gone.
+    pub(super) fn take_erased(&mut self) -> Vec<ErasedNames> {
+        let mut erased = self.machine.take_erased();
         if !erased.is_empty() && !self.machine.erases_by_secret() {
             tracing::warn!(
                 persons = erased.len(),
@@ -84,15 +178,21 @@ impl Engine {
                  set erasure.secret in a new deployment: another key does not recognise those erased before"
             );
         }
-        for mut names in erased {
+        for names in &mut erased {
             // A person whose erasure was lifted at once may be there again.
             let machine = &self.machine;
             let is_gone = |(table, key): &(Arc<str>, Arc<str>)| machine.is_erased(Some(table), key);
             names.entities.retain(is_gone);
+        }
+        erased
+    }
+
+    /// Lets pages forget persons, and notes them for the store.
+    pub(super) fn forget(&mut self, erased: Vec<ErasedNames>) {
+        for names in erased {
             self.read_model.forget(&names);
             self.stored.note_erased(names);
         }
-        self.metrics.erased_hashes(self.machine.erased_hashes());
     }
 
     /// The places that hold copies of records now, where a request to erase may ask for them.
@@ -162,8 +262,18 @@ impl Engine {
         }
     }
 
+    /// True if anybody waits for an answer of the machine.
+    pub(super) fn is_asked(&self) -> bool {
+        self.questions
+            .as_ref()
+            .is_some_and(QuestionQueue::is_waiting)
+            || self.requests.as_ref().is_some_and(ExplainQueue::is_waiting)
+    }
+
     /// Answers requests for explanations from committed state, or refuses them while there is none.
+    /// No epoch is under way: the machine has its rows.
     pub(super) fn answer_requests(&self, ready: bool) {
+        debug_assert!(self.in_flight.is_none());
         let limit = if ready {
             ANSWERS_BETWEEN_EPOCHS
         } else {
@@ -188,11 +298,13 @@ impl Engine {
 
     pub(super) fn status(&self, phase: Phase, reason: Option<String>) -> EngineStatus {
         let (epoch, as_of) = self.committed;
+        let in_flight = self.in_flight.as_ref();
+        let in_flight = in_flight.map_or(0, |under_way| under_way.epoch.record.records());
         EngineStatus {
             phase,
             epoch,
             as_of_ms: as_of.map(AsOf::ms),
-            records: self.taken,
+            records: self.taken - in_flight,
             lag_records: self.gauges.lag_records,
             reason,
             deployed: self.deployed_status(),

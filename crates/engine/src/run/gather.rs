@@ -16,6 +16,8 @@ use crate::ports::{Attendant, NextOffset, PollLimit, PortError, Record, RecordBa
 
 /// Bytes of records that wait for their tick. Beyond it, partitions that are ahead are paused.
 const AHEAD_BYTES: usize = 32 << 20;
+/// Longest wait for records while an epoch is under way, whose end is to be shown.
+const LOOK_WAIT: Duration = Duration::from_millis(1);
 
 impl Engine {
     /// Polls until the epoch is long or full enough. Beyond `ends` nothing is taken.
@@ -40,16 +42,20 @@ impl Engine {
             };
             // What rows touched and did not fit is not kept waiting for others.
             let is_idle = taken.is_empty() && self.machine.graph().dirty() == 0;
-            let wait = if is_idle {
-                IDLE_WAIT
-            } else {
-                cut_at.saturating_sub(self.elapsed())
+            let wait = match is_idle {
+                true => IDLE_WAIT,
+                false => cut_at.saturating_sub(self.elapsed()),
+            };
+            let wait = match self.in_flight {
+                Some(_) => wait.min(LOOK_WAIT),
+                None => wait,
             };
             let mut polled = RecordBatch::default();
             if room.records > 0 && room.bytes > 0 {
                 self.poll(&mut polled, room, wait)?;
             }
             self.read_model.beat();
+            self.look_at_commit()?;
             newest_ms = newest_ms.max(polled.iter().map(|r| r.timestamp_ms()).max());
             let within = |r: &Record<'_>| {
                 ends.is_none_or(|ends| r.offset() < ends[r.partition() as usize].0)
@@ -63,7 +69,10 @@ impl Engine {
             self.take(&mut taken, limit, ends, clock);
             self.pace()?;
             let full = taken.records.len() >= limit.0 || taken.records.bytes() >= limit.1;
-            let due = taken.is_empty() || self.elapsed() >= cut_at;
+            let due = match taken.is_empty() && is_idle {
+                true => self.in_flight.is_none(),
+                false => taken.is_empty() || self.elapsed() >= cut_at,
+            };
             // Reading to the end there is nothing to wait for once a poll comes back empty.
             if full || due || (ends.is_some() && came == 0) {
                 return Ok(Gathered { taken, clock });

@@ -79,6 +79,7 @@ impl Engine {
     }
 
     fn read_too(&mut self, partitions: &[InputPartition]) -> Result<(), RunError> {
+        self.finish_commit()?;
         let mut all = self.ports.source.partitions().to_vec();
         let known = all.len();
         all.extend_from_slice(partitions);

@@ -460,7 +460,9 @@ impl Engine {
         self.metrics.replayed(batch.len() as u64);
         self.summary.replayed_epochs += 1;
         self.committed = (self.machine.number(), self.machine.as_of());
-        self.forget_erased();
+        let erased = self.take_erased();
+        self.forget(erased);
+        self.metrics.erased_hashes(self.machine.erased_hashes());
         self.read_model.beat();
         if self.elapsed().saturating_sub(replay.told) > Duration::from_secs(2) {
             self.tell_replay(record, replay, goal);

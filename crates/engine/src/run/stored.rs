@@ -126,6 +126,13 @@ impl Stored {
     }
 }
 
+/// The changes of the state by one epoch.
+pub(super) struct StateChange {
+    pieces: Pieces,
+    /// The store's head after it; where its outputs end is known once it is committed.
+    head: StoreHead,
+}
+
 /// Task, table and key of a score.
 pub(super) type ScoreName = (Arc<str>, Arc<str>, Arc<str>);
 
@@ -392,9 +399,9 @@ impl Engine {
     }
 
     /// Puts nodes out of memory that are stored and were not used for longest, as far as the budget
-    /// asks for it. Waits for the disk where an epoch left much more than the budget allows.
-    fn put_out(&mut self) {
-        let epoch = self.machine.number();
+    /// asks for it. Waits for the disk where `epoch`, the newest that was handed to the store, left
+    /// much more than the budget allows.
+    fn put_out(&mut self, epoch: u64) {
         loop {
             let graph = self.machine.graph();
             let entities = graph.directory().len();
@@ -464,13 +471,27 @@ impl Engine {
         }
     }
 
+    /// The changes of the state by a sealed epoch, for the store once it is committed. Without a store
+    /// that follows, none.
+    pub(super) fn take_state_change(&mut self, sealed: &SealedEpoch) -> Option<StateChange> {
+        self.stored.follows.then(|| StateChange {
+            pieces: self.machine.take_changes(),
+            head: self.head(sealed.number, sealed.nonce),
+        })
+    }
+
     /// Hands the changes of a committed epoch to the store, with the records and the past of its
     /// scores.
-    pub(super) fn store_epoch(&mut self, sealed: &SealedEpoch, shown: &[ScoreName]) {
-        if !self.stored.follows {
-            return;
-        }
-        let mut pieces = self.machine.take_changes();
+    pub(super) fn store_epoch(
+        &mut self,
+        sealed: &SealedEpoch,
+        change: StateChange,
+        shown: &[ScoreName],
+    ) {
+        let StateChange {
+            mut pieces,
+            mut head,
+        } = change;
         for record in &sealed.outputs {
             if let (Output::CurrentScores, Some(key)) = (record.output, &record.key) {
                 put_score(&mut pieces, key, record.value.as_deref());
@@ -482,14 +503,14 @@ impl Engine {
         let is_erasure = self.remove_erased(&mut pieces);
         let written = self.ports.sink.written();
         self.stored.outputs.note_all(&written);
-        let head = self.head(sealed.number, sealed.nonce);
+        head.outputs = self.stored.outputs.clone();
         self.store_change(StoredChange {
             after: sealed.number - 1,
             head,
             pieces,
             is_erasure,
         });
-        self.put_out();
+        self.put_out(sealed.number);
     }
 
     /// Waits while too much waits to be stored.

@@ -229,13 +229,11 @@ impl Engine {
         self.read_model.publish_older_ranks(ranked, bundle_id);
     }
 
-    /// Drops what is shown of tasks that a swap removed, once an epoch without them is committed.
-    pub(super) fn forget_removed_tasks(&mut self) {
-        if std::mem::take(&mut self.swaps.tasks_changed) {
-            let given = self.machine.deployed();
-            let names: Vec<Arc<str>> = given.task_names().cloned().collect();
-            self.read_model.keep_tasks(&names);
-        }
+    /// The tasks that there are, if a swap has changed them since the last call. What is shown of
+    /// others is dropped once an epoch without them is committed.
+    pub(super) fn take_changed_tasks(&mut self) -> Option<Vec<Arc<str>>> {
+        std::mem::take(&mut self.swaps.tasks_changed)
+            .then(|| self.machine.deployed().task_names().cloned().collect())
     }
 
     /// The version in force, for the status.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
+use leadpulse_engine::ports::SealedEpoch;
 use leadpulse_engine::questions::question_queue;
 use leadpulse_engine::read_model::ReadModel;
 use leadpulse_engine::{Machine, Until};
@@ -114,6 +115,39 @@ fn what_became_of_a_record_is_kept_with_its_entity_once_it_is_committed() {
     assert_eq!(at(again, "E1").outcome, "duplicate");
     let contact = read_model.traced(|one| &*one.key == "C2").unwrap();
     assert_eq!(contact.account_id.as_deref(), Some("A1"));
+}
+
+/// An epoch may be under way when a question comes. Its rows are in the machine.
+#[test]
+fn questions_are_answered_from_what_is_committed() {
+    let mut rig = rig();
+    rig.options.max_records = 1;
+    for nth in 0..20 {
+        meeting(&rig, &format!("E{nth}"), "C1", T0 + nth);
+    }
+    let (desk, questions) = question_queue(4);
+    let (answered, answers) = mpsc::channel();
+    let broker = rig.broker.clone();
+    let watcher = Box::new(move |_: &SealedEpoch| {
+        let (answered, broker) = (answered.clone(), broker.clone());
+        let question = move |machine: Option<&Machine>| {
+            let committed = broker.lock().committed().map_or(0, |epoch| epoch.number);
+            let known = machine.map(Machine::number);
+            answered.send((known, committed)).unwrap();
+        };
+        let _ = desk.ask(Box::new(question));
+    });
+    let life = Life {
+        questions: Some(questions),
+        watcher: Some(watcher),
+        ..Life::default()
+    };
+    rig.run(Until::End, life).unwrap();
+    let answers: Vec<_> = answers.try_iter().collect();
+    assert!(answers.len() > 10, "{answers:?}");
+    for (known, committed) in answers {
+        assert_eq!(known, Some(committed));
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use leadpulse_engine::ports::{Output, OutputRecord, PortCause, PortError, Sealed
 
 use super::KafkaSink;
 use super::settlement::Settled;
+use crate::committer::{Attempted, Awaited, LOOK_INTERVAL};
 use crate::metrics::{Replacement, TransactionOutcome};
 use crate::patience::Backoff;
 use crate::transaction::AttemptOutcome;
@@ -53,6 +54,7 @@ fn is_of_the_record(code: RDKafkaErrorCode) -> bool {
 /// The attempts of one epoch.
 struct Attempts {
     backoff: Backoff,
+    failed: u32,
     in_doubt: u32,
     fenced: u32,
 }
@@ -61,9 +63,14 @@ impl Attempts {
     fn new() -> Self {
         Self {
             backoff: Backoff::new(),
+            failed: 0,
             in_doubt: 0,
             fenced: 0,
         }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed > 0
     }
 
     /// The time that an attempt may go without progress. Repeated stalls double the time, for one
@@ -79,44 +86,94 @@ impl Attempts {
     }
 }
 
+/// An epoch that is being committed.
+pub(super) struct Begun {
+    epoch: Arc<SealedEpoch>,
+    offsets: TopicPartitionList,
+    pub(super) started: Instant,
+    attempts: Attempts,
+    /// The attempt under way and its start; none where there is no producer.
+    attempt: Option<(Awaited<Attempted>, Instant)>,
+}
+
+impl Begun {
+    pub(super) fn epoch(&self) -> &SealedEpoch {
+        &self.epoch
+    }
+}
+
 impl KafkaSink {
-    /// Tries until the epoch is committed.
+    /// Begins to commit an epoch: the first attempt is under way, if there is a producer.
+    pub(super) fn begin_attempts(
+        &self,
+        epoch: &Arc<SealedEpoch>,
+        offsets: TopicPartitionList,
+    ) -> Result<Begun, PortError> {
+        let mut begun = Begun {
+            epoch: Arc::clone(epoch),
+            offsets,
+            started: Instant::now(),
+            attempts: Attempts::new(),
+            attempt: None,
+        };
+        self.attempt(&mut begun)?;
+        Ok(begun)
+    }
+
+    /// Starts an attempt, if there is a producer.
+    fn attempt(&self, begun: &mut Begun) -> Result<(), PortError> {
+        let Some(producer) = &self.producer else {
+            return Ok(());
+        };
+        let replaced = self.dead_letters.replacements(&begun.epoch);
+        let work = self.work(&begun.epoch, replaced, begun.offsets.clone())?;
+        let (commit, transaction) = (self.options.commit_timeout(), self.transaction_timeout);
+        let patience = begun.attempts.patience(commit, transaction);
+        begun.attempt = Some((producer.begin(work, patience), Instant::now()));
+        Ok(())
+    }
+
+    /// Waits up to `wait` for the end of the attempt under way. After one that failed it tries on,
+    /// without a limit, until the epoch is committed. Returns the moment of the commit; `None` while
+    /// the attempt goes on.
     ///
     /// # Errors
     /// Another owner, a record that no attempt can get through, or a stop.
-    pub(super) fn commit_at_last(
+    pub(super) fn end_attempts(
         &mut self,
-        epoch: &Arc<SealedEpoch>,
-        offsets: &TopicPartitionList,
-    ) -> Result<(), PortError> {
-        let mut attempts = Attempts::new();
+        begun: &mut Begun,
+        mut wait: Duration,
+    ) -> Result<Option<Instant>, PortError> {
         loop {
-            let Some(producer) = &self.producer else {
-                match self.settle(epoch)? {
-                    Settled::Ready => continue,
-                    Settled::Promoted => return Ok(()),
+            let (Some((attempt, since)), Some(producer)) = (&mut begun.attempt, &self.producer)
+            else {
+                match self.settle(&begun.epoch)? {
+                    Settled::Ready => self.attempt(begun)?,
+                    Settled::Promoted => return Ok(Some(Instant::now())),
                 }
+                continue;
             };
-            let work = self.work(
-                epoch,
-                self.dead_letters.replacements(epoch),
-                offsets.clone(),
-            )?;
-            let (begun, patience) = (
-                Instant::now(),
-                attempts.patience(self.options.commit_timeout(), self.transaction_timeout),
-            );
-            let outcome = producer.attempt(work, patience, &self.attended)?;
+            let Some((outcome, at)) = producer.end(attempt, wait, &self.attended)? else {
+                if begun.attempts.has_failed() {
+                    continue;
+                }
+                return Ok(None);
+            };
+            let took = since.elapsed();
+            begun.attempt = None;
             if outcome == AttemptOutcome::Committed {
                 self.metrics
                     .count_transaction(TransactionOutcome::Committed);
                 self.written
-                    .extend(epoch.outputs.iter().map(|record| record.output));
-                return Ok(());
+                    .extend(begun.epoch.outputs.iter().map(|record| record.output));
+                return Ok(Some(at));
             }
             self.producer = None;
-            self.allow_longer(begun.elapsed());
-            self.prepare_another(epoch, outcome, &mut attempts)?;
+            self.allow_longer(took);
+            begun.attempts.failed += 1;
+            wait = LOOK_INTERVAL;
+            let epoch = Arc::clone(&begun.epoch);
+            self.prepare_another(&epoch, outcome, &mut begun.attempts)?;
         }
     }
 

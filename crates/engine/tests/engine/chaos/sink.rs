@@ -2,6 +2,7 @@
 //! a judge must find.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use leadpulse_engine::ports::{
     CommittedEpoch, InputPartition, NextOffset, Nonce, PortCause, PortError, SealedEpoch, Sink,
@@ -50,7 +51,17 @@ pub struct SimSink {
     producer: Option<Producer>,
     standing: Option<GroupMetadata>,
     before: Option<Arc<SealedEpoch>>,
+    begun: Option<Begun>,
     kept: KeptProducer,
+}
+
+/// An epoch under way.
+struct Begun {
+    epoch: Arc<SealedEpoch>,
+    /// True once it is committed; the process does not know yet.
+    is_committed: bool,
+    /// Looks until the process knows.
+    looks: usize,
 }
 
 /// The producer that a process with the flaw [`Flaw::RewindsWhileOwning`] goes on with.
@@ -74,6 +85,7 @@ impl SimSink {
             producer: None,
             standing: None,
             before: None,
+            begun: None,
             kept,
         }
     }
@@ -327,6 +339,35 @@ impl Sink for SimSink {
             return Err(Self::fenced());
         }
         Ok(())
+    }
+
+    fn begin(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
+        assert!(self.begun.is_none(), "one epoch is under way at a time");
+        let is_committed = self.world.below(2) == 0;
+        if is_committed {
+            self.commit(epoch)?;
+        }
+        self.begun = Some(Begun {
+            epoch: epoch.clone(),
+            is_committed,
+            looks: self.world.below(8),
+        });
+        Ok(())
+    }
+
+    fn end(&mut self, wait: Duration) -> Result<Option<Duration>, PortError> {
+        let Some(mut begun) = self.begun.take() else {
+            return Ok(Some(Duration::ZERO));
+        };
+        if wait.is_zero() && begun.looks > 0 {
+            begun.looks -= 1;
+            self.begun = Some(begun);
+            return Ok(None);
+        }
+        if !begun.is_committed {
+            self.commit(&begun.epoch)?;
+        }
+        Ok(Some(Duration::ZERO))
     }
 
     fn commit(&mut self, epoch: &Arc<SealedEpoch>) -> Result<(), PortError> {
