@@ -116,6 +116,20 @@ pub struct MemberBlock {
 }
 
 impl MemberBlock {
+    /// An empty block with room for so many cells.
+    pub(crate) fn with_room(cells: usize, slots: usize, width: usize) -> Self {
+        let rows = cells * slots;
+        Self {
+            slots,
+            width,
+            values: Vec::with_capacity(rows * width),
+            mask: Vec::with_capacity(rows),
+            entities: Vec::with_capacity(rows),
+            attended: Vec::with_capacity(cells),
+            folded: Vec::with_capacity(cells),
+        }
+    }
+
     /// Appends padding rows.
     pub(crate) fn pad(&mut self, rows: usize) {
         self.values

@@ -1,7 +1,8 @@
 //! The committee: the number of members, of active ones, of distinct values among them, and the
 //! highest value of each ordinal.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use leadpulse_graph::{Cell, EntityId, Graph, Node, Persons};
 use leadpulse_schema::units::AsOf;
@@ -175,7 +176,7 @@ impl CommitteeBlock {
         as_of: AsOf,
         out: &mut Vec<f32>,
     ) {
-        let members: Vec<&Node> = cell
+        let members: SmallVec<[&Node; 16]> = cell
             .nodes
             .iter()
             .filter(|n| n.table == self.table && activity.is_person(n))
@@ -183,17 +184,19 @@ impl CommitteeBlock {
         // All members beside the active ones: together they tell how far interest has spread.
         out.push(log_count(members.len()));
         for within in &self.active_days {
-            let active: Vec<&Node> = members
+            let active: SmallVec<[&Node; 16]> = members
                 .iter()
                 .copied()
                 .filter(|n| activity.is_active(n, *within, as_of))
                 .collect();
             out.push(log_count(active.len()));
             for field in &self.fields {
-                let distinct: FxHashSet<&str> = active
+                let mut distinct: SmallVec<[&str; 16]> = active
                     .iter()
                     .filter_map(|n| activity.text(graph, cell, n, *field))
                     .collect();
+                distinct.sort_unstable();
+                distinct.dedup();
                 out.push(distinct.len() as f32);
             }
             for ordinal in &self.ordinals {

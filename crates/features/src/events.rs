@@ -3,8 +3,10 @@
 //! The same code writes the row of one member and that of a cell, where the states of the root and
 //! of all members are added up when they are read: state knows no such sum.
 
+use smallvec::SmallVec;
+
 use leadpulse_graph::{
-    Bank, EventLayout, EventSlot, EventState, Newest, Node, SlotKind, signed_log1p,
+    Bank, EventLayout, EventSlot, EventState, Landmark, Newest, Node, SlotKind, signed_log1p,
 };
 use leadpulse_schema::units::{AsOf, DAY_MS};
 use leadpulse_schema::{Table, TableId};
@@ -219,29 +221,96 @@ impl EventBlock {
 
     /// Appends the block's numbers over some entities, as if one of them had all of their events.
     /// The order of the entities decides the last bits of sums.
-    pub(crate) fn write(&self, nodes: &[&Node], bank: &Bank, as_of: AsOf, out: &mut Vec<f32>) {
+    pub(crate) fn write(
+        &self,
+        nodes: &[&Node],
+        bank: &Bank,
+        as_of: AsOf,
+        room: &mut EventRoom,
+        out: &mut Vec<f32>,
+    ) {
         let halves = self.half_lives_days.len();
-        let mut total = EventTotal::new(self.slots, halves, as_of);
-        for node in nodes {
-            let carrier = self.carriers.iter().find(|(table, _)| *table == node.table);
-            if let Some((_, position)) = carrier {
-                total.add(&node.events[*position], bank);
-            }
+        let mut total: Option<EventTotal<'_>> = None;
+        for state in nodes.iter().filter_map(|node| self.state_of(node)) {
+            let reads = room.reads.at(bank, state.landmark(), as_of);
+            total
+                .get_or_insert_with(|| EventTotal::new(self.slots, halves, as_of, room))
+                .add(state, bank, &reads);
         }
+        match total {
+            Some(total) => self.write_total(total, room, out),
+            // Every number of no event is 0.
+            None => out.resize(out.len() + self.width(), 0.0),
+        }
+    }
+
+    /// The events of the table on an entity, if there are any.
+    fn state_of<'s>(&self, node: &'s Node) -> Option<&'s EventState> {
+        let mut carriers = self.carriers.iter();
+        let (_, position) = carriers.find(|(table, _)| *table == node.table)?;
+        let state = &node.events[*position];
+        (!state.is_empty()).then_some(state)
+    }
+
+    /// Number of columns.
+    fn width(&self) -> usize {
+        self.parts.len() + self.rhythm.len() + usize::from(self.has_acceleration)
+    }
+
+    fn write_total(&self, mut total: EventTotal<'_>, room: &mut EventRoom, out: &mut Vec<f32>) {
         total.days.sort_unstable();
         total.days.dedup();
         let forgotten = total.days.len().saturating_sub(self.rhythm_days);
         total.days.drain(..forgotten);
-        for part in &self.parts {
-            out.push(total.part(*part));
-        }
-        let rhythm = rhythm(&total);
+        out.extend(self.parts.iter().map(|part| total.part(*part)));
+        let rhythm = rhythm(&total, &mut room.gaps);
         out.extend(self.rhythm.iter().map(|at| rhythm[*at]));
         if self.has_acceleration {
             let rate =
                 |h: usize| rate_per_day(total.sum(0, h), self.half_lives_days[h]) + QUIET_RATE;
-            out.push((rate(0) / rate(halves - 1)).ln() as f32);
+            let longest = self.half_lives_days.len() - 1;
+            out.push((rate(0) / rate(longest)).ln() as f32);
         }
+        room.take_back(total);
+    }
+}
+
+/// The factors by which sums are read, one per half-life.
+type ReadFactors = SmallVec<[f64; 4]>;
+
+/// The newest factors, with their landmark and moment: most states have the landmark of the one
+/// before.
+#[derive(Debug, Default)]
+struct LastFactors(Option<(Landmark, AsOf, ReadFactors)>);
+
+impl LastFactors {
+    fn at(&mut self, bank: &Bank, landmark: Landmark, as_of: AsOf) -> ReadFactors {
+        let known = self.0.as_ref();
+        if let Some((.., reads)) = known.filter(|known| (known.0, known.1) == (landmark, as_of)) {
+            return reads.clone();
+        }
+        let halves = 0..bank.len();
+        let reads: ReadFactors = halves.map(|h| bank.read(h, landmark, as_of.ms())).collect();
+        self.0 = Some((landmark, as_of, reads.clone()));
+        reads
+    }
+}
+
+/// Memory that sums of one block after the other are made in.
+#[derive(Debug, Default)]
+pub(crate) struct EventRoom {
+    reads: LastFactors,
+    sums: Vec<f64>,
+    newest_ms: Vec<i64>,
+    days: Vec<i32>,
+    gaps: Vec<f64>,
+}
+
+impl EventRoom {
+    fn take_back(&mut self, total: EventTotal<'_>) {
+        self.sums = total.sums;
+        self.newest_ms = total.newest_ms;
+        self.days = total.days;
     }
 }
 
@@ -262,31 +331,37 @@ struct EventTotal<'s> {
 }
 
 impl<'s> EventTotal<'s> {
-    fn new(slots: usize, halves: usize, as_of: AsOf) -> Self {
+    /// No events, in memory that was used before.
+    fn new(slots: usize, halves: usize, as_of: AsOf, room: &mut EventRoom) -> Self {
+        let mut sums = std::mem::take(&mut room.sums);
+        sums.clear();
+        sums.resize(slots * halves, 0.0);
+        let mut newest_ms = std::mem::take(&mut room.newest_ms);
+        newest_ms.clear();
+        newest_ms.resize(slots, i64::MIN);
+        let mut days = std::mem::take(&mut room.days);
+        days.clear();
         Self {
             as_of,
             halves,
-            sums: vec![0.0; slots * halves],
-            newest_ms: vec![i64::MIN; slots],
+            sums,
+            newest_ms,
             newest: None,
             total: 0,
             oldest_ms: i64::MAX,
-            days: Vec::new(),
+            days,
         }
     }
 
-    fn add(&mut self, state: &'s EventState, bank: &Bank) {
-        if state.is_empty() {
-            return;
-        }
-        for h in 0..self.halves {
-            let read = bank.read(h, state.landmark(), self.as_of.ms());
-            for (slot, sums, _) in state.slots(bank) {
-                self.sums[usize::from(slot) * self.halves + h] += sums[h] * read;
+    /// Adds a state; `reads` are the factors of its landmark at the moment.
+    fn add(&mut self, state: &'s EventState, bank: &Bank, reads: &[f64]) {
+        for (slot, sums, newest_ms) in state.slots(bank) {
+            let slot = usize::from(slot);
+            let all = &mut self.sums[slot * self.halves..][..self.halves];
+            for ((all, sum), read) in all.iter_mut().zip(sums).zip(reads) {
+                *all += sum * read;
             }
-        }
-        for (slot, _, newest_ms) in state.slots(bank) {
-            let known_ms = &mut self.newest_ms[usize::from(slot)];
+            let known_ms = &mut self.newest_ms[slot];
             *known_ms = newest_ms.max(*known_ms);
         }
         let moment = |newest: Option<&Newest>| newest.map(|n| (n.time_ms, n.fingerprint));
@@ -357,15 +432,13 @@ const MEMBER_RHYTHM: [usize; 5] = [0, 1, 3, 4, 11];
 
 /// Total, recency, age, active days, gaps between them, the k-th last active days, and the time
 /// since the newest event relative to the mean gap, in the order of [`RHYTHM`].
-fn rhythm(events: &EventTotal<'_>) -> [f32; RHYTHM.len()] {
+fn rhythm(events: &EventTotal<'_>, gaps: &mut Vec<f64>) -> [f32; RHYTHM.len()] {
     let as_of = events.as_of;
     let since = |t: i64| days(t, as_of).max(0.0);
     let newest_ms = events.newest.map(|newest| newest.time_ms);
     let active = &events.days;
-    let mut gaps: Vec<f64> = active
-        .windows(2)
-        .map(|w| f64::from(w[1]) - f64::from(w[0]))
-        .collect();
+    gaps.clear();
+    gaps.extend(active.windows(2).map(|w| f64::from(w[1]) - f64::from(w[0])));
     let last_gap = gaps.last().copied();
     let n = gaps.len() as f64;
     let mean = (!gaps.is_empty()).then(|| gaps.iter().sum::<f64>() / n);

@@ -1,7 +1,7 @@
 //! Activity of the other cells of a hub, per hub and event table, and what the hub's own row says.
 //! The cell's own part is left out.
 
-use rustc_hash::FxHashMap;
+use smallvec::{SmallVec, smallvec};
 
 use leadpulse_graph::{Cell, EntityId, Graph, SlotKind, StateLayout, signed_log1p};
 use leadpulse_schema::units::AsOf;
@@ -107,7 +107,7 @@ impl HubBlock {
         for (hub, rows) in &self.hubs {
             let mut row_sums = rows.sums(as_of);
             let (mut total, mut cells_sum, mut touched) = (0.0, 0.0, 0_usize);
-            let mut pooled = vec![0.0_f64; self.slots.len()];
+            let mut pooled: SmallVec<[f64; 16]> = smallvec![0.0; self.slots.len()];
             for (entity, weight) in view.touched(*hub) {
                 touched += 1;
                 // Most hubs have no rows, and a cell may touch very many.
@@ -140,9 +140,9 @@ pub(crate) struct HubView<'a> {
     own: std::borrow::Cow<'a, leadpulse_graph::HubContribution>,
     /// Weight of each hub node, in order of keys: sums do not depend on the order in which keys
     /// were first seen.
-    weights: Vec<(EntityId, f64)>,
-    reads: Vec<f64>,
-    own_scale: Vec<f64>,
+    weights: SmallVec<[(EntityId, f64); 16]>,
+    reads: SmallVec<[f64; 4]>,
+    own_scale: SmallVec<[f64; 4]>,
 }
 
 /// Activity of the other cells at a hub node, as of the last board.
@@ -173,18 +173,24 @@ impl<'a> HubView<'a> {
         let own_scale = halves
             .map(|h| shared.bank.rebase(h, own.landmark, landmark))
             .collect();
-        let mut weights: FxHashMap<EntityId, f64> = FxHashMap::default();
+        let mut weights: SmallVec<[(EntityId, f64); 16]> = SmallVec::new();
         // An outsider's cell is in no hub, so no board would mark it: it reads none either.
         let nodes = cell.nodes.iter().filter(|_| !cell.is_outside());
         for node in nodes {
-            for hub in &node.hubs {
-                *weights.entry(*hub).or_default() += 1.0;
-            }
-            for touch in node.touches() {
-                *weights.entry(touch.hub).or_default() += touch.weight_at(&shared.bank, as_of.ms());
-            }
+            weights.extend(node.hubs.iter().map(|hub| (*hub, 1.0)));
+            let touches = node.touches().iter();
+            let touches = touches.map(|one| (one.hub, one.weight_at(&shared.bank, as_of.ms())));
+            weights.extend(touches);
         }
-        let mut weights: Vec<(EntityId, f64)> = weights.into_iter().collect();
+        // Stable: the weights of a hub are added in the order of nodes.
+        weights.sort_by_key(|(hub, _)| *hub);
+        weights.dedup_by(|next, sum| {
+            let is_same = next.0 == sum.0;
+            if is_same {
+                sum.1 += next.1;
+            }
+            is_same
+        });
         weights.sort_unstable_by(|a, b| graph.directory().key(a.0).cmp(graph.directory().key(b.0)));
         Self {
             graph,

@@ -1,11 +1,14 @@
-//! The rows of the members of a cell: those that others see, the rest as one, and those that are
-//! asked about.
+//! The rows of the members of a cell: those that others see, the rest as one, then those of the rest
+//! if they are asked about. Rows that were merged into another row of their table are left out.
+
+use smallvec::SmallVec;
 
 use leadpulse_graph::{CellRef, EntityId, Graph, Node};
 use leadpulse_schema::TableId;
 use leadpulse_schema::units::AsOf;
 
 use crate::batch::{MemberBlock, MemberLayout};
+use crate::events::EventRoom;
 use crate::plan::NodePlan;
 use crate::relations::RelationBlock;
 
@@ -22,20 +25,8 @@ pub(crate) struct MemberPlan {
     pub relations: RelationBlock,
 }
 
-/// A row of a member block; without an entity it is the rest.
-struct MemberRow {
-    entity: Option<EntityId>,
-    values: Vec<f32>,
-}
-
-/// The rows of one member table in one cell.
-struct MemberRows {
-    rows: Vec<MemberRow>,
-    /// Number of rows that are attended to; they come first.
-    attended: usize,
-    /// Number of members in the rest row.
-    folded: usize,
-}
+/// The members of one table in one cell, in order.
+type Members<'g> = SmallVec<[&'g Node; 16]>;
 
 impl MemberPlan {
     pub fn table(&self) -> TableId {
@@ -50,77 +41,50 @@ impl MemberPlan {
         cells: &[CellRef],
         as_of: AsOf,
         is_asked: bool,
+        room: &mut EventRoom,
     ) -> MemberBlock {
         let width = layout.columns.len();
-        let rows: Vec<MemberRows> = cells
-            .iter()
-            .map(|at| self.rows(graph, *at, width, as_of, is_asked))
-            .collect();
-        let slots = rows.iter().map(|cell| cell.rows.len()).max().unwrap_or(0);
-        let mut block = MemberBlock {
-            slots,
-            width,
-            ..MemberBlock::default()
+        let members: Vec<Members<'_>> = cells.iter().map(|at| self.ordered(graph, *at)).collect();
+        let rows = |members: &Members<'_>| {
+            let (attended, rest) = split(members);
+            let further = if is_asked { rest.len() } else { 0 };
+            attended.len() + usize::from(!rest.is_empty()) + further
         };
-        for cell in rows {
-            let padding = slots - cell.rows.len();
-            for row in cell.rows {
-                debug_assert_eq!(row.values.len(), width);
-                block.values.extend(row.values);
+        let slots = members.iter().map(rows).max().unwrap_or(0);
+        let mut block = MemberBlock::with_room(cells.len(), slots, width);
+        for (at, members) in cells.iter().zip(&members) {
+            let (attended, rest) = split(members);
+            let mut push = |entity: Option<EntityId>, nodes: &[&Node]| {
+                let values = &mut block.values;
+                let start = values.len();
+                self.node.write(graph, nodes, as_of, room, values);
+                self.relations.write(graph, *at, nodes, as_of, values);
+                debug_assert_eq!(values.len() - start, width);
                 block.mask.push(1.0);
-                block.entities.push(row.entity);
+                block.entities.push(entity);
+            };
+            attended
+                .iter()
+                .for_each(|node| push(Some(node.entity), &[*node]));
+            if !rest.is_empty() {
+                push(None, rest);
             }
-            block.pad(padding);
-            block.attended.push(cell.attended as u32);
-            block.folded.push(cell.folded as u32);
+            if is_asked {
+                rest.iter()
+                    .for_each(|node| push(Some(node.entity), &[*node]));
+            }
+            block.pad(slots - rows(members));
+            let seen = attended.len() + usize::from(!rest.is_empty());
+            block.attended.push(seen as u32);
+            block.folded.push(rest.len() as u32);
         }
         block
     }
 
-    /// The rows of a cell: the members that matter most, the rest, then the members of the rest if
-    /// they are asked about. Rows that were merged into another row of their table are left out.
-    fn rows(
-        &self,
-        graph: &Graph,
-        at: CellRef,
-        width: usize,
-        as_of: AsOf,
-        is_asked: bool,
-    ) -> MemberRows {
-        let nodes = self.ordered(graph, at);
-        let (attended, rest) = nodes.split_at(nodes.len().min(MEMBER_CAP));
-        let encode = |nodes: &[&Node]| {
-            let mut values = Vec::with_capacity(width);
-            self.node.write(graph, nodes, as_of, &mut values);
-            self.relations.write(graph, at, nodes, as_of, &mut values);
-            values
-        };
-        let own = |node: &&Node| MemberRow {
-            entity: Some(node.entity),
-            values: encode(&[*node]),
-        };
-        let mut rows: Vec<MemberRow> = attended.iter().map(own).collect();
-        if !rest.is_empty() {
-            rows.push(MemberRow {
-                entity: None,
-                values: encode(rest),
-            });
-        }
-        let attended = rows.len();
-        if is_asked {
-            rows.extend(rest.iter().map(own));
-        }
-        MemberRows {
-            rows,
-            attended,
-            folded: rest.len(),
-        }
-    }
-
     /// The members of a cell: open ones before those that have ended, then by their newest event.
-    fn ordered<'g>(&self, graph: &'g Graph, at: CellRef) -> Vec<&'g Node> {
+    fn ordered<'g>(&self, graph: &'g Graph, at: CellRef) -> Members<'g> {
         let directory = graph.directory();
-        let mut nodes: Vec<(bool, &Node)> = graph
+        let mut nodes: SmallVec<[(bool, &Node); 16]> = graph
             .cell(at)
             .nodes
             .iter()
@@ -136,4 +100,9 @@ impl MemberPlan {
         });
         nodes.into_iter().map(|(_, node)| node).collect()
     }
+}
+
+/// The members that are attended to one by one, and the rest.
+fn split<'m, 'g>(members: &'m Members<'g>) -> (&'m [&'g Node], &'m [&'g Node]) {
+    members.split_at(members.len().min(MEMBER_CAP))
 }

@@ -160,9 +160,9 @@ impl OrderBlock {
         &self,
         nodes: impl Iterator<Item = &'a Node>,
         as_of: AsOf,
-    ) -> Vec<StagedStep> {
+    ) -> SmallVec<[StagedStep; 16]> {
         let from_ms = as_of.ms().saturating_sub(self.window_ms);
-        let mut steps = Vec::new();
+        let mut steps = SmallVec::new();
         for node in nodes {
             let Some((_, positions)) = self.staged.iter().find(|(t, _)| *t == node.table) else {
                 continue;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use leadpulse_graph::{CellRef, EntityId, Graph, GraphOptions, Node, StateLayout};
 use leadpulse_schema::units::AsOf;
@@ -18,7 +19,7 @@ use crate::batch::{
 };
 use crate::columns::{CLOCK, SEASON, UnplacedColumn, clock, season};
 use crate::committee::{Activity, CommitteeBlock};
-use crate::events::EventBlock;
+use crate::events::{EventBlock, EventRoom};
 use crate::fields::FieldBlock;
 use crate::groups;
 use crate::hubs::HubBlock;
@@ -136,19 +137,25 @@ impl NodePlan {
 
     /// Appends the numbers of one node, or of some as one: the mean of their fields, and their
     /// events together.
-    pub(crate) fn write(&self, graph: &Graph, nodes: &[&Node], as_of: AsOf, out: &mut Vec<f32>) {
+    pub(crate) fn write(
+        &self,
+        graph: &Graph,
+        nodes: &[&Node],
+        as_of: AsOf,
+        room: &mut EventRoom,
+        out: &mut Vec<f32>,
+    ) {
         let start = out.len();
-        let mut row = Vec::new();
         for (nth, node) in nodes.iter().enumerate() {
-            row.clear();
+            let own = out.len();
             self.fields
                 .iter()
-                .for_each(|block| block.write(node, as_of, &mut row));
-            if nth == 0 {
-                out.extend(&row);
-            } else {
-                let sums = out[start..].iter_mut();
-                sums.zip(&row).for_each(|(sum, x)| *sum += x);
+                .for_each(|block| block.write(node, as_of, out));
+            if nth > 0 {
+                let (sums, row) = out.split_at_mut(own);
+                let sums = sums[start..].iter_mut();
+                sums.zip(row).for_each(|(sum, x)| *sum += *x);
+                out.truncate(own);
             }
         }
         if nodes.len() > 1 {
@@ -158,7 +165,7 @@ impl NodePlan {
         let bank = &graph.shared().bank;
         self.events
             .iter()
-            .for_each(|block| block.write(nodes, bank, as_of, out));
+            .for_each(|block| block.write(nodes, bank, as_of, room, out));
         if let Some(order) = &self.order {
             order.write(nodes.iter().copied(), as_of, out);
         }
@@ -200,7 +207,14 @@ impl CellPlan {
     }
 
     /// Appends the row of a cell.
-    fn write(&self, graph: &Graph, at: CellRef, as_of: AsOf, out: &mut Vec<f32>) {
+    fn write(
+        &self,
+        graph: &Graph,
+        at: CellRef,
+        as_of: AsOf,
+        room: &mut EventRoom,
+        out: &mut Vec<f32>,
+    ) {
         let cell = graph.cell(at);
         let stub;
         let anchor = match cell.anchor_node().filter(|n| n.table == self.root) {
@@ -215,12 +229,12 @@ impl CellPlan {
             .for_each(|block| block.write(anchor, as_of, out));
         // Sums go by key: places in the cell depend on the order of rows, and with them the last
         // bits of a sum.
-        let mut nodes: Vec<&Node> = cell.nodes.iter().collect();
+        let mut nodes: SmallVec<[&Node; 16]> = cell.nodes.iter().collect();
         nodes.sort_unstable_by(|a, b| graph.directory().order(a.entity, b.entity));
         let bank = &graph.shared().bank;
         self.events
             .iter()
-            .for_each(|block| block.write(&nodes, bank, as_of, out));
+            .for_each(|block| block.write(&nodes, bank, as_of, room, out));
         let activity = Activity::of(graph, cell);
         self.committees
             .iter()
@@ -435,10 +449,11 @@ impl FeaturePlan {
         as_of: AsOf,
         asked: &[TableId],
     ) -> FeatureBatch {
-        let mut root = Vec::new();
+        let mut room = EventRoom::default();
+        let mut root = Vec::with_capacity(cells.len() * self.layout.root.len());
         for at in cells {
             let start = root.len();
-            blocks.cell.write(graph, *at, as_of, &mut root);
+            blocks.cell.write(graph, *at, as_of, &mut room, &mut root);
             debug_assert_eq!(
                 root.len() - start,
                 self.layout.root.len(),
@@ -448,7 +463,7 @@ impl FeaturePlan {
         let plans = blocks.members.iter().zip(&self.layout.members);
         let members = plans.map(|(plan, layout)| {
             let is_asked = asked.contains(&plan.table());
-            plan.encode(layout, graph, cells, as_of, is_asked)
+            plan.encode(layout, graph, cells, as_of, is_asked, &mut room)
         });
         FeatureBatch {
             cells: cells.len(),

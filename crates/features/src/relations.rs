@@ -2,6 +2,7 @@
 //! refer to it, and whether their cells have won.
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use leadpulse_graph::{CellRef, Edge, EntityId, Graph, Node};
 use leadpulse_schema::units::{AsOf, DAY_MS_F64};
@@ -47,7 +48,7 @@ pub(crate) fn referrers(graph: &Graph, entity: EntityId, relation: RelationId) -
         .iter()
         .filter(|(r, _)| *r == relation);
     let from = references.map(|(_, from)| graph.survivor(*from));
-    let mut from: Vec<EntityId> = from.filter(|from| !graph.is_outside(*from)).collect();
+    let mut from: SmallVec<[EntityId; 8]> = from.filter(|from| !graph.is_outside(*from)).collect();
     from.sort_unstable();
     from.dedup();
     from.len()
@@ -156,7 +157,7 @@ impl RelationBlock {
         }
         let bank = &graph.shared().bank;
         let longest_days = bank.half_lives_ms()[bank.len() - 1] / DAY_MS_F64;
-        let edges: Vec<Edge> = nodes.iter().flat_map(|n| graph.edges(n)).collect();
+        let edges: SmallVec<[Edge; 8]> = nodes.iter().flat_map(|n| graph.edges(n)).collect();
         let mut customers = CustomersElsewhere::new(graph, at);
         for part in &self.parts {
             match part {

@@ -1,9 +1,8 @@
 //! Engagement by kind of person: which part of a cell's events came from people of each value of
 //! the categories that all tables of people have, such as seniority and department.
 
-use std::collections::BTreeMap;
-
 use rustc_hash::FxHashMap;
+use smallvec::{SmallVec, smallvec};
 
 use leadpulse_graph::{Bank, Cell, EntityId, Graph, Node};
 use leadpulse_schema::units::AsOf;
@@ -17,6 +16,8 @@ use crate::groups;
 /// Most values of a field whose shares have columns: more are no small category.
 // Chosen by width; not measured.
 const MOST_VALUES: usize = 16;
+/// Most rows of a cell that are searched one by one.
+const SEARCHED: usize = 32;
 
 /// A category of people, in every table that has it under its name.
 #[derive(Clone, Debug)]
@@ -26,10 +27,30 @@ struct PersonField {
     values: Vec<String>,
 }
 
+/// A person of a cell, with the decayed count of events of all of its rows.
+struct Person<'g> {
+    entity: EntityId,
+    /// The row that stands for the person, if it is one of people.
+    node: Option<&'g Node>,
+    weight: f64,
+}
+
+impl Person<'_> {
+    fn new(entity: EntityId) -> Self {
+        Self {
+            entity,
+            node: None,
+            weight: 0.0,
+        }
+    }
+}
+
 /// The share columns of a cell.
 #[derive(Clone, Debug)]
 pub(crate) struct ShareBlock {
     fields: Vec<PersonField>,
+    /// The tables of people.
+    tables: Vec<TableId>,
     /// The half-life by which events count.
     half: usize,
 }
@@ -71,6 +92,7 @@ impl ShareBlock {
         }
         (!found.is_empty()).then_some(Self {
             fields: found,
+            tables: people.iter().map(|table| table.id).collect(),
             half: half_lives_days.len() / 2,
         })
     }
@@ -85,54 +107,59 @@ impl ShareBlock {
         as_of: AsOf,
         out: &mut Vec<f32>,
     ) {
-        let weights = self.weights(graph, nodes, activity, as_of);
-        let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
-        let by_entity: FxHashMap<EntityId, &Node> =
-            nodes.iter().map(|node| (node.entity, *node)).collect();
+        let people = self.people(graph, nodes, activity, as_of);
+        let total: f64 = people.iter().map(|person| person.weight).sum();
         for field in &self.fields {
-            let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
-            for (entity, weight) in &weights {
-                let Some(node) = by_entity.get(entity) else {
-                    continue;
-                };
-                let of_table = field.fields.iter().find(|(table, _)| *table == node.table);
+            let mut sums: SmallVec<[f64; MOST_VALUES]> = smallvec![0.0; field.values.len()];
+            for person in &people {
+                let Some(node) = person.node else { continue };
+                let mut of_table = field.fields.iter();
+                let of_table = of_table.find(|(table, _)| *table == node.table);
                 let text = of_table.and_then(|(_, field)| activity.text(graph, cell, node, *field));
-                if let Some(text) = text {
-                    *sums.entry(text).or_default() += weight;
+                let at = text.and_then(|text| field.values.iter().position(|value| value == text));
+                if let Some(at) = at {
+                    sums[at] += person.weight;
                 }
             }
             // A total that has decayed this far is the rounding of its sums.
-            let share = |sum: f64| if total > 1e-9 { sum / total } else { 0.0 };
-            out.extend(
-                field.values.iter().map(|value| {
-                    share(sums.get(value.as_str()).copied().unwrap_or_default()) as f32
-                }),
-            );
+            let share = |sum: &f64| if total > 1e-9 { sum / total } else { 0.0 };
+            out.extend(sums.iter().map(|sum| share(sum) as f32));
         }
     }
 
     /// The decayed count of events of each person, in the order in which people occur.
-    fn weights(
+    fn people<'g>(
         &self,
         graph: &Graph,
-        nodes: &[&Node],
+        nodes: &[&'g Node],
         activity: &Activity,
         as_of: AsOf,
-    ) -> Vec<(EntityId, f64)> {
+    ) -> SmallVec<[Person<'g>; 16]> {
         let bank = &graph.shared().bank;
-        let tables = self.fields.iter().flat_map(|field| &field.fields);
-        let tables: Vec<TableId> = tables.map(|(table, _)| *table).collect();
-        let mut place: FxHashMap<EntityId, usize> = FxHashMap::default();
-        let mut weights: Vec<(EntityId, f64)> = Vec::new();
-        for node in nodes.iter().filter(|node| tables.contains(&node.table)) {
+        let is_person = |node: &&&Node| self.tables.contains(&node.table);
+        // A search through a few is faster than a map, and needs no memory.
+        let mut places: Option<FxHashMap<EntityId, usize>> =
+            (nodes.len() > SEARCHED).then(FxHashMap::default);
+        let mut people: SmallVec<[Person<'g>; 16]> = SmallVec::new();
+        for node in nodes.iter().filter(is_person) {
             let one = activity.person_of(node);
-            let at = *place.entry(one).or_insert_with(|| {
-                weights.push((one, 0.0));
-                weights.len() - 1
-            });
-            weights[at].1 += self.count(node, bank, as_of);
+            let known = match &places {
+                Some(places) => places.get(&one).copied(),
+                None => people.iter().position(|person| person.entity == one),
+            };
+            let at = known.unwrap_or(people.len());
+            if known.is_none() {
+                people.push(Person::new(one));
+                if let Some(places) = &mut places {
+                    places.insert(one, at);
+                }
+            }
+            people[at].weight += self.count(node, bank, as_of);
+            if node.entity == one {
+                people[at].node = Some(node);
+            }
         }
-        weights
+        people
     }
 
     /// The decayed count of all events of a node.

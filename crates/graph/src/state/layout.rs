@@ -102,6 +102,10 @@ pub(crate) fn bounded(x: f64) -> f64 {
 
 /// Computes sign(x)·ln(1 + |x|).
 pub fn signed_log1p(x: f64) -> f64 {
+    // Most amounts are 0, and the logarithm is not free.
+    if x == 0.0 {
+        return x;
+    }
     x.signum() * x.abs().ln_1p()
 }
 
