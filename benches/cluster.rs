@@ -19,7 +19,7 @@ use leadpulse_engine::ports::{
     Clock, NextOffset, Nonce, Output, OutputRecord, PollLimit, RecordBatch, SealedEpoch, Sink,
     Source,
 };
-use leadpulse_engine::{EngineOptions, Until};
+use leadpulse_engine::{ClockMode, EngineOptions, Until};
 use leadpulse_kafka::{
     KafkaMetrics, KafkaSink, KafkaSource, OutputTopics, Producer, TopicSpec, ensure_topics,
     output_topics,
@@ -79,15 +79,18 @@ pub fn measure(ground: &Ground, pace: &Pace) -> Result<()> {
     let ends = feed.ends(ground)?;
     let first =
         Copier::start(ground, &feed, "copy-1", Stretch::To(ends.clone()))?.catch_up(history)?;
-    let engine = Deployed::start(ground, &feed)?;
-    let measured = engine.catch_up(history).and_then(|scored| {
-        Ok((
-            scored,
-            feed.paced(&ground.live, pace, history, || engine.committed())?,
-        ))
-    });
+    // What waits is taken on events' own time. Live records are taken as a worker runs: with a clock,
+    // ticks end whatever partitions have no records.
+    let engine = Deployed::start(ground, &feed, "history", ClockMode::Events)?;
+    let scored = engine.catch_up(history);
     let scores = engine.stop()?;
-    let (scored, paced_engine) = measured?;
+    let scored = scored?;
+    let engine = Deployed::start(ground, &feed, "live", ClockMode::Wall)?;
+    let caught_up = engine.catch_up(history);
+    let paced =
+        caught_up.and_then(|_| feed.paced(&ground.live, pace, history, || engine.committed()));
+    engine.stop()?;
+    let paced_engine = paced?;
     let second = Copier::start(ground, &feed, "copy-2", Stretch::To(ends))?.catch_up(history)?;
     let copier = Copier::start(ground, &feed, "copy-3", Stretch::FromNow)?;
     let paced_copy = feed.paced(&ground.live, pace, 0, || copier.committed());
@@ -461,9 +464,10 @@ struct Deployed {
 }
 
 impl Deployed {
-    fn start(ground: &Ground, feed: &Feed) -> Result<Self> {
+    fn start(ground: &Ground, feed: &Feed, name: &str, clock: ClockMode) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let loaded = feed.configuration("engine")?;
+        let mut loaded = feed.configuration(name)?;
+        loaded.config.engine.clock = clock;
         let assembly = Assembly {
             loaded: &loaded,
             project: &ground.project,

@@ -39,6 +39,8 @@ pub struct Size {
     pub live_records: usize,
     /// Records a second of event time among them.
     pub live_per_second: u32,
+    /// The day on which history ends, milliseconds; by default that of a market of old.
+    pub ends_ms: Option<i64>,
 }
 
 /// The market and the bundle.
@@ -83,10 +85,13 @@ impl Ground {
         )?);
         let schemas = schema_store(&loaded, &RegistryMetrics::register(&Registry::new())?)?;
 
+        let before_end = i64::from(size.days) * DAY_MS;
+        let start_ms = size.ends_ms.map(|ms| ms - before_end);
         let market = |days| MarketOptions {
             accounts: size.accounts,
             days,
             seed: 3,
+            start_ms: start_ms.unwrap_or(MarketOptions::default().start_ms),
             ..MarketOptions::default()
         };
         let files = simulate(
@@ -105,7 +110,7 @@ impl Ground {
             })
             .collect();
         let mut encoder = Encoder::new(&project.catalog, schemas.as_ref(), &partitions)?;
-        let history_end_ms = market(0).start_ms + i64::from(size.days) * DAY_MS;
+        let history_end_ms = market(0).start_ms + before_end;
         let mut history = RecordBatch::default();
         let mut replay = Replay::open(project.catalog.clone(), &files)?;
         encoder.read(&mut replay, &mut history, usize::MAX, |row| {

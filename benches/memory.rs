@@ -48,7 +48,8 @@ const REFERENCE_RUNS: u32 = 3;
 pub struct Work {
     records: usize,
     epochs: usize,
-    cells: usize,
+    /// Cells scored.
+    pub cells: usize,
     scores: i64,
     alerts: i64,
     stages: BTreeMap<&'static str, f64>,
@@ -139,18 +140,13 @@ impl Driver {
         )
     }
 
-    fn take_records(&mut self, ground: &Ground, epochs: &[RecordBatch]) -> Result<Work> {
+    /// Takes records, epoch after epoch.
+    pub fn take_records(&mut self, ground: &Ground, epochs: &[RecordBatch]) -> Result<Work> {
         let mut work = Work::default();
         let (outcome, span) = timed(|| {
             for records in epochs {
                 let started = Instant::now();
-                let decoded = self.decoders.decode(
-                    records,
-                    &ground.partitions,
-                    &ground.project.catalog,
-                    ground.schemas.as_ref(),
-                    SchemaVerdicts::Store,
-                );
+                let decoded = self.decode(ground, records);
                 work.spent("decode", started);
                 self.step(records, decoded, &mut work);
             }
@@ -158,6 +154,17 @@ impl Driver {
         });
         outcome?;
         Ok(Work { span, ..work })
+    }
+
+    /// Decodes the records of an epoch.
+    pub fn decode(&mut self, ground: &Ground, records: &RecordBatch) -> Decoded {
+        self.decoders.decode(
+            records,
+            &ground.partitions,
+            &ground.project.catalog,
+            ground.schemas.as_ref(),
+            SchemaVerdicts::Store,
+        )
     }
 
     /// The history once more, from its files: rows without Avro.

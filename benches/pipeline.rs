@@ -23,6 +23,10 @@ mod harness;
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
+use leadpulse_deployment::SystemClock;
+use leadpulse_engine::ports::Clock;
+use leadpulse_graph::DAY_MS;
+
 use crate::ground::{Ground, Size};
 
 // As the command: glibc's allocator triples the time of a batch.
@@ -91,6 +95,11 @@ fn main() -> Result<()> {
         ensemble,
         live_records,
         live_per_second: rate,
+        // Live records are of now: the clock counts once everything is read.
+        ends_ms: wanted(Part::Kafka).then(|| {
+            let now_ms = SystemClock.wall_ms();
+            now_ms - now_ms.rem_euclid(DAY_MS)
+        }),
     })?;
     ground.print();
     if wanted(Part::Memory) || wanted(Part::Model) {
