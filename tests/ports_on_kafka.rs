@@ -307,7 +307,7 @@ fn a_commit_is_visible_once_and_taken_over() {
         owner_id: Some("ann".into()),
         ..Alert::default()
     };
-    let of_alert = EventHeaders::of_worker("worker").alert(&alert);
+    let of_alert = EventHeaders::of_worker("worker", true).alert(&alert);
     first.outputs.push(OutputRecord {
         headers: of_alert.clone(),
         ..output(Output::Alerts, "an alert")

@@ -467,6 +467,7 @@ pub(crate) fn given_parts(
         release: None,
     })
 }
+        exports_spans: config.telemetry.otlp_endpoint.is_some(),
 
 /// The tasks of a project that the bundle predicts, with the policies of a configuration. Logs the
 /// tasks that it does not predict.

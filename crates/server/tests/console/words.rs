@@ -253,6 +253,7 @@ impl Words {
                 .into(),
         });
         let lag = |partition| PartitionLag {
+            linked_traces: Vec::new(),
             topic: "crm.accounts.v1".into(),
             partition,
             next_offset: 1_204,
