@@ -15,7 +15,7 @@ import { ago, capital, chance, count, gradeWords, levelOf, moment, number, perce
 const EVERY_MS = 5000;
 const given = new URLSearchParams(location.search);
 const [entityTable, id] = [given.get("table") ?? "", given.get("id") ?? ""];
-const state = { entity: null, task: given.get("task"), why: null, committee: null, parts: {} };
+const state = { entity: null, task: given.get("task"), why: null, committee: null, past: {}, parts: {} };
 
 export async function show(main) {
   await firstStatus();
@@ -49,6 +49,7 @@ async function read() {
     state.parts.head.replaceChildren(problem(error, () => location.reload()));
     return;
   }
+  for (const [task, points] of Object.entries(state.entity.history)) keepPoints(task, points);
   const tasks = state.entity.scores.map((score) => score.task);
   if (!tasks.includes(state.task)) state.task = tasks[0];
   for (const score of state.entity.scores) seen(score.as_of);
@@ -149,17 +150,61 @@ function verdict(score, why) {
   return panel("Now", { class: "third" }, ...rest);
 }
 
+/** What is known of a task's past: points by moment, and where to go on; `before` is undefined until it was asked for. */
+const pastOf = (task) => (state.past[task] ??= { points: new Map(), before: undefined, words: "" });
+
+function keepPoints(task, points) {
+  const past = pastOf(task);
+  for (const point of points) past.points.set(point.as_of, point);
+}
+
+/** Reads older points from the scores topic: a bounded part of it, so more may lie behind what has none. */
+async function readOlder() {
+  const { task } = state;
+  const past = pastOf(task);
+  past.words = "Older scores are read…";
+  renderPast();
+  try {
+    const path = entityPath(entityTable, id, "/history");
+    // The first answer names the place before its oldest point.
+    const before = past.before ?? (await ask(path, { task })).before;
+    const answer = before === null ? { points: [], before: null, looked_at: 0 } : await ask(path, { task, before });
+    keepPoints(task, answer.points);
+    past.before = answer.before;
+    const looked = answer.points.length > 0 ? `${count(answer.points.length, "older score")}.` : `None among ${count(answer.looked_at, "record")}.`;
+    past.words = answer.before === null ? `${looked} The topic keeps none from before.` : looked;
+  } catch (error) {
+    past.words = `${capital(error.message)}. ${error.hint ?? ""}`;
+  }
+  announce(past.words);
+  if (state.task === task) renderPast();
+}
+
+/** Shows the past anew; the button keeps the focus. */
+function renderPast() {
+  const shown = document.querySelector("[aria-labelledby=panel-past]");
+  const isHeld = shown?.contains(document.activeElement);
+  shown?.replaceWith(pastPanel(current()));
+  if (isHeld) document.querySelector("[aria-labelledby=panel-past] button")?.focus();
+}
+
+function olderControls() {
+  const past = pastOf(state.task);
+  const button = make("button", { type: "button", click: readOlder, disabled: past.before === null }, "Older scores");
+  return make("div", { class: "controls" }, button, make("span", { class: "quiet" }, past.words));
+}
+
 function pastPanel(score) {
-  const points = state.entity.history[state.task] ?? [];
+  const points = [...pastOf(state.task).points.values()].sort((one, other) => one.as_of - other.as_of);
   const bands = taskNamed(state.task)?.bands ?? [];
   const known = points.filter((point) => point.probability !== null);
-  if (known.length < 2) return panel("Past", { class: "two-thirds" }, make("p", { class: "quiet" }, "One score so far: a line needs two."));
+  if (known.length < 2) return panel("Past", { class: "two-thirds" }, make("p", { class: "quiet" }, "One score so far: a line needs two."), olderControls());
   const events = (score.facts?.events ?? []).filter((event) => event.time_ms >= points[0].as_of);
   const probabilities = known.map((point) => point.probability);
   const label = `Probability from ${moment(points[0].as_of)} to ${moment(points.at(-1).as_of)}: between ${percent(Math.min(...probabilities), 1)} and ${percent(Math.max(...probabilities), 1)}, last ${percent(probabilities.at(-1), 1)}`;
   const limits = bands.map((band) => `${band.name} from ${percent(band.enter)}`).join(", ");
   return panel("Past", { class: "two-thirds" }, make("figure", {}, historyChart(points, bands, events, label),
-    make("figcaption", {}, `The last ${count(points.length, "emitted score")}. Dashed: ${limits}. Ticks at the bottom: the newest events.`)));
+    make("figcaption", {}, `The last ${count(points.length, "emitted score")}. Dashed: ${limits}. Ticks at the bottom: the newest events.`)), olderControls());
 }
 
 function reasonsPanel(score, why) {
