@@ -308,3 +308,44 @@ fn older_scores_are_read_until_there_are_none() {
         "{heard}"
     );
 }
+
+#[test]
+fn hubs_are_around_an_entity_with_what_came_of_the_others() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let mut world = World::start(&local(), &SOFTWARE);
+    browser.resize(DESK);
+    browser.open(&world.address("entity?table=accounts&id=A0001"));
+    // No engine answers here: the page asks again with the next change, and is answered by this.
+    let committee = json!({
+        "account_id": "A0001", "as_of": 1, "fields": [], "people": 0, "active": 0, "seats": [],
+        "gaps": {}, "members": [],
+        "hubs": [
+            {"hub": "industries", "key": "Fintech", "name": "Fintech", "touches": 3.5, "others": 41,
+             "ends": {"name": "Closed Won", "count": 6, "days": 90}},
+            {"hub": "technologies", "key": "kafka", "name": "kafka", "touches": 1.0, "others": 1, "ends": null},
+        ],
+    });
+    browser.evaluate(&format!(
+        "const real = fetch; window.fetch = (path, request) => String(path).includes('/committee') ? \
+         Promise.resolve(new Response(JSON.stringify({committee}), {{status: 200}})) : real(path, request); true"
+    ));
+    world.step(4, 60_000, false);
+    browser.wait_for(
+        "document.querySelectorAll('[aria-labelledby=panel-around-it] polygon').length === 2",
+    );
+    let text = browser.evaluate(&text_of("around-it"));
+    let text = text.as_str().unwrap().to_owned();
+    for words in [
+        "Fintech",
+        "6 Closed Won",
+        "about 6 Closed Won in 90 days",
+        "1 other",
+        "technologies",
+        "Diamond: what it shares with others",
+    ] {
+        assert!(text.contains(words), "{words} is missing in\n{text}");
+    }
+    assert_accessible(&mut browser, "an entity with hubs around it");
+}

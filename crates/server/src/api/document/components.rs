@@ -254,6 +254,13 @@ fn entities() -> Value {
                 "values": list(nullable("string")), "last_event_ms": nullable("integer"),
                 "is_active": {"type": "boolean"},
             }))),
+            "hubs": list(closed(json!({
+                "hub": {"type": "string"}, "key": {"type": "string"}, "name": {"type": "string"},
+                "touches": {"type": "number"}, "others": {"type": "integer"},
+                "ends": {"anyOf": [{"type": "null"}, closed(json!({
+                    "name": {"type": "string"}, "count": {"type": "integer"}, "days": {"type": "integer"},
+                }))]},
+            }))),
         })),
         "Trace": closed(json!({
             "topic": {"type": "string"}, "partition": {"type": "integer"},

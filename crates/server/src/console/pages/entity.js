@@ -225,17 +225,27 @@ function committeePanel() {
 
 /** What belongs to the entity, as a picture and as links. */
 function aroundPanel(score) {
-  const members = (state.committee?.members ?? []).slice(0, 9).map((member) => ({
+  const hubs = (state.committee?.hubs ?? []).slice(0, 5).map((hub) => ({ kind: "hub", isActive: hub.ends !== null, name: hub.name, about: endsWords(hub), hub }));
+  const members = (state.committee?.members ?? []).slice(0, hubs.length > 0 ? 6 : 9).map((member) => ({
     kind: "person", isActive: member.is_active, table: member.table, id: member.key,
     name: nameOf(score, member) ?? member.key, about: member.values.filter(Boolean).join(", ") || singular(member.table),
   }));
-  const deals = (score.facts?.open ?? []).slice(0, 5).map((deal) => ({
+  const deals = (score.facts?.open ?? []).slice(0, hubs.length > 0 ? 3 : 5).map((deal) => ({
     kind: "deal", isActive: true, name: deal.values.name ?? deal.key, about: `open ${singular(deal.table)}`, id: deal.key,
   }));
-  const around = [...deals, ...members];
+  const around = [...deals, ...members, ...hubs];
   if (around.length === 0) return null;
-  const label = `${count(members.length, "person", "people")} and ${count(deals.length, "open deal")} around ${score.name ?? id}`;
-  return panel("Around it", {}, make("figure", {}, neighbourhood(score.name ?? id, around, label), make("figcaption", {}, "Round: people, filled where they were active in 14 days. Square: what is open.")));
+  const label = `${count(members.length, "person", "people")}, ${count(deals.length, "open deal")} and ${count(hubs.length, "hub")} around ${score.name ?? id}`;
+  return panel("Around it", {}, ...[make("figure", {}, neighbourhood(score.name ?? id, around, label), make("figcaption", {}, `Round: people, filled where they were active in 14 days. Square: what is open.${hubs.length > 0 ? " Diamond: what it shares with others, filled where something came of them." : ""}`)),
+    hubs.length > 0 ? hubTable(hubs.map(({ hub }) => hub)) : null].filter(Boolean));
+}
+
+/** What came of the others of a hub, in a few words; the table has the rest. */
+const endsWords = ({ ends, others }) => (ends ? `${number.format(ends.count)} ${ends.name}` : count(others, "other"));
+
+function hubTable(hubs) {
+  const rows = hubs.map((hub) => [hub.name, plain(hub.hub), number.format(hub.others), hub.ends ? `about ${count(hub.ends.count, hub.ends.name, hub.ends.name)} in ${count(hub.ends.days, "day")}` : "nothing"]);
+  return table("What it shares with others", ["Name", "Of", { text: "Others", number: true }, "What came of them"], rows);
 }
 
 function nameOf(score, member) {
