@@ -7,6 +7,7 @@ use leadpulse_engine::OutputEncoders;
 use leadpulse_engine::output_key;
 use leadpulse_engine::ports::{Output, PortError, SchemaStore};
 use leadpulse_kafka::{KafkaMetrics, KafkaOptions, KeyPast, OwnedRecord, PastBounds, PastPlace};
+use leadpulse_records::ScorePoint;
 use leadpulse_server::{ArchiveFault, PastCursor, PastPoints, PastQuestion, ScoreArchive};
 
 /// Bounds of one question: points, offsets of the topic, seconds.
@@ -60,6 +61,8 @@ impl ScoreArchive for TopicArchive {
                 Err(_) => {}
             }
         }
+        // As in the read model: several records of one moment are one point.
+        points.dedup_by_key(|point: &mut ScorePoint| point.as_of);
         Ok(PastPoints {
             points,
             next: page.next.map(PastCursor::Offset),
