@@ -67,10 +67,13 @@ fn a_past_goes_on_in_the_archive_until_its_beginning() {
     let mut state = state_of(&Arc::new(ReadModel::new()));
     state.archive = Some(ArchiveDesk::new(archive.clone()));
     let server = Server::serving(&local(), state);
-    // The newest points begin at 85.
-    let mut newest = score("buys", "accounts", "A", 0.1);
-    newest.record.as_of = 85;
-    server.read_model.publish(vec![newest], Vec::new(), live(1));
+    // The newest points are at 85 and 95: the archive goes on before the first of them.
+    for (epoch, as_of) in [(1, 85), (2, 95)] {
+        let mut newest = score("buys", "accounts", "A", 0.1);
+        newest.record.as_of = as_of;
+        let scores = vec![newest];
+        server.read_model.publish(scores, Vec::new(), live(epoch));
+    }
     let document = server.get("/api/v1/openapi.json").json();
     let path = "/api/v1/accounts/A/history";
     let described = "/api/v1/{table}/{id}/history";
@@ -91,7 +94,7 @@ fn a_past_goes_on_in_the_archive_until_its_beginning() {
             }
         }
     }
-    assert_eq!(found, [10, 20, 30, 40, 50, 60, 70, 80, 85]);
+    assert_eq!(found, [10, 20, 30, 40, 50, 60, 70, 80, 85, 95]);
 
     for (before, code, words) in [
         ("yesterday", 400, "yesterday"),
