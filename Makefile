@@ -39,7 +39,7 @@ browser: ## Chromium and axe-core for the tests of the console, which are skippe
 
 pictures: setup browser ## pictures of the console's pages in docs/console, from its tests
 	@mkdir -p docs/console
-	LEADPULSE_PICTURES=$(CURDIR)/docs/console REQUIRE_CHROMIUM=1 $(CARGO) test --workspace --test console every_page
+	LEADPULSE_PICTURES=$(CURDIR)/docs/console REQUIRE_CHROMIUM=1 $(CARGO) test --workspace --test console -- every_page labels_of_a_query
 
 house: ## documents against code, in seconds and without a build
 	@mkdir -p target && rustc --edition 2024 --test tests/house.rs -o target/house && target/house

@@ -472,7 +472,7 @@ impl Deployed {
             loaded: &loaded,
             project: &ground.project,
             scorer: ground.scorer.clone(),
-            simulator: None,
+            history: None,
             registry: None,
             origin: VersionOrigin::Given,
         };

@@ -113,6 +113,7 @@ impl Driver {
             caps: ground.loaded.config.alerts.caps.checked()?,
             work_lists: ground.loaded.config.work_lists()?,
             erasure_key: ground.loaded.config.erasure_key()?,
+            exports_spans: false,
             release: None,
         })?;
         Ok(Self {

@@ -85,6 +85,30 @@ impl World {
         self.path(name)
     }
 
+    /// A process with the files as its history, before any cluster answers it, and its address.
+    fn serve(&self) -> (Running, String) {
+        let config = self.config("run.toml", 0.2);
+        let text = std::fs::read_to_string(&config).unwrap();
+        let more = "\n[kafka]\nbrokers = \"127.0.0.1:9\"\n[server]\nlisten = \"127.0.0.1:0\"\n";
+        std::fs::write(&config, text + more).unwrap();
+        let (data, bundle) = (self.path("data"), self.path("bundle"));
+        let arguments = [
+            "--log-json",
+            "run",
+            "--config",
+            &config,
+            "--model",
+            &bundle,
+            "--history",
+            &data,
+        ];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leadpulse"));
+        let child = command.args(arguments).stderr(Stdio::piped()).spawn();
+        let mut running = Running(child.unwrap());
+        let address = running.address();
+        (running, address)
+    }
+
     fn simulated(&self, more: &[&str]) -> Json {
         let (config, data) = (self.path("low.toml"), self.path("data"));
         let bundle = self.path("bundle");
@@ -195,30 +219,7 @@ fn simulated_alerts_are_those_of_the_machine_with_the_outcomes_of_the_files() {
 #[test]
 fn a_running_process_simulates_on_request() {
     let world = World::new();
-    let config = world.config("run.toml", 0.2);
-    let text = std::fs::read_to_string(&config).unwrap();
-    let more = "\n[kafka]\nbrokers = \"127.0.0.1:9\"\n[server]\nlisten = \"127.0.0.1:0\"\n";
-    std::fs::write(&config, text + more).unwrap();
-    let (data, bundle) = (world.path("data"), world.path("bundle"));
-    let arguments = [
-        "--log-json",
-        "run",
-        "--config",
-        &config,
-        "--model",
-        &bundle,
-        "--history",
-        &data,
-    ];
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadpulse"));
-    let mut running = Running(
-        command
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
-    let address = running.address();
+    let (_running, address) = world.serve();
     let body = r#"{"days": 60, "until": "2020-07-20", "list": true,
         "policies": {"account-meetings-30d": {"bands": [{"name": "hot", "enter": 0.6}]}}}"#;
     let (code, found) = post(&address, "/api/v1/alerts/simulate", body);
@@ -239,6 +240,92 @@ fn a_running_process_simulates_on_request() {
     }
     let (code, refused) = post(&address, "/api/v1/alerts/simulate", r#"{"days": 9000}"#);
     assert_eq!(code, 400, "{refused}");
+}
+
+/// Labels and figures over HTTP are those of the commands on the same files.
+#[test]
+fn labels_and_backtests_over_http_are_those_of_the_commands() {
+    let world = World::new();
+    let (_running, address) = world.serve();
+    let (config, data) = (world.path("low.toml"), world.path("data"));
+    let query = "PREDICT COUNT(activities.* WHERE activities.type = 'meeting', 0, 14, days) > 0 FOR EACH accounts.account_id";
+    for (query, anchors) in [(query, "every 20d"), ("account-meetings-30d", "every 10d")] {
+        let command = [
+            "query",
+            query,
+            "--config",
+            &config,
+            "--data",
+            &data,
+            "--anchors",
+            anchors,
+            "--list",
+            "7",
+            "--json",
+        ];
+        let expected: Json = serde_json::from_str(&leadpulse(&command)).unwrap();
+        let body = serde_json::json!({"query": query, "anchors": anchors, "first": 7});
+        let (code, found) = post(&address, "/api/v1/query/labels", &body.to_string());
+        assert_eq!(code, 200, "{found}");
+        assert_eq!(found, expected);
+        let labels = &found["labels"];
+        assert!(labels["positive"].as_u64().unwrap() > 0, "{found}");
+        assert!(labels["labelled"].as_u64() > labels["positive"].as_u64());
+        let first = found["first"].as_array().unwrap();
+        assert_eq!(first.len(), 7);
+        assert!(
+            first.is_sorted_by_key(|one| one["time"].as_i64()),
+            "{found}"
+        );
+    }
+    let (bundle, out) = (world.path("bundle"), world.path("scored.csv"));
+    let from = "2020-06-01";
+    let command = [
+        "backtest", "--config", &config, "--data", &data, "--model", &bundle, "--from", from,
+        "--out", &out, "--json",
+    ];
+    let expected: Json = serde_json::from_str(&leadpulse(&command)).unwrap();
+    let body = serde_json::json!({"task": "account-meetings-30d", "from": from});
+    let (code, mut found) = post(&address, "/api/v1/backtest", &body.to_string());
+    assert_eq!(code, 200, "{found}");
+    assert_eq!(found["bundle"], expected["bundle"]);
+    let labels = found["tasks"][0].as_object_mut().unwrap().remove("labels");
+    assert!(labels.unwrap().as_str().unwrap().contains("base rate"));
+    assert_eq!(found["tasks"], expected["tasks"]);
+    let model = &found["tasks"][0]["evaluation"]["model"];
+    assert!(model["auroc"]["value"].is_number(), "{found}");
+
+    for (path, body, words) in [
+        (
+            "/api/v1/query/labels",
+            r#"{"query": "account-meetings-90d"}"#,
+            "line 1",
+        ),
+        (
+            "/api/v1/query/labels",
+            r#"{"query": "account-meetings-30d", "anchors": "weekly"}"#,
+            "weekly",
+        ),
+        (
+            "/api/v1/query/labels",
+            r#"{"query": "PREDICT COUNT(activities.*, 0, 14, days) > 0 FOR EACH accounts.account_id", "anchors": "every 1h"}"#,
+            "closer than a day",
+        ),
+        (
+            "/api/v1/backtest",
+            r#"{"task": "account-wins"}"#,
+            "account-meetings-30d",
+        ),
+        (
+            "/api/v1/backtest",
+            r#"{"from": "2031-01-01"}"#,
+            "start earlier",
+        ),
+    ] {
+        let (code, refused) = post(&address, path, body);
+        let told = refused["detail"].as_str().unwrap();
+        assert!(code == 400 && told.contains(words), "{body}: {refused}");
+    }
 }
 
 /// A process that ends with the test.

@@ -21,8 +21,9 @@ use leadpulse_engine::{
 };
 use leadpulse_kafka::{
     CommitPoint, Failpoint, Holdings, InputTopic, Isolation, KafkaMetrics, KafkaOptions,
-    KafkaOutputLog, KafkaSink, KafkaSource, MockBroker, MockSink, OutputTopics, OwnedRecord,
-    Producer, TopicSpec, TopicWatch, describe, ensure_topics, output_topics, read_all,
+    KafkaOutputLog, KafkaSink, KafkaSource, KeyPast, MockBroker, MockSink, OutputTopics,
+    OwnedRecord, PastBounds, PastPlace, Producer, TopicSpec, TopicWatch, describe, ensure_topics,
+    output_topics, read_all,
 };
 use leadpulse_schema::TableId;
 use leadpulse_schema::units::AsOf;
@@ -308,7 +309,7 @@ fn a_commit_is_visible_once_and_taken_over() {
         owner_id: Some("ann".into()),
         ..Alert::default()
     };
-    let of_alert = EventHeaders::of_worker("worker").alert(&alert);
+    let of_alert = EventHeaders::of_worker("worker", true).alert(&alert);
     first.outputs.push(OutputRecord {
         headers: of_alert.clone(),
         ..output(Output::Alerts, "an alert")
@@ -1498,6 +1499,69 @@ fn missing_topics_are_named() {
                 && error.to_string().contains(&on.inputs[0].topic),
             "{error:?}"
         );
+    }
+}
+
+/// Values are the moments of their records, and two of three records are of other keys.
+#[test]
+fn older_records_of_a_key_are_found_by_moment_and_read_backwards() {
+    let Some(on) = deployment("past", &[1]) else {
+        return;
+    };
+    let mut sink = on.sink();
+    assert_eq!(sink.take_over().unwrap(), None);
+    for number in 1..=40_u64 {
+        let mut sealed = SealedEpoch::clone(&epoch(number, &[number as i64], &[]));
+        for key in ["A001", "B002", "C003"] {
+            sealed.outputs.push(OutputRecord {
+                key: Some(key.into()),
+                ..output(Output::Scores, &(10 * number).to_string())
+            });
+        }
+        sink.commit(&Arc::new(sealed)).unwrap();
+    }
+    assert_eq!(on.taken_over(), committed(40, &[40]));
+    let topic = on.options.outputs.name(Output::Scores);
+    let past = KeyPast::new(&on.options, topic, &on.metrics);
+    let moment_of = |record: &OwnedRecord| text(record).parse::<i64>().ok();
+    let bounds = PastBounds {
+        wanted: 7,
+        offsets: 1_000_000,
+        time: PATIENCE,
+    };
+    let (mut place, mut found, mut pages) = (PastPlace::Moment(305), Vec::new(), 0);
+    loop {
+        let page = past.before(b"B002", place, bounds, &moment_of).unwrap();
+        assert!(page.records.len() <= 7);
+        let keys = page.records.iter().map(|record| record.key.as_deref());
+        assert!(keys.into_iter().all(|key| key == Some(b"B002".as_slice())));
+        let moments = page.records.iter().filter_map(moment_of);
+        found.splice(0..0, moments);
+        pages += 1;
+        let Some(next) = page.next else { break };
+        place = PastPlace::Offset(next);
+    }
+    let expected: Vec<i64> = (1..=30).map(|number| 10 * number).collect();
+    assert_eq!(found, expected);
+    assert!(pages >= 5, "{pages} pages of seven");
+
+    // A bound of offsets ends a read before its records are there, and says where to go on.
+    let narrow = PastBounds {
+        offsets: 4,
+        ..bounds
+    };
+    let page = past.before(b"A001", PastPlace::Moment(i64::MAX), narrow, &moment_of);
+    let page = page.unwrap();
+    assert_eq!(page.looked_at, 4);
+    assert!(page.records.len() <= 2 && page.next.is_some(), "{page:?}");
+    // Nothing is older than the first, and nothing is of a key that was never written.
+    for (key, place) in [
+        ("A001", PastPlace::Moment(10)),
+        ("nobody", PastPlace::Moment(305)),
+    ] {
+        let page = past.before(key.as_bytes(), place, bounds, &moment_of);
+        let page = page.unwrap();
+        assert_eq!((page.records.len(), page.next), (0, None), "{key}");
     }
 }
 

@@ -177,7 +177,7 @@ impl Journey {
     /// The committed alerts with the headers of their records checked.
     fn alerts(&self) -> Vec<Alert> {
         let (encoders, schemas) = self.scenario.encoders();
-        let headers = EventHeaders::of_worker(&self.scenario.options.transactional_id);
+        let headers = EventHeaders::of_worker(&self.scenario.options.transactional_id, false);
         let mut alerts = Vec::new();
         for record in self.scenario.committed(Output::Alerts) {
             let value = record.value.as_deref().unwrap();

@@ -235,6 +235,7 @@ fn machine(scenario: &Scenario) -> Machine {
             .checked(TICK_MS as u64, 0)
             .unwrap(),
         erasure_key: ErasureKey::default(),
+        exports_spans: false,
         release: None,
     })
     .unwrap()

@@ -29,6 +29,7 @@ pub mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 
@@ -107,16 +108,40 @@ impl DataArguments {
     pub fn open(&self, loaded: &Loaded, catalog: &Arc<Catalog>) -> Result<Files> {
         self.allowance.open(loaded, catalog, &self.data)
     }
+
+    /// As [`Self::open`], for a reading that ends once the sign is set.
+    pub fn open_until(
+        &self,
+        loaded: &Loaded,
+        catalog: &Arc<Catalog>,
+        end: &Arc<AtomicBool>,
+    ) -> Result<Files> {
+        self.allowance.open_until(loaded, catalog, &self.data, end)
+    }
 }
 
 impl Allowance {
     /// Looks at every file of the configured sources in a folder.
     pub fn open(&self, loaded: &Loaded, catalog: &Arc<Catalog>, data: &Path) -> Result<Files> {
+        self.open_until(loaded, catalog, data, &Arc::default())
+    }
+
+    fn open_until(
+        &self,
+        loaded: &Loaded,
+        catalog: &Arc<Catalog>,
+        data: &Path,
+        end: &Arc<AtomicBool>,
+    ) -> Result<Files> {
         let mut sources = loaded.files(catalog, data)?;
         for source in &mut sources {
             source.refused_ratio = self.allow_bad;
         }
-        Ok(Files::prepare(catalog.clone(), &sources)?)
+        Ok(Files::prepare_until(
+            catalog.clone(),
+            &sources,
+            end.clone(),
+        )?)
     }
 }
 
@@ -155,10 +180,34 @@ impl HistoryArguments {
 
     /// Loads everything. Fails before any file is opened if a named task is not configured.
     pub fn load(&self, task_names: &[String]) -> Result<LoadedHistory> {
+        self.load_until(task_names, &Arc::default())
+    }
+
+    /// Reads the configuration alone.
+    pub fn configuration(&self) -> Result<Loaded> {
+        Ok(self.config.load(&[])?)
+    }
+
+    /// Opens the files alone, for a reading that ends once the sign is set.
+    pub fn files_until(
+        &self,
+        loaded: &Loaded,
+        catalog: &Arc<Catalog>,
+        end: &Arc<AtomicBool>,
+    ) -> Result<Files> {
+        self.data.open_until(loaded, catalog, end)
+    }
+
+    /// As [`Self::load`], for a reading that ends once the sign is set.
+    pub fn load_until(
+        &self,
+        task_names: &[String],
+        end: &Arc<AtomicBool>,
+    ) -> Result<LoadedHistory> {
         let loaded = self.config.load(&[])?;
         let project = loaded.project()?;
         tasks(&project, task_names)?;
-        let files = self.data.open(&loaded, &project.catalog)?;
+        let files = self.data.open_until(&loaded, &project.catalog, end)?;
         let bundle = load_bundle(&project, &self.model)?;
         Ok(LoadedHistory {
             loaded,

@@ -7,18 +7,20 @@ mod output;
 
 mod alert_figures;
 mod alert_table;
+mod backtest_figures;
 mod commands;
 mod dashboard;
 mod data_report;
 #[cfg(test)]
 mod documented;
 mod evaluation;
+mod history_jobs;
+mod label_figures;
 mod nearest;
 mod progress;
 mod score_records;
 mod shipped;
 mod simulation;
-mod simulator;
 mod top;
 
 use std::io::IsTerminal;

@@ -28,9 +28,10 @@ use leadpulse_model::Bundle;
 use leadpulse_project::Project;
 use leadpulse_registry::RegistryMetrics;
 use leadpulse_schema::Catalog;
-use leadpulse_server::{Handle, ServerOptions, SimulatorDesk, TaskViews, serve};
+use leadpulse_server::{Handle, HistoryDesk, ServerOptions, TaskViews, serve};
 use leadpulse_store::{FolderStore, StoreMetrics};
 
+use crate::archive::TopicArchive;
 use crate::clock::SystemClock;
 use crate::control::{ControlReader, ControlRecord, ask, control_topic};
 use crate::error::DeployError;
@@ -80,8 +81,8 @@ pub struct Assembly<'a> {
     pub project: &'a Project,
     /// The model.
     pub scorer: Arc<dyn Scorer>,
-    /// Simulates alerts for the API; `None` for a process without a history.
-    pub simulator: Option<SimulatorDesk>,
+    /// Jobs on the files of a past for the API; `None` for a process without any.
+    pub history: Option<HistoryDesk>,
     /// The registry of models that releases come from; `None` without one.
     pub registry: Option<ModelRegistry>,
     /// The origin of the version that is given.
@@ -151,12 +152,14 @@ impl Assembly<'_> {
         let server = match http {
             Some(options) => {
                 let committed = (&read_model, &schemas);
+                let archive = TopicArchive::new(&config.kafka, &kafka_metrics, schemas.clone());
                 let state = server_state(
                     &self,
                     views.clone(),
                     committed,
                     registry,
                     (desk, question_desk),
+                    archive,
                 );
                 Some(serve(options, state)?)
             }
@@ -464,6 +467,7 @@ pub(crate) fn given_parts(
         caps: config.alerts.caps.checked()?,
         work_lists: config.work_lists()?,
         erasure_key: config.erasure_key()?,
+        exports_spans: config.telemetry.otlp_endpoint.is_some(),
         release: None,
     })
 }

@@ -11,6 +11,7 @@
 //! system's clock.
 
 mod answers;
+mod archive;
 mod broker;
 mod champions;
 mod check;

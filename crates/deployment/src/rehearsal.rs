@@ -112,6 +112,7 @@ impl Rehearsal<'_> {
             caps: self.caps.clone(),
             work_lists: WorkLists::none(),
             erasure_key: ErasureKey::default(),
+            exports_spans: false,
             release: None,
         })?)
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use leadpulse_engine::{ClockMode, Skip, Until};
-use leadpulse_server::SimulatorDesk;
+use leadpulse_server::HistoryDesk;
 
 use leadpulse_model::Bundle;
 use leadpulse_project::Project;
@@ -81,8 +81,8 @@ pub struct RunSettings {
     pub skips: Vec<Skip>,
     /// Serves HTTP as `[server]` says.
     pub http: bool,
-    /// Simulates alerts for the API; `None` for a process without a history.
-    pub simulator: Option<SimulatorDesk>,
+    /// Jobs on the files of a past for the API; `None` for a process without any.
+    pub history: Option<HistoryDesk>,
 }
 
 /// Starts a configuration on its real cluster.
@@ -106,7 +106,7 @@ pub fn run(mut loaded: Loaded, settings: RunSettings) -> Result<Deployment, Depl
         loaded: &loaded,
         project: &project,
         scorer: Arc::new(chosen.bundle),
-        simulator: settings.simulator,
+        history: settings.history,
         registry: chosen.registry,
         origin: chosen.origin,
     };

@@ -64,7 +64,7 @@ impl SpanExport {
             return Ok(None);
         };
         let collector = Collector::new(endpoint)?;
-        let tracer = Tracer::of(worker, SystemClock.wall_ms());
+        let tracer = Tracer::of(worker);
         let (sender, epochs) = sync_channel(WAITING_EPOCHS);
         let thread = std::thread::Builder::new()
             .name("telemetry".into())

@@ -16,10 +16,11 @@ use leadpulse_policy::ActionOptions;
 use leadpulse_project::Project;
 use leadpulse_schema::Role;
 use leadpulse_server::{
-    ActionView, BandView, GroupView, OperationsDesk, QueryDesk, ServerState, TaskView, TaskViews,
-    WriterSchemas,
+    ActionView, ArchiveDesk, BandView, GroupView, OperationsDesk, QueryDesk, ServerState, TaskView,
+    TaskViews, WriterSchemas,
 };
 
+use crate::archive::TopicArchive;
 use crate::config::Config;
 use crate::deployment::Assembly;
 use crate::operations::LoadedOperations;
@@ -32,6 +33,7 @@ pub(crate) fn server_state(
     (read_model, schemas): (&Arc<ReadModel>, &Arc<dyn SchemaStore>),
     registry: Registry,
     (explanations, questions): (ExplainDesk, QuestionDesk),
+    archive: TopicArchive,
 ) -> ServerState {
     let catalog = &assembly.project.catalog;
     let scored_tables = catalog
@@ -46,7 +48,8 @@ pub(crate) fn server_state(
         catalog: Some(catalog.clone()),
         explanations: Some(explanations),
         questions: Some(questions),
-        simulator: assembly.simulator.clone(),
+        history: assembly.history.clone(),
+        archive: Some(ArchiveDesk::new(Arc::new(archive))),
         operations: Some(OperationsDesk::new(Arc::new(LoadedOperations {
             loaded: assembly.loaded.clone(),
         }))),

@@ -44,8 +44,9 @@ pub use leadpulse_records::{
     HEADER_HEADERS_SHA256, HEADER_KEY_BYTES, HEADER_KEY_SHA256, HEADER_MESSAGE, HEADER_OFFSET,
     HEADER_PARTITION, HEADER_REASON, HEADER_REPLAY_FIRST, HEADER_REPLAY_LETTER, HEADER_REPLAYED,
     HEADER_STAGE, HEADER_TIMESTAMP, HEADER_TOPIC, HEADER_VALUE_BYTES, HEADER_VALUE_SHA256,
-    HeldUntil, LetterPlace, PolicyStateRecord, Reason, Score, ShownLetter, Standing, WholeLetter,
-    drivers, output_key, replayed_letter, without_key, without_original_headers, without_value,
+    HeldUntil, LetterPlace, PolicyStateRecord, Reason, Score, ShownLetter, Standing, TRACEPARENT,
+    TraceContext, WholeLetter, drivers, output_key, replayed_letter, without_key,
+    without_original_headers, without_value,
 };
 pub use machine::{
     AsOfRule, CommitteeOf, Cut, CutTicks, Deployed, ErasedNames, ErasureKey, ErasureKeyError,

@@ -241,6 +241,7 @@ impl Machine {
         let scored = assessed.iter().filter(|one| one.logit.is_ok()).count();
         tally.notices = self.notices(records, &admitted);
         decided.views.traced = self.traced_records(records, &mut admitted);
+        tally.linked_traces = self.linked_traces(records, &cut);
         let changes = self.said_since(before, admitted.said);
         self.retire_lists(&mut decided);
         self.write_erasures(&admitted.erasing, cut.clock, &mut decided);

@@ -8,6 +8,7 @@ mod account;
 mod activity;
 mod changes;
 mod profile;
+mod touched;
 mod values;
 
 use rustc_hash::FxHashMap;
@@ -24,6 +25,7 @@ use crate::plan::FeaturePlan;
 use crate::words;
 
 pub use changes::{Direction, EvidenceChange, changes, stopped};
+pub use touched::{PeerEnds, TouchedHub};
 pub use values::{EventMeasure, EvidenceValue, Measure, PastValue, PastValues, account_values};
 
 /// Most lines of a group.
@@ -198,6 +200,20 @@ pub(crate) struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
+    /// A cell at a moment, with its root to explain.
+    pub(crate) fn of_cell(graph: &'a Graph, at: CellRef, as_of: AsOf) -> Self {
+        let cell = graph.cell(at);
+        Self {
+            graph,
+            catalog: graph.catalog(),
+            at,
+            cell,
+            as_of,
+            root: graph.root_node(cell),
+            member: None,
+        }
+    }
+
     /// Members of a table that count: see [`is_present`].
     pub(crate) fn members(&self, table: TableId) -> impl Iterator<Item = &'a Node> {
         let cell = self.cell;
@@ -243,19 +259,13 @@ impl FeaturePlan {
     ) -> Vec<Evidence> {
         let cell = graph.cell(at);
         let catalog: &Catalog = graph.catalog();
-        let root = graph.root_node(cell);
         let member = cell
             .nodes
             .iter()
             .find(|n| n.entity == entity && n.table != catalog.root().id);
         let scene = Scene {
-            graph,
-            catalog,
-            at,
-            cell,
-            as_of,
-            root,
             member,
+            ..Scene::of_cell(graph, at, as_of)
         };
         let mut found = EvidenceDraft::new(&self.layout().groups);
         account::committee(&scene, &mut found);

@@ -38,7 +38,7 @@ pub use batch::{
 };
 pub use evidence::{
     Direction, EventMeasure, Evidence, EvidenceChange, EvidenceValue, Measure, PastValue,
-    PastValues, account_values, changes, stopped,
+    PastValues, PeerEnds, TouchedHub, account_values, changes, stopped,
 };
 pub use facts::{CommitteeFact, EventFact, Facts, MemberFact, OpenFact};
 pub use ignored::{IgnoredField, ignored_fields};

@@ -7,6 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use leadpulse_schema::{Catalog, FileError, FileOptions, FileReader, RowBatch, TableId};
 
@@ -90,6 +91,19 @@ pub struct Files {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) sources: Vec<(FileSource, Supply)>,
     reports: Vec<FileReport>,
+    /// True once nobody wants the rest.
+    pub(crate) end: Arc<AtomicBool>,
+}
+
+/// Ends a reading that nobody wants the rest of.
+///
+/// # Errors
+/// [`HistoryError::Ended`] once the sign is set.
+pub(crate) fn go_on(end: &AtomicBool) -> Result<(), HistoryError> {
+    match end.load(Ordering::Relaxed) {
+        true => Err(HistoryError::Ended),
+        false => Ok(()),
+    }
 }
 
 /// Reads up to `max_rows`; notes and skips malformed rows.
@@ -116,18 +130,33 @@ pub(crate) fn read(
 impl Files {
     /// Looks at every file. A file's partition number is its place in the list.
     pub fn prepare(catalog: Arc<Catalog>, sources: &[FileSource]) -> Result<Self, HistoryError> {
-        Self::prepare_within(catalog, sources, MemoryLimits::default())
+        Self::prepare_until(catalog, sources, Arc::default())
+    }
+
+    /// As [`Self::prepare`], for a reading that may be ended: here and in every replay, within some
+    /// thousand rows after the sign is set.
+    ///
+    /// # Errors
+    /// [`HistoryError::Ended`] besides those of the files.
+    pub fn prepare_until(
+        catalog: Arc<Catalog>,
+        sources: &[FileSource],
+        end: Arc<AtomicBool>,
+    ) -> Result<Self, HistoryError> {
+        Self::prepare_within(catalog, sources, MemoryLimits::default(), end)
     }
 
     pub(crate) fn prepare_within(
         catalog: Arc<Catalog>,
         sources: &[FileSource],
         mut limits: MemoryLimits,
+        end: Arc<AtomicBool>,
     ) -> Result<Self, HistoryError> {
         let mut files = Self {
             catalog,
             sources: Vec::new(),
             reports: Vec::new(),
+            end,
         };
         for (partition, source) in sources.iter().enumerate() {
             let mut source = source.clone();
@@ -188,6 +217,7 @@ impl Files {
             _ => {}
         };
         while read(&mut reader, &mut rows, CHUNK_ROWS_OF_ONE.1, &mut report)? > 0 {
+            go_on(&self.end)?;
             for row in (checked..rows.len()).map(|i| rows.row(i)) {
                 sorted &= row.known_ms() >= last_ms;
                 last_ms = row.known_ms();
@@ -230,6 +260,7 @@ impl Files {
         reader = source.open(&self.catalog)?;
         rows.clear();
         while read(&mut reader, &mut rows, CHUNK_ROWS_OF_ONE.0, &mut report)? > 0 {
+            go_on(&self.end)?;
             if bytes(&rows) >= limits.run_bytes {
                 source.spilling(spill.push_run(&rows))?;
                 rows.clear();
@@ -355,7 +386,8 @@ mod tests {
                 resident_bytes,
                 run_bytes: 20_000,
             };
-            let files = Files::prepare_within(catalog.clone(), &sources, limits).unwrap();
+            let files =
+                Files::prepare_within(catalog.clone(), &sources, limits, Arc::default()).unwrap();
             let resident = files
                 .sources
                 .iter()
@@ -372,5 +404,15 @@ mod tests {
             assert_eq!(files.reports()[0].reasons.len(), 1);
             assert_eq!(keys(&files), expected);
         }
+        // A reading ends wherever it is once nobody wants the rest.
+        let end = Arc::new(AtomicBool::new(false));
+        let files = Files::prepare_until(catalog.clone(), &sources, end.clone()).unwrap();
+        let (mut replay, mut batch) = (files.replay().unwrap(), RowBatch::new());
+        assert_eq!(replay.read(i64::MAX, 13, &mut batch).unwrap(), 13);
+        end.store(true, Ordering::Relaxed);
+        let ended = replay.read(i64::MAX, 13, &mut batch);
+        assert!(matches!(ended, Err(HistoryError::Ended)), "{ended:?}");
+        let ended = Files::prepare_until(catalog, &sources, end).map(|_| ());
+        assert!(matches!(ended, Err(HistoryError::Ended)), "{ended:?}");
     }
 }

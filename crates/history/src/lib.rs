@@ -26,6 +26,11 @@ pub enum HistoryError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Somebody ended the reading.
+    #[error(
+        "the reading of the files was ended before they were; ask again to read them from the start"
+    )]
+    Ended,
     /// Too many rows of some files cannot be used.
     #[error(
         "{files}\ncorrect the files or their sources' settings, or allow a larger share with --allow-bad"

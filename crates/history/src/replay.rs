@@ -6,11 +6,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use leadpulse_schema::{Catalog, FileReader, Role, RowBatch};
 
 use crate::HistoryError;
-use crate::files::{CHUNK_ROWS_OF_ONE, FileSource, Files, Supply, read};
+use crate::files::{CHUNK_ROWS_OF_ONE, FileSource, Files, Supply, go_on, read};
 use crate::report::FileReport;
 use crate::spill::RunMerge;
 
@@ -40,6 +41,7 @@ impl Files {
             catalog: self.catalog.clone(),
             streams: Vec::new(),
             heap: BinaryHeap::new(),
+            end: self.end.clone(),
         };
         let wanted = self.sources.iter().filter(|(source, _)| is_wanted(source));
         for (source, supply) in wanted {
@@ -125,6 +127,8 @@ pub struct Replay {
     streams: Vec<FileStream>,
     /// (known time, rank of the table's role, stream): what comes next.
     heap: BinaryHeap<Reverse<(i64, u8, usize)>>,
+    /// True once nobody wants the rest.
+    end: Arc<AtomicBool>,
 }
 
 /// At the same moment hubs, staff and roots are known before members, members before events, and all
@@ -161,12 +165,16 @@ impl Replay {
     }
 
     /// Appends the next rows known at or before `until_ms`, at most `max_rows`. 0: there are none.
+    ///
+    /// # Errors
+    /// A file that cannot be read on; [`HistoryError::Ended`].
     pub fn read(
         &mut self,
         until_ms: i64,
         max_rows: usize,
         batch: &mut RowBatch,
     ) -> Result<usize, HistoryError> {
+        go_on(&self.end)?;
         let mut taken = 0;
         while taken < max_rows {
             let Some(Reverse((known_ms, _, index))) = self.heap.peek().copied() else {

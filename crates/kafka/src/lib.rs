@@ -6,6 +6,7 @@
 //!   schemas.
 //! * [`TopicWatch`] warns of topic settings that delete records which a restart needs.
 //! * [`check_cluster`] looks whether a cluster meets the needs of a deployment.
+//! * [`KeyPast`] reads older records of one key backwards.
 //! * [`CommittedFeed`] reads one output for a program with positions of its own.
 //! * [`AcknowledgedProducer`] gives each record's fate to the thread that sent it.
 //! * [`ensure_topics`], [`Producer`], [`TopicReader`] serve tools and tests.
@@ -27,6 +28,7 @@ mod committer;
 mod consumer_thread;
 mod feed;
 mod heartbeat;
+mod key_past;
 mod metrics;
 mod mock;
 mod offsets;
@@ -57,6 +59,7 @@ pub use acknowledged::{AcknowledgedProducer, PlainRecord, RecordFate};
 pub use check::{ClusterReport, check_cluster};
 pub use feed::{CommittedFeed, FeedStart};
 pub use heartbeat::KafkaHeartbeats;
+pub use key_past::{KeyPast, PastBounds, PastPage, PastPlace};
 pub use metrics::{KAFKA_METRICS, KafkaMetrics};
 pub use mock::{MockBroker, MockSink};
 pub use offsets::Isolation;

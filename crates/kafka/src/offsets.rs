@@ -18,6 +18,7 @@ use crate::client::{
 use crate::client_settings::ClientRole;
 use crate::metrics::KafkaMetrics;
 use crate::options::KafkaOptions;
+use crate::reader::OwnedRecord;
 
 /// The records that a reader sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -426,6 +427,28 @@ impl OffsetReader {
                     ),
                 ))
             }
+        }
+    }
+
+    /// The first visible record of a range; `None` where it has only markers and aborted records.
+    ///
+    /// # Errors
+    /// Retriable when nothing arrives within the request limit.
+    pub(crate) fn first_record(
+        &self,
+        topic: &str,
+        range: OffsetRange,
+    ) -> Result<Option<OwnedRecord>, PortError> {
+        let mut first = None;
+        // An error ends the read, so the rest of the range is not fetched.
+        let found = PortError::retriable(PortCause::Local, "the first record was found");
+        let read = self.read(topic, &[range], &mut |message| {
+            first = Some(OwnedRecord::copy_of(message));
+            Err(found.clone())
+        });
+        match first {
+            Some(record) => Ok(Some(record)),
+            None => read.map(|()| None),
         }
     }
 

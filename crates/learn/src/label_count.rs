@@ -9,6 +9,7 @@ use crate::walk::{Schedule, Walk};
 use leadpulse_history::Files;
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
+use serde::Serialize;
 
 /// Counts of a task's labels at its own anchors.
 #[derive(Clone, Debug)]
@@ -22,13 +23,48 @@ pub struct LabelCount {
     pub tally: Tally,
     /// Events that name a root before the tie, by label; for tasks about roots.
     pub ties: TieShares,
+    /// The first labels, in order of their anchors; as many as were asked for.
+    pub first: Vec<TakenLabel>,
+}
+
+/// The label of one entity at one anchor.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TakenLabel {
+    /// Key of the entity.
+    pub entity: String,
+    /// The anchor, milliseconds.
+    #[serde(rename = "time")]
+    pub at_ms: i64,
+    /// 1 where the condition came true and 0 where it did not, or the value of a regression.
+    pub label: f64,
+}
+
+/// Bounds of a count of labels.
+#[derive(Clone, Copy, Debug)]
+pub struct LabelBounds {
+    /// Labels to list one by one.
+    pub first: usize,
+    /// (entity, anchor) pairs to look at, at most: each takes 16 bytes.
+    pub most_pairs: usize,
+}
+
+impl LabelBounds {
+    /// Counts all, and lists none.
+    pub const COUNTS: Self = Self {
+        first: 0,
+        most_pairs: usize::MAX,
+    };
 }
 
 /// Counts a task's labels without encoding or training anything.
+///
+/// # Errors
+/// Files that cannot be read; [`LearnError::TooManyLabels`] beyond the bound.
 pub fn count_labels(
     project: &Project,
     task: &TaskPlan,
     files: &Files,
+    bounds: LabelBounds,
 ) -> Result<LabelCount, LearnError> {
     let Survey {
         extent, lateness, ..
@@ -56,6 +92,9 @@ pub fn count_labels(
             let graph = graphs.whole;
             anchors += 1;
             for due in due {
+                if pairs.len() > bounds.most_pairs {
+                    return;
+                }
                 pairs.extend(
                     asked(graph, task, &due, AsOf::from_ms(anchor_ms))
                         .into_iter()
@@ -64,10 +103,16 @@ pub fn count_labels(
             }
         },
     )?;
+    if pairs.len() > bounds.most_pairs {
+        return Err(LearnError::TooManyLabels {
+            most: bounds.most_pairs,
+        });
+    }
     let [mut chronicle] = chronicles;
     let outcomes = chronicle.known_by(walk.graph(), walk.belonging(), extent.last_ms);
     let mut tally = outcomes.tally();
     let (by_root, mut ties) = (walk.ties(), TieShares::default());
+    let mut first = Vec::new();
     for (entity, anchor_ms) in pairs {
         let seen = outcomes.seen(entity, anchor_ms);
         tally.add(entity, &seen);
@@ -76,6 +121,13 @@ pub fn count_labels(
         } = seen
         {
             by_root.add(&mut ties, entity, anchor_ms, label);
+            if first.len() < bounds.first {
+                first.push(TakenLabel {
+                    entity: walk.graph().directory().key(entity).to_string(),
+                    at_ms: anchor_ms,
+                    label,
+                });
+            }
         }
     }
     Ok(LabelCount {
@@ -84,5 +136,6 @@ pub fn count_labels(
         anchors,
         tally,
         ties,
+        first,
     })
 }

@@ -52,7 +52,7 @@ pub use data_report::{DataReport, FileRows};
 pub use explain::{Explain, Explained, PastExplanation, Why, explain};
 pub use given::{GivenColumns, GivenRow, GivenRows, RowsError};
 pub use judge::{Judged, Period, judge};
-pub use label_count::{LabelCount, count_labels};
+pub use label_count::{LabelBounds, LabelCount, TakenLabel, count_labels};
 pub use labels::{FilledIn, RootSketch, Tally, TieShare, TieShares};
 pub use lateness::Lateness;
 pub use left_out::LeftOut;
@@ -140,6 +140,15 @@ pub enum LearnError {
     /// A file of examples has a value that means nothing, or does not fit the task.
     #[error("{0}")]
     Given(String),
+    /// A count of labels is larger than its bound.
+    #[error(
+        "there are more than {most} pairs of entity and anchor; take anchors further apart, or a \
+         narrower population"
+    )]
+    TooManyLabels {
+        /// The bound.
+        most: usize,
+    },
     /// The split leaves nothing.
     #[error("the split leaves no room: {0}")]
     Split(String),

@@ -1062,7 +1062,8 @@ fn sources_that_stop_are_for_training_only() {
 fn labels_are_counted_as_they_are_trained() {
     let ground = ground(&market(5), &[("wins", WINS), ("pricing", PRICING)]);
     for task in ground.tasks() {
-        let count = count_labels(&ground.project, task, &ground.files).unwrap();
+        let count =
+            count_labels(&ground.project, task, &ground.files, LabelBounds::COUNTS).unwrap();
         assert!(
             count.anchors > 40
                 && count.tally.labelled == count.tally.asked
@@ -1408,7 +1409,7 @@ fn roots_that_are_only_named_have_outcomes_and_can_be_learnt() {
     lines.retain(|line| line.table != "accounts");
     let ground = ground(&lines, &[("wins", WINS)]);
     let task = ground.project.task("wins").unwrap();
-    let count = count_labels(&ground.project, task, &ground.files).unwrap();
+    let count = count_labels(&ground.project, task, &ground.files, LabelBounds::COUNTS).unwrap();
     let deals = lines.iter().filter(|line| line.table == "deals").count();
     assert!(
         deals > 100 && count.tally.positive > 100,

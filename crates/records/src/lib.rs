@@ -18,6 +18,7 @@ mod policy_state;
 mod score;
 mod shown_letter;
 mod symbol;
+mod trace_context;
 mod whole_letter;
 mod wording;
 mod worklist;
@@ -50,6 +51,7 @@ pub use score::{
 };
 pub use shown_letter::{BytesShown, HeaderShown, KeptLetter, ShownLetter};
 pub use symbol::{Symbol, TypeName};
+pub use trace_context::{TRACEPARENT, TraceContext};
 pub use whole_letter::{
     HEADER_REPLAY_FIRST, HEADER_REPLAY_LETTER, HEADER_REPLAYED, LetterPlace, LetterPlaceError,
     WholeLetter, replayed_letter,

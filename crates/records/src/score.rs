@@ -152,6 +152,14 @@ pub struct ScoreCommittee {
 }
 
 impl Score {
+    /// The point that the score is in the past of its entity.
+    pub fn point(&self) -> ScorePoint {
+        ScorePoint {
+            as_of: self.as_of,
+            probability: self.probability,
+        }
+    }
+
     /// True if the entity belongs to the task's population and is ranked.
     pub fn is_scored(&self) -> bool {
         self.status == SCORED
@@ -188,10 +196,7 @@ pub struct ScorePoint {
 impl ShownScore {
     /// Takes the past of the record before, and adds this one's point.
     pub fn succeed(&mut self, before: &[ScorePoint]) {
-        let point = ScorePoint {
-            as_of: self.record.as_of,
-            probability: self.record.probability,
-        };
+        let point = self.record.point();
         let is_repeated = before.last().is_some_and(|last| last.as_of >= point.as_of);
         let surplus = (before.len() + 1).saturating_sub(HISTORY_POINTS);
         self.history = before.iter().skip(surplus).copied().collect();

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use leadpulse_server::ServerOptions;
 
+#[path = "../tests/console/past.rs"]
+mod past;
 #[path = "../tests/console/words.rs"]
 mod words;
 #[path = "../tests/console/world.rs"]

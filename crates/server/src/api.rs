@@ -12,6 +12,7 @@ pub(crate) mod endpoint;
 mod entity;
 mod events;
 mod explanation;
+mod history_jobs;
 mod model;
 mod operations;
 pub(crate) mod process;
@@ -19,7 +20,6 @@ mod query;
 mod rows;
 mod said;
 mod scores;
-mod simulate;
 mod tables;
 mod tasks;
 mod trace;
@@ -81,8 +81,10 @@ fn routes() -> Vec<ApiRoute> {
         ApiRoute::new(&what_if::WHAT_IF, what_if::what_if),
         ApiRoute::new(&trace::TRACE, trace::trace),
         ApiRoute::new(&alerts::ALERTS, alerts::alerts),
-        ApiRoute::new(&simulate::SIMULATE, simulate::simulate),
+        ApiRoute::new(&history_jobs::SIMULATE, history_jobs::simulate),
         ApiRoute::new(&query::QUERY, query::query),
+        ApiRoute::new(&history_jobs::LABELS, history_jobs::labels),
+        ApiRoute::new(&history_jobs::BACKTEST, history_jobs::backtest),
         ApiRoute::new(&worklist::WORK_LISTS, worklist::worklist),
         ApiRoute::new(&said::FEEDBACK, said::feedback),
         ApiRoute::new(&operations::ANSWER, operations::answer),

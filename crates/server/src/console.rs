@@ -55,7 +55,7 @@ static ASSETS: &[Asset] = &assets! {
     CSS: "style/base.css" "style/parts.css" "style/pages.css";
     SCRIPT: "main.js" "theme.js"
         "lib/act.js" "lib/alert_card.js" "lib/ask.js" "lib/charts.js" "lib/committee.js" "lib/dom.js"
-        "lib/notices.js" "lib/ranked.js" "lib/reasons.js" "lib/rows.js" "lib/status.js"
+        "lib/notices.js" "lib/past.js" "lib/quality.js" "lib/ranked.js" "lib/reasons.js" "lib/rows.js" "lib/status.js"
         "lib/stream.js" "lib/what_if.js" "lib/words.js"
         "pages/alerts.js" "pages/dead-letters.js" "pages/entity.js" "pages/model.js"
         "pages/pipeline.js" "pages/query.js" "pages/ranking.js" "pages/thresholds.js"

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::api::answer::ApiError;
 use crate::api::endpoint::{Endpoint, EndpointAccess};
-use crate::options::{CheckedOptions, Scope, ServerOptions};
+use crate::options::{CheckedOptions, LimitOptions, Scope, ServerOptions};
 use crate::rates::Rates;
 use crate::service::App;
 
@@ -63,6 +63,11 @@ impl Guard {
              read, nobody may operate; set server.access.tokens, or server.access.proxies behind a \
              proxy that authenticates",
         )
+    }
+
+    /// Limits of connections and requests.
+    pub fn limits(&self) -> &LimitOptions {
+        &self.options.limits
     }
 
     /// Path before all paths; empty for none.
@@ -204,17 +209,40 @@ pub(crate) async fn pass(
 ) -> Response {
     let client = request.extensions().get::<Client>().cloned();
     let client = client.unwrap_or(Client::UNKNOWN);
-    let path = request.uri().path().to_owned();
+    let mut audit = AuditLine {
+        endpoint,
+        client: client.clone(),
+        path: request.uri().path().to_owned(),
+        status: CLIENT_LEFT,
+    };
     let response = match pass_checked(&app.guard, endpoint, &client, request, next).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     };
-    if endpoint.is_audited {
-        let status = response.status().as_u16();
-        let method = endpoint.verb.name();
-        tracing::info!(target: "audit", client = %client, method, path, status, "{}", endpoint.summary);
-    }
+    audit.status = response.status().as_u16();
     response
+}
+
+/// The status of a request whose client left before its answer: no standard has one, proxies write
+/// this.
+const CLIENT_LEFT: u16 = 499;
+
+/// The audit line of a request, written when it is dropped: also that of a client that has left.
+struct AuditLine {
+    endpoint: &'static Endpoint,
+    client: Client,
+    path: String,
+    status: u16,
+}
+
+impl Drop for AuditLine {
+    fn drop(&mut self) {
+        if self.endpoint.is_audited {
+            let (client, method) = (&self.client, self.endpoint.verb.name());
+            let (path, status) = (&self.path, self.status);
+            tracing::info!(target: "audit", %client, method, path, status, "{}", self.endpoint.summary);
+        }
+    }
 }
 
 async fn pass_checked(

@@ -19,12 +19,14 @@
 //! (`Content-Security-Policy`).
 
 mod api;
+mod archive;
 mod calls;
 mod connections;
 mod console;
 mod desk;
 mod guard;
 mod health;
+mod history_jobs;
 mod metrics;
 mod operations;
 mod options;
@@ -33,13 +35,19 @@ mod queries;
 mod rates;
 mod service;
 mod side;
-mod simulate;
 mod state;
 
 pub use api::{api_document, api_reference};
+pub use archive::{
+    ArchiveDesk, ArchiveFault, NoCursor, PastCursor, PastPoints, PastQuestion, ScoreArchive,
+};
 pub use calls::{Call, CallAnswer, CallHandler, CallLimits, serve_calls};
 pub use desk::Desk;
 pub use health::Heartbeat;
+pub use history_jobs::{
+    BacktestRequest, FIRST_LABELS, HistoryDesk, HistoryJobError, HistoryJobs, LabelRequest,
+    MOST_LABELS, SimulationRequest,
+};
 pub use metrics::{SERVER_METRICS, register_http};
 pub use operations::{
     AlertAnswer, ChangedChampion, KnownModel, OperationError, Operations, OperationsDesk,
@@ -51,5 +59,4 @@ pub use options::{
 pub use probes::{ProcessHealth, serve_probes};
 pub use queries::{NamedText, PlannedQuery, QueryDesk, QueryFault, QueryPlanner, QueryRemark};
 pub use service::{Handle, serve};
-pub use simulate::{AlertSimulator, SimulationError, SimulationRequest, SimulatorDesk};
 pub use state::{ActionView, BandView, GroupView, ServerState, TaskView, TaskViews, WriterSchemas};

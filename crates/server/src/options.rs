@@ -140,6 +140,9 @@ pub struct LimitOptions {
     /// Longest time in which a client takes no byte of an answer, milliseconds.
     #[serde(rename = "write_timeout", with = "as_span::ms")]
     pub write_timeout_ms: u64,
+    /// Longest time of a job on the files of `--history`, milliseconds.
+    #[serde(rename = "history_timeout", with = "as_span::ms")]
+    pub history_timeout_ms: u64,
 }
 
 impl Default for LimitOptions {
@@ -156,6 +159,7 @@ impl Default for LimitOptions {
             head_timeout_ms: 15_000,
             body_timeout_ms: 10_000,
             write_timeout_ms: 30_000,
+            history_timeout_ms: 600_000,
         }
     }
 }
@@ -251,6 +255,7 @@ impl LimitOptions {
             ("head_timeout", self.head_timeout_ms),
             ("body_timeout", self.body_timeout_ms),
             ("write_timeout", self.write_timeout_ms),
+            ("history_timeout", self.history_timeout_ms),
         ];
         match limits.into_iter().find(|(_, limit)| *limit == 0) {
             None => Ok(()),

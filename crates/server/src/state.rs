@@ -12,9 +12,10 @@ use leadpulse_schema::Catalog;
 use prometheus::Registry;
 use serde::Serialize;
 
+use crate::archive::ArchiveDesk;
+use crate::history_jobs::HistoryDesk;
 use crate::operations::OperationsDesk;
 use crate::queries::QueryDesk;
-use crate::simulate::SimulatorDesk;
 
 /// Sources of all answers. Given once, at start.
 #[derive(Clone, Debug)]
@@ -34,8 +35,10 @@ pub struct ServerState {
     pub explanations: Option<ExplainDesk>,
     /// Desk for questions to the machine; without one, they are refused.
     pub questions: Option<QuestionDesk>,
-    /// Simulation of alerts on a history; `None` for a process without one.
-    pub simulator: Option<SimulatorDesk>,
+    /// Jobs on the files of a past; `None` for a process without any.
+    pub history: Option<HistoryDesk>,
+    /// Scores older than those of the read model; without an archive, they are refused.
+    pub archive: Option<ArchiveDesk>,
     /// Operations of the deployment; without them, they are refused.
     pub operations: Option<OperationsDesk>,
     /// Planner of queries; without one, they are refused.

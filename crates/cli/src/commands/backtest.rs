@@ -2,20 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use leadpulse_features::Scorer;
 use leadpulse_learn::{
-    Baselines, DataReport, GivenColumns, GivenRows, OutTable, Period, Report, TaskEvaluation,
-    TaskJudgement,
+    Baselines, DataReport, GivenColumns, GivenRows, OutTable, Report, TaskEvaluation, TaskJudgement,
 };
-use leadpulse_model::Bundle;
 use leadpulse_project::TaskPlan;
 
+use crate::backtest_figures::{base_rates, chosen, judged_task, period_of, test_from_ms};
 use crate::commands::given::RowsArguments;
 use crate::commands::train::labels;
-use crate::commands::{HistoryArguments, LoadedHistory, parse_moment, tasks};
+use crate::commands::{HistoryArguments, LoadedHistory, parse_moment};
 use crate::data_report::data_report;
 use crate::evaluation;
 use crate::output::JsonArgument;
@@ -62,7 +61,7 @@ impl BacktestArguments {
     pub fn run(self) -> Result<()> {
         self.json.begin();
         let history = self.history.load(&self.task)?;
-        let chosen = self.chosen(&history)?;
+        let chosen = chosen(&history, &self.task)?;
         let mut bar = Bar::new();
         let others = GivenColumns {
             task: self.task_column.clone(),
@@ -90,17 +89,7 @@ impl BacktestArguments {
             data_report(&history.project.catalog, &data).trim_end()
         );
         self.json.print(|| {
-            let tasks: Vec<_> = judged
-                .iter()
-                .map(|(task, _)| {
-                    json!({
-                        "task": task.task,
-                        "rows": task.rows,
-                        "scored": task.scored,
-                        "evaluation": task.evaluation,
-                    })
-                })
-                .collect();
+            let tasks: Vec<_> = judged.iter().map(|(task, _)| judged_task(task)).collect();
             Ok(json!({
                 "bundle": history.bundle.bundle_id(),
                 "out": self.out,
@@ -136,22 +125,6 @@ impl BacktestArguments {
         })
         .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
         evaluation::write(&report, folder)
-    }
-
-    /// The tasks named; without names, those of the configuration that the bundle predicts.
-    fn chosen<'a>(&self, history: &'a LoadedHistory) -> Result<Vec<&'a TaskPlan>> {
-        let bundle = &history.bundle;
-        let mut chosen = tasks(&history.project, &self.task)?;
-        if self.task.is_empty() {
-            chosen.retain(|task| bundle.tasks().iter().any(|t| t.name == task.name));
-        }
-        if chosen.is_empty() {
-            bail!(
-                "the bundle {} predicts none of the configured tasks",
-                bundle.bundle_id()
-            );
-        }
-        Ok(chosen)
     }
 
     /// Scores and judges the rows of a file.
@@ -190,48 +163,15 @@ impl BacktestArguments {
             .from
             .or_else(|| test_from_ms(&history.bundle))
             .context("say with --from where the scored period starts")?;
-        let job = Period {
-            project: &history.project,
-            tasks: chosen,
-            files: &history.files,
-            scorer: &history.bundle,
-            from_ms,
-            baselines: Baselines {
-                base_rates: &base_rates(&history.bundle, chosen),
-                existing_score: self.existing_score.as_deref(),
-            },
-        };
+        let base_rates = base_rates(&history.bundle, chosen);
+        let mut job = period_of(history, chosen, &base_rates, from_ms);
+        job.baselines.existing_score = self.existing_score.as_deref();
         let out = OutTable::create(&self.out)?;
         let judged = leadpulse_learn::judge(&job, out, &mut |p| bar.show(p))?;
         let tasks = judged.tasks.into_iter();
         let tasks = tasks.map(|(task, tally)| (task, Some(labels(&tally))));
         Ok((tasks.collect(), judged.data))
     }
-}
-
-/// Start of the bundle's test period, milliseconds; `None` for bundles without a training report.
-pub fn test_from_ms(bundle: &Bundle) -> Option<i64> {
-    bundle
-        .manifest()
-        .tasks
-        .first()?
-        .metrics
-        .get("training")?
-        .get("test_from_ms")?
-        .as_i64()
-}
-
-/// The positive shares of the rows that the bundle's tasks learnt from, as its manifest has them.
-pub fn base_rates(bundle: &Bundle, chosen: &[&TaskPlan]) -> Vec<Option<f64>> {
-    let of_task = |task: &&TaskPlan| {
-        let tasks = &bundle.manifest().tasks;
-        let metrics = &tasks.iter().find(|t| t.name == task.name)?.metrics;
-        let rows = metrics.get("training")?.get("rows")?;
-        let count = |name: &str| rows.get(name).and_then(serde_json::Value::as_f64);
-        let (positive, labelled) = (count("positive")?, count("labelled")?);
-        (labelled > 0.0).then(|| positive / labelled)
-    };
-    chosen.iter().map(of_task).collect()
 }
 
 fn show(judged: &TaskJudgement) {

@@ -104,7 +104,7 @@ impl DemoArguments {
             loaded: &loaded,
             project: &project,
             scorer: Arc::new(bundle),
-            simulator: None,
+            history: None,
             registry: None,
             origin: VersionOrigin::Given,
         };

@@ -2,17 +2,20 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 
-use leadpulse_learn::count_labels;
-use leadpulse_project::{Anchors, Project, TaskSource};
-use leadpulse_schema::units::{DAY_MS_F64, Span};
+use leadpulse_learn::{LabelBounds, count_labels};
+use leadpulse_project::Anchors;
+use leadpulse_schema::units::DAY_MS_F64;
+use leadpulse_schema::utc;
 
 use crate::commands::train::unowned;
 use crate::commands::{Allowance, ConfigArgument};
 use crate::data_report::data_report;
-use crate::nearest::known_names;
+use crate::label_figures::{
+    DEFAULT_ANCHORS, label_figures, project_of, query_figures, remarks, task_source,
+};
 use crate::output::JsonArgument;
 
 /// Arguments of `query`.
@@ -28,53 +31,28 @@ pub struct QueryArguments {
     #[command(flatten)]
     allowance: Allowance,
     /// Moments at which labels are taken, with --data.
-    #[arg(long, default_value = "every 30d")]
+    #[arg(long, default_value = DEFAULT_ANCHORS)]
     anchors: Anchors,
+    /// Labels to list one by one, the earliest, with --data.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "data")]
+    list: usize,
     #[command(flatten)]
     json: JsonArgument,
 }
 
 impl QueryArguments {
-    /// Whether the text may be meant as the name of a task: a query has a verb and a table, a name is
-    /// one word.
-    fn is_name(&self) -> bool {
-        let text = self.query.trim();
-        let is_word = !text.is_empty() && !text.contains(char::is_whitespace);
-        is_word && !text.eq_ignore_ascii_case("predict")
+    fn bounds(&self) -> LabelBounds {
+        LabelBounds {
+            first: self.list,
+            ..LabelBounds::COUNTS
+        }
     }
 
     pub fn run(self) -> Result<()> {
         self.json.begin();
         let loaded = self.config.load(&[])?;
-        let configured = loaded.config.tasks.iter().find(|t| t.name == self.query);
-        let source = match configured {
-            Some(task) => TaskSource {
-                name: task.name.clone(),
-                query: task.query.trim().to_owned(),
-                anchors: task.anchors,
-                lateness_ms: task.lateness.map(Span::ms),
-            },
-            None if self.is_name() && !loaded.config.tasks.is_empty() => {
-                let known = loaded.config.tasks.iter().map(|t| t.name.as_str());
-                bail!(
-                    "the configuration has no task {:?}; {}",
-                    self.query,
-                    known_names(&self.query, known)
-                );
-            }
-            None => TaskSource {
-                name: "query".into(),
-                query: self.query.clone(),
-                anchors: self.anchors,
-                lateness_ms: None,
-            },
-        };
-        let project = Project::new(
-            loaded.catalog()?,
-            loaded.config.graph.clone(),
-            &[source],
-            &loaded.config.targets,
-        )?;
+        let source = task_source(&loaded, &self.query, self.anchors)?;
+        let project = project_of(&loaded, source)?;
         let task = &project.tasks[0];
         let plan = &task.plan;
         say!("query     {}", plan.text);
@@ -86,15 +64,10 @@ impl QueryArguments {
         for lint in &plan.lints {
             say!("remark    {lint}");
         }
-        let mut figures = json!({
-            "query": plan.text,
-            "entity": project.catalog.table_at(plan.entity).name,
-            "horizon_days": plan.horizon_ms as f64 / DAY_MS_F64,
-            "meaning": plan.describe(&project.catalog),
-        });
+        let mut figures = query_figures(&project, task);
         if let Some(data) = &self.data {
             let files = self.allowance.open(&loaded, &project.catalog, data)?;
-            let count = count_labels(&project, task, &files)?;
+            let count = count_labels(&project, task, &files, self.bounds())?;
             for lint in task.lints_on(count.extent.first_ms, count.extent.last_ms) {
                 say!("remark    {lint}");
             }
@@ -141,15 +114,13 @@ impl QueryArguments {
                 say!("nobody's  {unowned}");
             }
             say!("{}", data_report(&project.catalog, &count.data).trim_end());
-            figures["labels"] = json!({
-                "labelled": tally.labelled,
-                "positive": tally.positive,
-                "base_rate": tally.base_rate(),
-                "entities": tally.entities,
-                "positive_entities": tally.positive_entities,
-                "dropped": tally.dropped,
-                "anchors": count.anchors,
-            });
+            for one in &count.first {
+                let moment = utc(one.at_ms);
+                say!("label     {} {moment} {}", one.entity, one.label);
+            }
+            figures["remarks"] = remarks(task, &count).into();
+            figures["labels"] = label_figures(task, &count);
+            figures["first"] = json!(count.first);
         }
         self.json.print(|| Ok(figures))
     }

@@ -12,7 +12,7 @@ use leadpulse_learn::{
 };
 use leadpulse_project::{Project, TaskPlan};
 
-use crate::commands::backtest::base_rates;
+use crate::backtest_figures::base_rates;
 use crate::commands::train::labels;
 use crate::commands::{ConfigArgument, DataArguments, date, parse_duration, parse_moment, tasks};
 use crate::data_report::data_report;

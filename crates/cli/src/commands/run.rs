@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use leadpulse_deployment::{Loaded, ModelChoice, RunSettings};
 use leadpulse_engine::{RunSummary, Skip, Until};
-use leadpulse_server::SimulatorDesk;
+use leadpulse_server::HistoryDesk;
 
 use crate::commands::ClusterArguments;
+use crate::history_jobs::FileJobs;
 use crate::output::JsonArgument;
-use crate::simulator::FileSimulator;
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -37,7 +37,8 @@ pub struct RunArguments {
     /// No HTTP.
     #[arg(long)]
     no_http: bool,
-    /// Folder with the sources' files, for POST /api/v1/alerts/simulate.
+    /// Folder with the sources' files, for simulations of alerts, labels of queries and backtests over
+    /// HTTP.
     #[arg(long, value_name = "DIR")]
     history: Option<PathBuf>,
     #[command(flatten)]
@@ -70,12 +71,12 @@ impl RunArguments {
             (None, true) => ModelChoice::RegistryAnew,
             (None, false) => ModelChoice::Registry,
         };
-        let simulator = match self.history {
-            Some(data) => Some(simulator(self.cluster.path(), data, &model, &loaded)?),
+        let history = match self.history {
+            Some(data) => Some(history_jobs(self.cluster.path(), data, &model, &loaded)?),
             None => None,
         };
         let settings = RunSettings {
-            simulator,
+            history,
             model,
             until: if self.until_end {
                 Until::End
@@ -95,13 +96,13 @@ impl RunArguments {
     }
 }
 
-/// Simulates alerts with the bundle that the run starts with.
-fn simulator(
+/// Jobs on a folder's files with the bundle that the run starts with.
+fn history_jobs(
     config: &Path,
     data: PathBuf,
     model: &ModelChoice,
     loaded: &Loaded,
-) -> Result<SimulatorDesk> {
+) -> Result<HistoryDesk> {
     let dir = match model {
         ModelChoice::Folder(dir) => dir.clone(),
         ModelChoice::Registry | ModelChoice::RegistryAnew => {
@@ -109,8 +110,8 @@ fn simulator(
             registry.bundle_dir(&registry.champion()?.manifest.bundle_id)
         }
     };
-    let simulator = FileSimulator::new(config.to_owned(), data, dir);
-    Ok(SimulatorDesk::new(Arc::new(simulator)))
+    let jobs = FileJobs::new(config.to_owned(), data, dir);
+    Ok(HistoryDesk::new(Arc::new(jobs)))
 }
 
 /// The counts of a run, as JSON.

@@ -37,7 +37,7 @@ impl VerifyArguments {
             loaded: &loaded,
             project: &project,
             scorer: Arc::new(chosen.bundle),
-            simulator: None,
+            history: None,
             registry: chosen.registry,
             origin: chosen.origin,
         };

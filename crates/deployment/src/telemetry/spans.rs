@@ -5,10 +5,9 @@
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 
+use leadpulse_engine::TraceContext;
 use leadpulse_engine::read_model::EpochTimes;
-use leadpulse_schema::hex;
 
 /// `SPAN_KIND_INTERNAL`
 const INTERNAL: u8 = 1;
@@ -28,22 +27,22 @@ pub struct Span {
     start_time_unix_nano: String,
     end_time_unix_nano: String,
     attributes: Vec<Json>,
+    /// Spans of other traces that caused it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    links: Vec<Json>,
 }
 
-/// Makes the spans of one process.
+/// Makes the spans of one worker, under the ids that its records name.
 #[derive(Clone, Debug)]
 pub struct Tracer {
     worker: String,
-    /// Start of the process, milliseconds: two processes may commit epochs of one number.
-    started_ms: i64,
 }
 
 impl Tracer {
-    /// The tracer of a worker's process that was started at this moment.
-    pub fn of(worker: &str, started_ms: i64) -> Self {
+    /// The tracer of the worker of this name.
+    pub fn of(worker: &str) -> Self {
         Self {
             worker: worker.to_owned(),
-            started_ms,
         }
     }
 
@@ -68,16 +67,17 @@ impl Tracer {
         let end = i128::from(committed_ms) * NANOS_PER_MS;
         let measured: i128 = times.stages.iter().map(|one| nanos(one.seconds)).sum();
         let whole = nanos(times.seconds).max(measured);
-        let ids = self.ids(times.epoch);
+        let ids = TraceContext::of_epoch(&self.worker, times.epoch);
         let root = Span {
-            trace_id: hex(&ids[..16]),
-            span_id: span_id(&ids, 0),
+            trace_id: ids.trace_id(),
+            span_id: ids.span_id(),
             parent_span_id: String::new(),
             name: "epoch",
             kind: INTERNAL,
             start_time_unix_nano: (end - whole).to_string(),
             end_time_unix_nano: end.to_string(),
             attributes: attributes(times),
+            links: times.linked_traces.iter().map(link).collect(),
         };
         let before = ("decode", whole - measured);
         let stages = times.stages.iter();
@@ -86,37 +86,24 @@ impl Tracer {
         let mut spans = vec![root];
         for (name, time) in std::iter::once(before).chain(stages) {
             spans.push(Span {
-                span_id: span_id(&ids, spans.len()),
+                span_id: ids.child(spans.len() as u64).span_id(),
                 parent_span_id: spans[0].span_id.clone(),
                 name,
                 start_time_unix_nano: at.to_string(),
                 end_time_unix_nano: (at + time).to_string(),
                 attributes: Vec::new(),
+                links: Vec::new(),
                 ..spans[0].clone()
             });
             at += time;
         }
         spans
     }
-
-    /// Bytes that the ids of an epoch's spans are made of.
-    fn ids(&self, epoch: u64) -> [u8; 32] {
-        Sha256::new()
-            .chain_update(&self.worker)
-            .chain_update(self.started_ms.to_le_bytes())
-            .chain_update(epoch.to_le_bytes())
-            .finalize()
-            .into()
-    }
 }
 
-/// The id of an epoch's span by place, as 16 hexadecimal digits.
-fn span_id(ids: &[u8; 32], place: usize) -> String {
-    let hash = Sha256::new()
-        .chain_update(ids)
-        .chain_update(place.to_le_bytes())
-        .finalize();
-    hex(&hash[..8])
+/// A link to the span that sent a record.
+fn link(context: &TraceContext) -> Json {
+    json!({ "traceId": context.trace_id(), "spanId": context.span_id() })
 }
 
 fn nanos(seconds: f64) -> i128 {
@@ -166,7 +153,7 @@ mod tests {
 
     #[test]
     fn stages_follow_each_other_within_their_epoch() {
-        let spans = Tracer::of("w", 5).spans(&times(7), 1_760_486_400_000);
+        let spans = Tracer::of("w").spans(&times(7), 1_760_486_400_000);
         let end: i128 = 1_760_486_400_000 * NANOS_PER_MS;
         let before_end = |text: &str| (end - text.parse::<i128>().unwrap()) / NANOS_PER_MS;
         let mut found = Vec::new();
@@ -193,14 +180,36 @@ mod tests {
     }
 
     #[test]
-    fn no_two_spans_of_two_processes_have_one_id() {
+    fn no_two_spans_of_two_workers_have_one_id() {
         let mut ids = BTreeSet::new();
-        for (worker, started_ms) in [("w", 5), ("w", 6), ("v", 5)] {
+        for worker in ["w", "v"] {
             for epoch in 0..50 {
-                for span in Tracer::of(worker, started_ms).spans(&times(epoch), 0) {
+                for span in Tracer::of(worker).spans(&times(epoch), 0) {
                     assert!(ids.insert(span.span_id));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_span_of_an_epoch_is_the_one_that_its_records_name_and_links_to_those_of_its_inputs() {
+        let [first, second] = [1, 2].map(|epoch| TraceContext::of_epoch("a producer", epoch));
+        let times = EpochTimes {
+            linked_traces: vec![first, second],
+            ..times(7)
+        };
+        let spans = Tracer::of("w").spans(&times, 1_760_486_400_000);
+        let named = TraceContext::of_epoch("w", 7).traceparent(true);
+        let ids = format!("00-{}-{}-01", spans[0].trace_id, spans[0].span_id);
+        assert_eq!(ids, named);
+        let shown = serde_json::to_value(&spans).unwrap();
+        let links = json!([
+            { "traceId": first.trace_id(), "spanId": first.span_id() },
+            { "traceId": second.trace_id(), "spanId": second.span_id() },
+        ]);
+        assert_eq!(shown[0]["links"], links);
+        for stage in &shown.as_array().unwrap()[1..] {
+            assert!(stage.get("links").is_none(), "{stage}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leadpulse_records::{KeptLetter, ShownAlert, ShownScore, WorkList};
+use leadpulse_records::{KeptLetter, ShownAlert, ShownScore, TraceContext, WorkList};
 
 use super::{EpochRecord, Notice};
 use crate::ports::{PortError, SealedEpoch, Sink};
@@ -85,6 +85,8 @@ pub struct EpochTally {
     pub suppressed: BTreeMap<(String, &'static str, &'static str), u64>,
     /// Records that people should see, one notice for each topic and code.
     pub notices: Vec<Notice>,
+    /// Traces of the records' headers, each once, the first ones; empty where no spans are exported.
+    pub linked_traces: Vec<TraceContext>,
     /// Seconds spent by stage; zeros where the caller gave no time.
     pub stage_seconds: Vec<(&'static str, f64)>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use leadpulse_features::{CommitteeSeats, probability};
+use leadpulse_features::{CommitteeSeats, TouchedHub, probability};
 use leadpulse_policy::{Decision, Trend};
 use leadpulse_records::{Emission, ON_REQUEST, ShownScore};
 use serde::Serialize;
@@ -12,7 +12,10 @@ use super::score::Subject;
 use super::state::Tracked;
 use crate::explain::{ExplainRefusal, ExplainRequest};
 
-/// The committee of the account of an entity.
+/// Hub nodes of a neighbourhood, at most.
+const NEAREST_HUBS: usize = 8;
+
+/// The committee of the account of an entity, and what the account shares with others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CommitteeOf {
     /// Key of the account; `None` while the entity has none.
@@ -22,6 +25,8 @@ pub struct CommitteeOf {
     pub as_of_ms: i64,
     #[serde(flatten)]
     pub seats: CommitteeSeats,
+    /// The hub nodes that the account touches most, most touched first; at most eight.
+    pub hubs: Vec<TouchedHub>,
 }
 
 impl Machine {
@@ -37,6 +42,7 @@ impl Machine {
             account_id: account.map(|node| graph.directory().key(node.entity).clone()),
             as_of_ms: as_of.ms(),
             seats: CommitteeSeats::of(graph, cell, as_of),
+            hubs: TouchedHub::of(graph, at, as_of, NEAREST_HUBS),
         })
     }
 

@@ -60,6 +60,7 @@ pub struct Deployed {
     pub(super) caps: Caps,
     pub(super) work_lists: WorkLists,
     pub(super) erasure_key: ErasureKey,
+    pub(super) exports_spans: bool,
     /// Digests of the tasks' policies with the caps, hexadecimal.
     pub(super) policy_digests: Vec<Arc<str>>,
     /// Digest of the release that the version comes from.
@@ -144,6 +145,9 @@ pub struct MachineParts {
     pub work_lists: WorkLists,
     /// The secret by which erased subjects are recognised.
     pub erasure_key: ErasureKey,
+    /// True if spans of committed epochs are exported: headers say so, and epochs note the traces of
+    /// their records.
+    pub exports_spans: bool,
     /// Digest of the release that the version comes from; `None` for one that was put together at a
     /// start.
     pub release: Option<Arc<str>>,
@@ -164,7 +168,8 @@ impl MachineParts {
             policy_digests: policy_digests(&self.tasks, &self.caps),
             catalog,
             fingerprint: self.fingerprint,
-            headers: EventHeaders::of_worker(&self.worker),
+            headers: EventHeaders::of_worker(&self.worker, self.exports_spans),
+            exports_spans: self.exports_spans,
             worker: self.worker,
             graph_options,
             tasks: self.tasks,

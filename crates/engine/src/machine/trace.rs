@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use leadpulse_graph::RowOutcome;
+use leadpulse_records::{TRACEPARENT, TraceContext};
 use leadpulse_schema::{Role, Row, RowBatch, TableId};
 
-use super::Machine;
 use super::admit::{AdmittedRows, outcome_in_words};
+use super::{Cut, Machine};
 use crate::ports::RecordBatch;
 use crate::read_model::{TRACED_OF_A_TICK, TracedRecord};
+
+/// Traces of one epoch's records that are noted, at most: a link is 60 bytes of a span.
+const LINKED_TRACES: usize = 32;
 
 /// A row with the record that it is of.
 pub(super) struct TracedRow {
@@ -112,6 +116,37 @@ impl Machine {
                 entity: row.entity,
                 account_id: row.account_id,
             });
+        }
+        found
+    }
+
+    /// Traces that the records of a cut name in their headers, each once, in the order of the
+    /// records. Nothing is looked at where no spans are exported.
+    pub(super) fn linked_traces(&self, records: &RecordBatch, cut: &Cut) -> Vec<TraceContext> {
+        let mut found = Vec::new();
+        if !self.given.exports_spans {
+            return found;
+        }
+        for record in records.iter() {
+            let end = cut.positions.get(record.partition() as usize);
+            if end.is_none_or(|end| record.offset() >= end.0) {
+                continue;
+            }
+            for (name, value) in record.headers() {
+                let context = match name.eq_ignore_ascii_case(TRACEPARENT) {
+                    true => value.and_then(TraceContext::parse),
+                    false => None,
+                };
+                if let Some(context) = context
+                    && !found.contains(&context)
+                {
+                    found.push(context);
+                }
+            }
+            if found.len() >= LINKED_TRACES {
+                found.truncate(LINKED_TRACES);
+                break;
+            }
         }
         found
     }

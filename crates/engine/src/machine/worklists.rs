@@ -226,7 +226,10 @@ impl Machine {
     pub(super) fn list_output(&self, list: &WorkList) -> OutputRecord {
         let value = self.given.encoders.work_list(list);
         OutputRecord {
-            headers: self.given.headers.work_list(list, &value),
+            headers: self
+                .given
+                .headers
+                .work_list(list, &value, self.state.number),
             ..self.output(Output::WorkLists, list.key(), Some(value))
         }
     }

@@ -5,6 +5,8 @@ use std::sync::mpsc::SyncSender;
 
 use serde::Serialize;
 
+use leadpulse_records::TraceContext;
+
 use super::ReadModel;
 
 /// The newest committed epoch, with the time that it took.
@@ -24,6 +26,10 @@ pub struct EpochTimes {
     pub newest_record_age_seconds: Option<f64>,
     /// Seconds by stage, in order.
     pub stages: Vec<StageTime>,
+    /// Traces that its records' headers name, each once, the first 32; empty where no spans are
+    /// exported.
+    #[serde(skip)]
+    pub linked_traces: Vec<TraceContext>,
 }
 
 /// The time of one stage.

@@ -327,6 +327,7 @@ fn epoch_times(epoch: &Epoch<Committed>, produce_seconds: f64) -> EpochTimes {
             .chain([produce])
             .map(|(stage, seconds)| StageTime { stage, seconds })
             .collect(),
+        linked_traces: epoch.tally.linked_traces.clone(),
         ..EpochTimes::default()
     }
 }

@@ -1,13 +1,18 @@
 //! Headers of scores, alerts and work lists: a cloud event about the record that carries them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use leadpulse_engine::ports::{Output, OutputRecord};
+use leadpulse_engine::read_model::ReadModel;
+use leadpulse_engine::{TraceContext, Until};
 use leadpulse_graph::DAY_MS;
 use serde_json::Value as Json;
 
+use super::broker::Message;
 use super::rig::Put::{Long, Text, Time};
-use super::rig::{Filter, Rig, TaskSpec};
+use super::rig::{Filter, Life, Rig, TaskSpec};
 
 const T0: i64 = 1_700_000_000_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -106,10 +111,14 @@ fn scores_alerts_and_work_lists_are_cloud_events_and_tombstones_are_not() {
     rig.check_committed();
 
     let epochs = rig.broker.lock().epochs.clone();
-    let records = || epochs.iter().flat_map(|epoch| &epoch.outputs);
+    let records = || {
+        epochs
+            .iter()
+            .flat_map(|epoch| epoch.outputs.iter().map(|record| (epoch.number, record)))
+    };
     let (mut ids, mut tombstones) = (BTreeSet::new(), 0);
     let mut seen: BTreeMap<Output, usize> = BTreeMap::new();
-    for record in records() {
+    for (epoch, record) in records() {
         let of = record.output;
         let is_event = matches!(
             of,
@@ -129,6 +138,8 @@ fn scores_alerts_and_work_lists_are_cloud_events_and_tombstones_are_not() {
         for (name, text) in expected(of, &value, &moment) {
             assert_eq!(found.get(name), Some(&text), "{name} of {value}");
         }
+        let trace = TraceContext::of_epoch("worker-1", epoch);
+        assert_eq!(found["traceparent"], trace.traceparent(true));
         if let Some(entity) = value["entity_id"].as_str() {
             assert_eq!(found["ce_subject"], format!("accounts/{entity}"));
         }
@@ -148,8 +159,61 @@ fn scores_alerts_and_work_lists_are_cloud_events_and_tombstones_are_not() {
     ];
     assert_eq!(kinds, all, "{seen:?}");
     let states: BTreeSet<&str> = records()
-        .filter(|record| record.output == Output::Alerts)
-        .map(|record| headers(record)["state"])
+        .filter(|(_, record)| record.output == Output::Alerts)
+        .map(|(_, record)| headers(record)["state"])
         .collect();
     assert_eq!(states, BTreeSet::from(["open", "resolved"]));
+}
+
+#[test]
+fn an_epoch_links_to_the_traces_that_its_records_name_each_once_and_32_at_most() {
+    let task = TaskSpec {
+        name: "buys",
+        table: "accounts",
+        policy: POLICY,
+        filter: Filter::Everyone,
+    };
+    let rig = Rig::new(&[task], by_employees);
+    let accounts = rig.partition_of("accounts");
+    let send = |at_ms: i64, name: &str, value: Option<Vec<u8>>| {
+        let fields = [("account_id", Text("A1")), ("updated_at", Time(at_ms))];
+        let record = Message {
+            offset: 0,
+            timestamp_ms: at_ms,
+            key: None,
+            value: Some(rig.encode("accounts", &fields)),
+            headers: vec![(name.to_owned(), value)],
+        };
+        rig.broker.append(accounts, record);
+    };
+    let producer = |number: u64| TraceContext::of_epoch("a producer", number);
+    let named = |number: u64| Some(producer(number).traceparent(false).into_bytes());
+    // Each run is at least one epoch.
+    let run = || {
+        let (sender, epochs) = sync_channel(64);
+        let read_model = Arc::new(ReadModel::new());
+        read_model.watch_epochs(Some(sender));
+        let life = Life {
+            read_model,
+            ..Life::default()
+        };
+        rig.run(Until::End, life).unwrap();
+        let found: Vec<TraceContext> = epochs
+            .try_iter()
+            .flat_map(|epoch| epoch.linked_traces)
+            .collect();
+        found
+    };
+    send(T0, "traceparent", named(1));
+    send(T0 + 1, "Traceparent", named(2));
+    send(T0 + 2, "traceparent", named(1));
+    send(T0 + 3, "traceparent", Some(b"00-none".to_vec()));
+    send(T0 + 4, "traceparent", None);
+    send(T0 + 5, "tracestate", named(3));
+    assert_eq!(run(), [producer(1), producer(2)]);
+    for number in 100..200 {
+        send(T0 + number as i64, "traceparent", named(number));
+    }
+    let first: Vec<TraceContext> = (100..132).map(producer).collect();
+    assert_eq!(run(), first);
 }

@@ -86,6 +86,7 @@ fn a_committee_has_seats_by_department_and_seniority_and_gaps() {
     assert!(!seats.gaps["department"].contains(&"Finance".to_owned()));
     assert_eq!(seats.gaps["seniority"], ["Manager", "Director", "C-Level"]);
     assert_eq!(seats.members[0].key, "C1", "the most recently active first");
+    assert_eq!(found.hubs, []);
     assert!(machine.committee("accounts", "A2").is_none());
     assert!(machine.committee("planets", "A1").is_none());
 }

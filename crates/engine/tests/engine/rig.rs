@@ -455,6 +455,7 @@ impl Rig {
             .unwrap(),
             work_lists: self.work_lists.checked(self.options.tick_ms, 0).unwrap(),
             erasure_key: ErasureKey::default(),
+            exports_spans: true,
             release: self.release.as_deref().map(Into::into),
         })
     }

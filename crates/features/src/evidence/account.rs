@@ -265,7 +265,7 @@ pub(super) fn outcomes(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
 }
 
 /// The hub slots of the sums that evidence about hubs reads, with names in words.
-struct HubEvidence {
+pub(super) struct HubEvidence {
     /// Name of a good end, and the slots of its values, per event table with outcomes.
     ends: Vec<(String, Vec<usize>)>,
     /// Name and count slots of each event table.
@@ -273,7 +273,7 @@ struct HubEvidence {
 }
 
 impl HubEvidence {
-    fn of(scene: &Scene<'_>) -> Self {
+    pub(super) fn of(scene: &Scene<'_>) -> Self {
         let layout = &scene.graph.shared().layout;
         let mut ends = Vec::new();
         for table in &scene.catalog.tables {
@@ -307,7 +307,11 @@ impl HubEvidence {
 
     /// The largest number of events of the other cells within the longest half-life, about, with
     /// its name: of the ends if the catalog has any, else of all events.
-    fn largest<'s>(&'s self, others: &Others<'_>, half_lives: &[f64]) -> Option<(&'s str, f64)> {
+    pub(super) fn largest<'s>(
+        &'s self,
+        others: &Others<'_>,
+        half_lives: &[f64],
+    ) -> Option<(&'s str, f64)> {
         let longest = half_lives[half_lives.len() - 1];
         let total = |slots: &[usize]| {
             let sum = |half: usize| slots.iter().map(|slot| others.sum(*slot, half)).sum();

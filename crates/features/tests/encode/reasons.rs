@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use leadpulse_features::{PeerEnds, TouchedHub};
 use leadpulse_graph::Tracking;
 use leadpulse_schema::Value;
+use leadpulse_schema::units::AsOf;
 
-use crate::scene::{Scene, acme};
+use crate::scene::{NOW_MS, Scene, acme};
 
 /// Compares page by page, so that a failure shows the whole page.
 fn check(found: &str, expected: &str) {
@@ -174,6 +176,41 @@ fn evidence_of_a_lead_and_of_a_contact() {
     let scene = acme();
     check(&scene.page("leads", "lead1"), LEAD);
     check(&scene.page("contacts", "ann"), CONTACT);
+}
+
+#[test]
+fn hubs_of_an_account_come_with_what_came_of_the_others() {
+    let scene = acme();
+    let as_of = AsOf::from_ms(NOW_MS);
+    let touched = |key: &str, most: usize| {
+        let (at, _) = scene.find("accounts", key);
+        TouchedHub::of(&scene.graph, at, as_of, most)
+    };
+    let won = |count: u32| PeerEnds {
+        name: "Closed Won".into(),
+        count,
+        days: 90,
+    };
+    let found = touched("acme", 8);
+    let finance = found.iter().find(|one| one.hub == "industries").unwrap();
+    assert_eq!((&*finance.key, &*finance.name), ("Finance", "Finance"));
+    assert_eq!((finance.others, &finance.ends), (3, &Some(won(2))));
+    assert_eq!(finance.touches, 1.0);
+    assert!(found.is_sorted_by(|one, other| one.touches >= other.touches));
+    assert_eq!(touched("acme", 0), []);
+
+    // An own win is not one of the others.
+    let mut scene = Scene::new(Tracking::Off);
+    for account in ["a", "b"] {
+        scene.account(account, 300.0, &[("industry", Value::Text("Finance"))]);
+    }
+    let stages = [(20.0, "Discovery"), (10.0, "Closed Won")];
+    scene.deal("won", "a", &stages).now();
+    for (account, ends) in [("a", None), ("b", Some(won(1)))] {
+        let (at, _) = scene.find("accounts", account);
+        let found = TouchedHub::of(&scene.graph, at, as_of, 8);
+        assert_eq!((found[0].others, &found[0].ends), (1, &ends), "{account}");
+    }
 }
 
 #[test]

@@ -63,6 +63,12 @@ fn a_history_loaded_at_once_is_not_late() {
         }
     }
     let ground = ground(&lines, &[("wins", WINS)]);
-    let count = count_labels(&ground.project, ground.tasks()[0], &ground.files).unwrap();
+    let count = count_labels(
+        &ground.project,
+        ground.tasks()[0],
+        &ground.files,
+        LabelBounds::COUNTS,
+    )
+    .unwrap();
     assert_eq!(count.tally.wait_ms, 0);
 }

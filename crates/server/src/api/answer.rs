@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::queries::QueryFault;
 use crate::service::App;
 
 /// A refusal as a problem document (RFC 9457), with the remedy.
@@ -20,6 +21,7 @@ pub(crate) struct ApiError {
     parameter: Option<&'static str>,
     allowed: Vec<String>,
     retry_after_s: Option<u64>,
+    fault: Option<Box<QueryFault>>,
 }
 
 impl ApiError {
@@ -31,10 +33,24 @@ impl ApiError {
             parameter: None,
             allowed: Vec::new(),
             retry_after_s: None,
+            fault: None,
         }
     }
     pub fn bad_request(detail: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail, hint)
+    }
+    /// A query with a fault, whose place the document names as the member `fault`.
+    pub fn of_query(fault: QueryFault) -> Self {
+        let (line, column) = (fault.line, fault.column);
+        let hint = match fault.hint.is_empty() {
+            true => "POST /api/v1/query plans a query without reading files".to_owned(),
+            false => fault.hint.clone(),
+        };
+        let detail = format!("the query, line {line}, column {column}: {}", fault.message);
+        Self {
+            fault: Some(Box::new(fault)),
+            ..Self::bad_request(detail, hint)
+        }
     }
     pub fn not_found(detail: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail, hint)
@@ -84,6 +100,8 @@ impl IntoResponse for ApiError {
             parameter: Option<&'static str>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
             allowed: Vec<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            fault: Option<Box<QueryFault>>,
         }
         let problem = Problem {
             // The status says all that a program can act on.
@@ -94,6 +112,7 @@ impl IntoResponse for ApiError {
             hint: self.hint,
             parameter: self.parameter,
             allowed: self.allowed,
+            fault: self.fault,
         };
         let mut response = (self.status, Json(problem)).into_response();
         let headers = response.headers_mut();

@@ -12,9 +12,11 @@ use leadpulse_records::{ScorePoint, ShownScore};
 use serde::Serialize;
 
 use super::answer::{ApiError, tagged};
+use super::apart::run_apart;
 use super::arguments::QueryArguments;
-use super::endpoint::{AnswerKind, Endpoint, READS};
+use super::endpoint::{AnswerKind, Endpoint, Parameter, ParameterValues, READS};
 use super::said::AnsweredAlert;
+use crate::archive::{PastCursor, PastPoints, PastQuestion};
 use crate::service::App;
 
 pub(crate) const ENTITY: Endpoint = Endpoint {
@@ -26,12 +28,21 @@ pub(crate) const ENTITY: Endpoint = Endpoint {
 };
 pub(crate) const HISTORY: Endpoint = Endpoint {
     path: "/api/v1/{table}/{id}/history",
-    summary: "The newest emitted probabilities of one entity under one task, the last one last",
-    parameters: &[super::TASK],
+    summary: "The newest emitted probabilities of one entity under one task, or older ones from the scores topic, the last one last",
+    parameters: &[super::TASK, BEFORE],
     answer: AnswerKind::Json("History"),
-    refusals: &[400, 404],
+    refusals: &[400, 404, 503],
     ..READS
 };
+
+/// The parameter that asks for older points.
+const BEFORE: Parameter = Parameter {
+    name: "before",
+    values: ParameterValues::Text,
+    about: "before of the answer with later points: older ones, from the scores topic; the newest without it",
+};
+/// Seconds after which a client may read the archive that another one reads.
+const NEXT_TURN_S: u64 = 1;
 
 /// `/api/v1/{table}/{id}`
 pub(crate) async fn entity(
@@ -118,6 +129,10 @@ pub(crate) async fn history(
         entity_type: &'a str,
         entity_id: &'a str,
         points: &'a [ScorePoint],
+        /// The parameter of a request for older points; null where there are none.
+        before: Option<String>,
+        /// Records of the topic that were looked at.
+        looked_at: u64,
     }
     let (id, scores) = scores_of(&app, &table, id)?;
     let tasks = app.state.tasks.now();
@@ -130,11 +145,70 @@ pub(crate) async fn history(
             "/api/v1/{table}/{id} lists the tasks that scored it",
         )
     })?;
+    let past = match arguments.chosen("before") {
+        None => newest(&app, &score.history),
+        Some(before) => {
+            let question = PastQuestion {
+                task: task.name.clone(),
+                table: table.clone(),
+                id: id.clone(),
+                before: cursor_of(before)?,
+            };
+            older(&app, question).await?
+        }
+    };
     let answer = HistoryAnswer {
         task: &task.name,
         entity_type: &table,
         entity_id: &id,
-        points: &score.history,
+        points: &past.points,
+        before: past.next.map(|cursor| cursor.to_string()),
+        looked_at: past.looked_at,
     };
     tagged(&app, &headers, &answer)
+}
+
+fn cursor_of(before: &str) -> Result<PastCursor, ApiError> {
+    before.parse().map_err(|_| {
+        ApiError::bad_request(
+            format!("before is \"{before}\""),
+            "hand back the before of an answer as it is",
+        )
+        .of_parameter("before", Vec::new())
+    })
+}
+
+/// The points of the read model. Older ones may be in the archive, if there is one.
+fn newest(app: &App, points: &[ScorePoint]) -> PastPoints {
+    let oldest = points.first().filter(|_| app.state.archive.is_some());
+    PastPoints {
+        points: points.to_vec(),
+        next: oldest.map(|oldest| PastCursor::Moment(oldest.as_of)),
+        looked_at: 0,
+    }
+}
+
+/// Points of the archive, read apart from the threads that talk to clients.
+async fn older(app: &App, question: PastQuestion) -> Result<PastPoints, ApiError> {
+    let Some(desk) = &app.state.archive else {
+        return Err(ApiError::unavailable(
+            "this process reads no older scores",
+            "ask a process that runs on a cluster, or read the scores topic",
+        ));
+    };
+    let Some(turn) = desk.take() else {
+        let refusal = ApiError::unavailable(
+            "older scores are being read for another client",
+            "ask again in a moment",
+        );
+        return Err(refusal.retry_after(NEXT_TURN_S));
+    };
+    let names = ("leadpulse-past", "read of older scores");
+    let found = run_apart(names, move || turn.before(&question)).await?;
+    found.map_err(|fault| {
+        ApiError::unavailable(
+            fault.0,
+            "see the process's log; the newest points are there without before",
+        )
+    })
 }

@@ -10,7 +10,7 @@ use crate::document::check;
 use crate::support::{Server, local, state_of};
 
 /// Plans `right`, and finds a fault in a named target of everything else.
-struct OneQuery;
+pub struct OneQuery;
 
 impl QueryPlanner for OneQuery {
     fn plan(&self, text: &str) -> Result<PlannedQuery, Box<QueryFault>> {

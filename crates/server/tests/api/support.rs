@@ -12,7 +12,7 @@ use leadpulse_engine::read_model::{EngineStatus, Phase, ReadModel};
 use leadpulse_records::{Alert, SCORED, Score, ShownAlert, ShownScore, Symbol, TypeName};
 use leadpulse_schema::{SchemaRef, WriterSchema};
 use leadpulse_server::{
-    ActionView, BandView, GroupView, Handle, ServerOptions, ServerState, SimulatorDesk, TaskView,
+    ActionView, BandView, GroupView, Handle, HistoryDesk, ServerOptions, ServerState, TaskView,
     WriterSchemas, serve,
 };
 use serde_json::{Value, json};
@@ -49,11 +49,11 @@ impl Server {
         Self::start_for(explanations, None)
     }
 
-    pub fn start_for(explanations: Option<ExplainDesk>, simulator: Option<SimulatorDesk>) -> Self {
+    pub fn start_for(explanations: Option<ExplainDesk>, history: Option<HistoryDesk>) -> Self {
         let read_model = Arc::new(ReadModel::new());
         let state = ServerState {
             explanations,
-            simulator,
+            history,
             ..state_of(&read_model)
         };
         Self::serving(&local(), state)
@@ -266,7 +266,8 @@ pub fn state_of(read_model: &Arc<ReadModel>) -> ServerState {
         operations: None,
         explanations: None,
         questions: None,
-        simulator: None,
+        history: None,
+        archive: None,
         queries: None,
         schemas: Some(WriterSchemas(Arc::new(OneSchema))),
         version: "1.2.3".into(),

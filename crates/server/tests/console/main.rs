@@ -13,6 +13,7 @@ mod browser;
 mod keyboard;
 mod live;
 mod pages;
+mod past;
 mod words;
 mod world;
 

@@ -52,6 +52,14 @@ fn violations(browser: &mut Browser, axe: &str) -> Vec<String> {
     serde_json::from_value(found).unwrap()
 }
 
+/// Checks that axe-core finds no violation on the open page, where it was fetched.
+pub fn assert_accessible(browser: &mut Browser, name: &str) {
+    if let Some(axe) = axe() {
+        let found = violations(browser, &axe);
+        assert!(found.is_empty(), "{name}: {found:#?}");
+    }
+}
+
 #[rstest]
 #[case::desk(DESK, "light")]
 #[case::phone(PHONE, "dark")]
@@ -95,7 +103,8 @@ fn expected_faults_left_out(browser: &Browser) -> Vec<String> {
         .collect()
 }
 
-fn take_picture(browser: &mut Browser, name: &str, window: Window) {
+/// Keeps a picture of the open page, where pictures are wanted.
+pub fn take_picture(browser: &mut Browser, name: &str, window: Window) {
     let Some(folder) = std::env::var_os("LEADPULSE_PICTURES").map(PathBuf::from) else {
         return;
     };

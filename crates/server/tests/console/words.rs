@@ -7,15 +7,16 @@ use leadpulse_records::{KeptLetter, Reason, Rejected, WorkList, WorkListEntry};
 use leadpulse_schema::Catalog;
 use leadpulse_schema::units::AsOf;
 use leadpulse_server::{
-    ActionView, AlertSimulator, BandView, GroupView, NamedText, PlannedQuery, QueryDesk,
-    QueryFault, QueryPlanner, QueryRemark, ServerState, SimulationError, SimulationRequest,
-    SimulatorDesk, TaskView, TaskViews,
+    ActionView, ArchiveDesk, BandView, GroupView, HistoryDesk, NamedText, PlannedQuery, QueryDesk,
+    QueryFault, QueryPlanner, QueryRemark, ServerState, TaskView, TaskViews,
 };
 use leadpulse_server::{
     AlertAnswer, ChangedChampion, KnownModel, OperationError, Operations, OperationsDesk,
     PromotionRequest, ReplayCounts, ReplayRequest, RollbackRequest, SentRow,
 };
 use serde_json::{Value, json};
+
+use crate::past::{OldPoints, OnePast, evaluation};
 
 /// Names of a deployment: tables, fields, task, reasons.
 pub struct Words {
@@ -199,7 +200,8 @@ impl Words {
             operations: Some(OperationsDesk::new(Arc::new(Done))),
             explanations: None,
             questions: None,
-            simulator: Some(SimulatorDesk::new(Arc::new(OneAnswer))),
+            history: Some(HistoryDesk::new(Arc::new(OnePast))),
+            archive: Some(ArchiveDesk::new(Arc::new(OldPoints))),
             queries: Some(QueryDesk(Arc::new(OneQuery(self.query, self.table)))),
             schemas: None,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -251,6 +253,7 @@ impl Words {
             stages: [("graph", 0.011), ("infer", 0.019), ("policy", 0.008)]
                 .map(|(stage, seconds)| StageTime { stage, seconds })
                 .into(),
+            linked_traces: Vec::new(),
         });
         let lag = |partition| PartitionLag {
             topic: "crm.accounts.v1".into(),
@@ -308,30 +311,6 @@ impl Words {
             bundle_id: Some("7f3a9c21".into()),
             entries: (0..6).map(entry).collect(),
         }
-    }
-}
-
-/// Figures of one policy, whatever is asked.
-struct OneAnswer;
-
-impl AlertSimulator for OneAnswer {
-    fn simulate(&self, request: &SimulationRequest) -> Result<Value, SimulationError> {
-        let group = |alerts: u64, sent: u64| {
-            json!({"alerts": alerts, "sent": sent, "closed": 40, "came_true": 9,
-            "came_true_ratio": 0.225, "base_ratio": 0.043, "open": 3, "open_came_true": 0, "lead_days": [9.0, 21.0, 44.0]})
-        };
-        let policy = |name: &str, alerts: u64| {
-            json!({
-                "policy": name, "days": request.days, "owners": 4, "accounts": 61,
-                "before_caps": {"mean": 0.9, "highest": 7}, "after_caps": {"mean": 0.7, "highest": 3},
-                "rising": group(alerts, alerts - 8), "all": group(alerts + 20, alerts + 5),
-                "by_type": {"threshold_up": group(alerts, alerts - 8)}, "by_severity": {}, "by_task": {},
-                "by_owner": {}, "by_day": {}, "resolved": 12, "held_out": 2,
-                "rises": {"rises": 90, "watched": 80, "reversed": 10, "reversed_ratio": 0.125},
-                "held_back": {"cooldown": 31, "unconfirmed": 12},
-            })
-        };
-        Ok(json!({"policies": [policy("leadpulse.toml", 64), policy("requested", 41)]}))
     }
 }
 
@@ -402,35 +381,6 @@ fn letters() -> Vec<KeptLetter> {
         KeptLetter::of(&rejected.dead_letter(reason, message, AsOf::from_ms(1_760_000_000_000)))
     };
     (0..).zip(cases).filter_map(letter).collect()
-}
-
-/// Tables of a bundle: tenths, reliability, simple rules, cohorts.
-fn evaluation() -> Value {
-    let tenth = |index: usize| {
-        let rate = 0.16 / (1.0 + index as f64 * index as f64 / 4.0);
-        json!({"rows": 180.0, "predicted": rate * 0.9, "rate": rate, "lift": rate / 0.043,
-               "captured": 1.0 - 0.6 / (1.0 + index as f64)})
-    };
-    let bin = |index: usize| {
-        let predicted = 0.01 * (index * index) as f64 / 8.0;
-        json!({"rows": 120.0, "predicted": predicted, "observed": predicted * 1.1,
-               "null_low": predicted * 0.6, "null_high": predicted * 1.5 + 0.01})
-    };
-    let estimate = |value: f64| json!({"value": value, "low": value - 0.04, "high": value + 0.04});
-    let part = |low: f64, predicted: f64, gap: f64| {
-        json!({"low": low, "high": low + 1.0, "rows": 400, "entities": 90, "share": 0.22,
-               "predicted": predicted, "observed": predicted * 1.2, "gap_in_errors": gap})
-    };
-    json!({
-        "first_anchor": "2025-01-01", "last_anchor": "2025-06-01", "outcomes": 70, "base_rate": 0.043,
-        "model": null, "deciles": (0..10).map(tenth).collect::<Vec<_>>(),
-        "calibration": {"ece": 0.013, "null_ece": 0.009, "null_ece_high": 0.017,
-            "mean_predicted": 0.041, "rate": 0.043, "bins": (1..12).map(bin).collect::<Vec<_>>()},
-        "baselines": [{"name": "recency (time since the last event)", "figures": {
-            "auroc": estimate(0.69), "average_precision": estimate(0.13), "auroc_behind": null}}],
-        "cohorts": [{"column": "activities/14d/sum", "group": "engagement", "spread": 0.4,
-            "parts": [part(0.0, 0.01, 0.4), part(1.0, 0.06, 3.4)]}],
-    })
 }
 
 const WELL_SCHEMA: &str = r#"{"type":"record","name":"Well","leadpulse":{"table":"water_wells","role":"root"},"fields":[

@@ -11,7 +11,7 @@ use leadpulse_learn::{Comparison, compare};
 use leadpulse_model::{Bundle, Manifest, TaskManifest};
 use leadpulse_project::{Project, TaskPlan};
 
-use crate::commands::backtest::test_from_ms;
+use crate::backtest_figures::test_from_ms;
 use crate::commands::{Allowance, ConfigArgument, parse_moment};
 use crate::evaluation::show_against;
 use crate::progress::Bar;

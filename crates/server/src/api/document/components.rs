@@ -178,14 +178,47 @@ fn alerts() -> Value {
                     "message": {"type": "string"}, "hint": {"type": "string"},
                 }))),
             }))]},
-            "error": {"anyOf": [{"type": "null"}, closed(json!({
-                "message": {"type": "string"}, "hint": {"type": "string"},
-                "line": {"type": "integer"}, "column": {"type": "integer"},
-                "length": {"type": "integer"},
-                "target": {"anyOf": [{"type": "null"}, closed(json!({
-                    "name": {"type": "string"}, "text": {"type": "string"},
-                }))]},
+            "error": refer_or_null("QueryFault"),
+        })),
+        "QueryFault": closed(json!({
+            "message": {"type": "string"}, "hint": {"type": "string"},
+            "line": {"type": "integer"}, "column": {"type": "integer"},
+            "length": {"type": "integer"},
+            "target": {"anyOf": [{"type": "null"}, closed(json!({
+                "name": {"type": "string"}, "text": {"type": "string"},
             }))]},
+        })),
+        "LabelRequest": optional(json!({
+            "query": {"type": "string", "description": "A query in PQL, or the name of a configured task."},
+            "anchors": nullable("string"), "first": nullable("integer"),
+        }), &["anchors", "first"]),
+        "QueryLabels": closed(json!({
+            "query": {"type": "string"}, "entity": {"type": "string"},
+            "horizon_days": {"type": "number"}, "meaning": list(json!({"type": "string"})),
+            "remarks": list(json!({"type": "string"})),
+            "labels": closed(json!({
+                "from": {"type": "integer"}, "until": {"type": "integer"}, "rule": {"type": "string"},
+                "anchors": {"type": "integer"}, "asked": {"type": "integer"},
+                "labelled": {"type": "integer"}, "positive": {"type": "integer"},
+                "base_rate": nullable("number"), "entities": {"type": "integer"},
+                "positive_entities": {"type": "integer"}, "open": {"type": "integer"},
+                "dropped": {"type": "integer"}, "rows": {"type": "integer"},
+                "unowned_rows": {"type": "integer"}, "unowned_example": nullable("string"),
+            })),
+            "first": list(closed(json!({
+                "entity": {"type": "string"}, "time": {"type": "integer"}, "label": {"type": "number"},
+            }))),
+        })),
+        "BacktestRequest": optional(json!({
+            "task": nullable("string"), "from": nullable("string"),
+        }), &["task", "from"]),
+        "Backtest": closed(json!({
+            "bundle": {"type": "string"}, "from": {"type": "integer"},
+            "tasks": list(closed(json!({
+                "task": {"type": "string"}, "rows": {"type": "integer"},
+                "scored": {"type": "integer"}, "labels": nullable("string"),
+                "evaluation": {"description": "Figures, as report.json has them; null where no outcome is known."},
+            }))),
         })),
         "WorkLists": closed(json!({
             "task": {"type": "string"}, "lists": list(refer("WorkList")),
@@ -205,6 +238,7 @@ fn entities() -> Value {
         "History": closed(json!({
             "task": {"type": "string"}, "entity_type": {"type": "string"},
             "entity_id": {"type": "string"}, "points": list(refer("ScorePoint")),
+            "before": nullable("string"), "looked_at": {"type": "integer"},
         })),
         "CommitteeSeats": closed(json!({
             "account_id": nullable("string"), "as_of": {"type": "integer"},
@@ -219,6 +253,13 @@ fn entities() -> Value {
                 "table": {"type": "string"}, "key": {"type": "string"},
                 "values": list(nullable("string")), "last_event_ms": nullable("integer"),
                 "is_active": {"type": "boolean"},
+            }))),
+            "hubs": list(closed(json!({
+                "hub": {"type": "string"}, "key": {"type": "string"}, "name": {"type": "string"},
+                "touches": {"type": "number"}, "others": {"type": "integer"},
+                "ends": {"anyOf": [{"type": "null"}, closed(json!({
+                    "name": {"type": "string"}, "count": {"type": "integer"}, "days": {"type": "integer"},
+                }))]},
             }))),
         })),
         "Trace": closed(json!({
@@ -401,7 +442,8 @@ fn documents() -> Value {
             "hint": {"type": "string", "description": "The remedy."},
             "parameter": {"type": "string", "description": "The parameter at fault."},
             "allowed": list(json!({"type": "string"})),
-        }), &["parameter", "allowed"]),
+            "fault": refer("QueryFault"),
+        }), &["parameter", "allowed", "fault"]),
         "Index": closed(json!({
             "version": {"type": "string"}, "openapi": {"type": "string"},
             "paths": list(closed(json!({

@@ -29,10 +29,10 @@ export function whenUnknown(handler) {
   onUnknown = handler;
 }
 
-/** The JSON of a path such as `api/v1/status`, relative to the page. Throws a `Problem` for a refusal. */
-export async function ask(path, parameters = {}, { body, patience = PATIENCE_MS } = {}) {
+/** The JSON of a path such as `api/v1/status`, relative to the page. Throws a `Problem` for a refusal. `stop` ends the request. */
+export async function ask(path, parameters = {}, { body, patience = PATIENCE_MS, stop } = {}) {
   const query = queryOf(parameters);
-  const request = { headers: identity(), cache: "no-cache", signal: AbortSignal.timeout(patience) };
+  const request = { headers: identity(), cache: "no-cache", signal: AbortSignal.any([AbortSignal.timeout(patience), ...(stop ? [stop] : [])]) };
   if (body !== undefined) {
     request.method = "POST";
     request.headers["Content-Type"] = "application/json";

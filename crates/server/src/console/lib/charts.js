@@ -88,7 +88,8 @@ export function reliability(bins, label) {
 }
 
 /**
- * One entity in the middle, what is around it on a ring: [{name, kind, isActive, href}], at most so many that names can be read.
+ * One entity in the middle, what is around it on a ring: [{name, about, kind, isActive}], at most so many that names can be read.
+ * People are round, deals square, hubs diamonds.
  */
 export function neighbourhood(centre, around, label) {
   const [width, height] = [560, 372];
@@ -103,10 +104,16 @@ export function neighbourhood(centre, around, label) {
   for (const { one, x, y, isLeft, isRight } of places) {
     const anchor = isLeft ? "end" : isRight ? "start" : "middle";
     const [tx, ty] = [x + (isLeft ? -12 : isRight ? 12 : 0), isLeft || isRight ? y : y + (y < cy ? -28 : 22)];
-    const shape = one.kind === "deal" ? draw("rect", { x: x - 7, y: y - 7, width: 14, height: 14, rx: 2, class: `node${one.isActive ? " active" : ""}` }) : draw("circle", { cx: x, cy: y, r: 8, class: `node${one.isActive ? " active" : ""}` });
-    svg.append(shape, draw("text", { x: tx, y: ty, "text-anchor": anchor, class: "name" }, short(one.name, 17)), draw("text", { x: tx, y: ty + 14, "text-anchor": anchor }, short(one.about, 17)));
+    svg.append(nodeShape(one, x, y), draw("text", { x: tx, y: ty, "text-anchor": anchor, class: "name" }, short(one.name, 17)), draw("text", { x: tx, y: ty + 14, "text-anchor": anchor }, short(one.about, 17)));
   }
   return svg;
+}
+
+function nodeShape({ kind, isActive }, x, y) {
+  const style = `node${isActive ? " active" : ""}`;
+  if (kind === "deal") return draw("rect", { x: x - 7, y: y - 7, width: 14, height: 14, rx: 2, class: style });
+  if (kind === "hub") return draw("polygon", { points: `${x},${y - 10} ${x + 10},${y} ${x},${y + 10} ${x - 10},${y}`, class: style });
+  return draw("circle", { cx: x, cy: y, r: 8, class: style });
 }
 
 const short = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);

@@ -15,7 +15,7 @@ import { ago, capital, chance, count, gradeWords, levelOf, moment, number, perce
 const EVERY_MS = 5000;
 const given = new URLSearchParams(location.search);
 const [entityTable, id] = [given.get("table") ?? "", given.get("id") ?? ""];
-const state = { entity: null, task: given.get("task"), why: null, committee: null, parts: {} };
+const state = { entity: null, task: given.get("task"), why: null, committee: null, past: {}, parts: {} };
 
 export async function show(main) {
   await firstStatus();
@@ -49,6 +49,7 @@ async function read() {
     state.parts.head.replaceChildren(problem(error, () => location.reload()));
     return;
   }
+  for (const [task, points] of Object.entries(state.entity.history)) keepPoints(task, points);
   const tasks = state.entity.scores.map((score) => score.task);
   if (!tasks.includes(state.task)) state.task = tasks[0];
   for (const score of state.entity.scores) seen(score.as_of);
@@ -149,17 +150,61 @@ function verdict(score, why) {
   return panel("Now", { class: "third" }, ...rest);
 }
 
+/** What is known of a task's past: points by moment, and where to go on; `before` is undefined until it was asked for. */
+const pastOf = (task) => (state.past[task] ??= { points: new Map(), before: undefined, words: "" });
+
+function keepPoints(task, points) {
+  const past = pastOf(task);
+  for (const point of points) past.points.set(point.as_of, point);
+}
+
+/** Reads older points from the scores topic: a bounded part of it, so more may lie behind what has none. */
+async function readOlder() {
+  const { task } = state;
+  const past = pastOf(task);
+  past.words = "Older scores are read…";
+  renderPast();
+  try {
+    const path = entityPath(entityTable, id, "/history");
+    // The first answer names the place before its oldest point.
+    const before = past.before ?? (await ask(path, { task })).before;
+    const answer = before === null ? { points: [], before: null, looked_at: 0 } : await ask(path, { task, before });
+    keepPoints(task, answer.points);
+    past.before = answer.before;
+    const looked = answer.points.length > 0 ? `${count(answer.points.length, "older score")}.` : `None among ${count(answer.looked_at, "record")}.`;
+    past.words = answer.before === null ? `${looked} The topic keeps none from before.` : looked;
+  } catch (error) {
+    past.words = `${capital(error.message)}. ${error.hint ?? ""}`;
+  }
+  announce(past.words);
+  if (state.task === task) renderPast();
+}
+
+/** Shows the past anew; the button keeps the focus. */
+function renderPast() {
+  const shown = document.querySelector("[aria-labelledby=panel-past]");
+  const isHeld = shown?.contains(document.activeElement);
+  shown?.replaceWith(pastPanel(current()));
+  if (isHeld) document.querySelector("[aria-labelledby=panel-past] button")?.focus();
+}
+
+function olderControls() {
+  const past = pastOf(state.task);
+  const button = make("button", { type: "button", click: readOlder, disabled: past.before === null }, "Older scores");
+  return make("div", { class: "controls" }, button, make("span", { class: "quiet" }, past.words));
+}
+
 function pastPanel(score) {
-  const points = state.entity.history[state.task] ?? [];
+  const points = [...pastOf(state.task).points.values()].sort((one, other) => one.as_of - other.as_of);
   const bands = taskNamed(state.task)?.bands ?? [];
   const known = points.filter((point) => point.probability !== null);
-  if (known.length < 2) return panel("Past", { class: "two-thirds" }, make("p", { class: "quiet" }, "One score so far: a line needs two."));
+  if (known.length < 2) return panel("Past", { class: "two-thirds" }, make("p", { class: "quiet" }, "One score so far: a line needs two."), olderControls());
   const events = (score.facts?.events ?? []).filter((event) => event.time_ms >= points[0].as_of);
   const probabilities = known.map((point) => point.probability);
   const label = `Probability from ${moment(points[0].as_of)} to ${moment(points.at(-1).as_of)}: between ${percent(Math.min(...probabilities), 1)} and ${percent(Math.max(...probabilities), 1)}, last ${percent(probabilities.at(-1), 1)}`;
   const limits = bands.map((band) => `${band.name} from ${percent(band.enter)}`).join(", ");
   return panel("Past", { class: "two-thirds" }, make("figure", {}, historyChart(points, bands, events, label),
-    make("figcaption", {}, `The last ${count(points.length, "emitted score")}. Dashed: ${limits}. Ticks at the bottom: the newest events.`)));
+    make("figcaption", {}, `The last ${count(points.length, "emitted score")}. Dashed: ${limits}. Ticks at the bottom: the newest events.`)), olderControls());
 }
 
 function reasonsPanel(score, why) {
@@ -180,17 +225,27 @@ function committeePanel() {
 
 /** What belongs to the entity, as a picture and as links. */
 function aroundPanel(score) {
-  const members = (state.committee?.members ?? []).slice(0, 9).map((member) => ({
+  const hubs = (state.committee?.hubs ?? []).slice(0, 5).map((hub) => ({ kind: "hub", isActive: hub.ends !== null, name: hub.name, about: endsWords(hub), hub }));
+  const members = (state.committee?.members ?? []).slice(0, hubs.length > 0 ? 6 : 9).map((member) => ({
     kind: "person", isActive: member.is_active, table: member.table, id: member.key,
     name: nameOf(score, member) ?? member.key, about: member.values.filter(Boolean).join(", ") || singular(member.table),
   }));
-  const deals = (score.facts?.open ?? []).slice(0, 5).map((deal) => ({
+  const deals = (score.facts?.open ?? []).slice(0, hubs.length > 0 ? 3 : 5).map((deal) => ({
     kind: "deal", isActive: true, name: deal.values.name ?? deal.key, about: `open ${singular(deal.table)}`, id: deal.key,
   }));
-  const around = [...deals, ...members];
+  const around = [...deals, ...members, ...hubs];
   if (around.length === 0) return null;
-  const label = `${count(members.length, "person", "people")} and ${count(deals.length, "open deal")} around ${score.name ?? id}`;
-  return panel("Around it", {}, make("figure", {}, neighbourhood(score.name ?? id, around, label), make("figcaption", {}, "Round: people, filled where they were active in 14 days. Square: what is open.")));
+  const label = `${count(members.length, "person", "people")}, ${count(deals.length, "open deal")} and ${count(hubs.length, "hub")} around ${score.name ?? id}`;
+  return panel("Around it", {}, ...[make("figure", {}, neighbourhood(score.name ?? id, around, label), make("figcaption", {}, `Round: people, filled where they were active in 14 days. Square: what is open.${hubs.length > 0 ? " Diamond: what it shares with others, filled where something came of them." : ""}`)),
+    hubs.length > 0 ? hubTable(hubs.map(({ hub }) => hub)) : null].filter(Boolean));
+}
+
+/** What came of the others of a hub, in a few words; the table has the rest. */
+const endsWords = ({ ends, others }) => (ends ? `${number.format(ends.count)} ${ends.name}` : count(others, "other"));
+
+function hubTable(hubs) {
+  const rows = hubs.map((hub) => [hub.name, plain(hub.hub), number.format(hub.others), hub.ends ? `about ${count(hub.ends.count, hub.ends.name, hub.ends.name)} in ${count(hub.ends.days, "day")}` : "nothing"]);
+  return table("What it shares with others", ["Name", "Of", { text: "Others", number: true }, "What came of them"], rows);
 }
 
 function nameOf(score, member) {

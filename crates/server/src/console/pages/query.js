@@ -3,6 +3,7 @@
 import { ask } from "../lib/ask.js";
 import { announce, facts, field, choice, make, panel } from "../lib/dom.js";
 import { problem, remark } from "../lib/notices.js";
+import { backtestPanel, caretsOf, labelsPanel } from "../lib/past.js";
 import { firstStatus } from "../lib/status.js";
 import { span } from "../lib/words.js";
 
@@ -21,11 +22,12 @@ export async function show(main) {
     check();
   };
   main.append(make("div", { class: "page-head" }, make("h1", {}, "Query")),
-    make("p", { class: "lede" }, "A query says what is predicted, for whom. It is read as you write; nothing is trained or scored."),
+    make("p", { class: "lede" }, "A query says what is predicted, for whom. It is read as you write; nothing is trained. Files of a past count its labels and judge the tasks that are deployed."),
     make("div", { class: "panel" },
       make("div", { class: "controls" }, field("Begin with the query of a task", choice([["", "–"], ...tasks.map((task) => [task.name, task.name])], "", take))),
       make("label", { class: "field pql" }, "Query in PQL", parts.text), parts.verdict),
-    parts.result);
+    parts.result,
+    make("div", { class: "panels results" }, labelsPanel(() => parts.text.value), backtestPanel(tasks)));
   let timer = 0;
   parts.text.addEventListener("input", () => {
     clearTimeout(timer);
@@ -53,13 +55,9 @@ async function check() {
 
 /** The wrong line with carets below the place, then fault and remedy. */
 function fault(error, query) {
-  const text = error.target ? error.target.text : query;
-  const line = text.split("\n")[error.line - 1] ?? "";
-  const length = Math.max(1, Math.min(error.length, line.length - error.column + 1));
-  const carets = `${" ".repeat(Math.max(0, error.column - 1))}${"^".repeat(length)}`;
   const where = `${error.target ? `Named target ${error.target.name}, line` : "Line"} ${error.line}, column ${error.column}`;
   return make("div", { class: "notice", "data-tone": "bad" }, make("p", { class: "title" }, `${where}: ${error.message}`),
-    make("pre", { class: "carets" }, `${line}\n${carets}`), error.hint ? make("p", {}, error.hint) : null);
+    caretsOf(error, query), error.hint ? make("p", {}, error.hint) : null);
 }
 
 function planned(plan) {
@@ -67,7 +65,5 @@ function planned(plan) {
   return [make("div", { class: "panels results" },
     panel("What it means", { class: "wide" }, make("ol", { class: "meaning" }, plan.meaning.map((line) => make("li", {}, line))),
       facts([["Rows of", plan.entity], ["Looks ahead", span(plan.horizon_ms)], ["Written out", make("code", {}, plan.text)]])),
-    panel("Remarks", {}, ...(remarks.length > 0 ? remarks : [make("p", { class: "quiet" }, "None.")])),
-    panel("Labels and backtest", {}, make("p", { class: "quiet" }, "They need files: count the labels, train a task with the query, judge it on a past."),
-      make("pre", {}, `leadpulse query '${plan.text.replaceAll("'", "'\\''")}' --data DIR\nleadpulse backtest --help`)))];
+    panel("Remarks", { class: "wide" }, ...(remarks.length > 0 ? remarks : [make("p", { class: "quiet" }, "None.")])))];
 }
