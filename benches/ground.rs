@@ -92,7 +92,6 @@ impl Ground {
             days,
             seed: 3,
             start_ms: start_ms.unwrap_or(MarketOptions::default().start_ms),
-            ..MarketOptions::default()
         };
         let files = simulate(
             &loaded,
