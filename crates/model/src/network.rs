@@ -18,7 +18,8 @@
 //! and an empty table pools to 0. Members beyond those that are attended to are in no pool: they
 //! have an output, from their own row and the pools of the others.
 //!
-//! Decision: docs/decisions/0016-a-small-set-network-on-burn-flex.md
+//! Decision: docs/decisions/0016-a-small-set-network-on-burn-flex.md. On small markets a network of
+//! the root row alone ranks better: docs/decisions/0085-networks-of-the-root-row-are-to-be-tried.md
 
 pub(crate) mod dropout;
 pub(crate) mod head;
