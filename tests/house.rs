@@ -564,6 +564,24 @@ fn the_chart_has_the_rules() {
     );
 }
 
+/// A fault that no longer fits the code finds nothing.
+#[test]
+fn planted_faults_fit_the_code() {
+    let patches = files_below("tests/mutants", "patch");
+    assert!(patches.len() > 10, "there are patches");
+    let unfit = patches.iter().filter_map(|patch| {
+        let mut git = std::process::Command::new("git");
+        let checked = git
+            .args(["apply", "--check"])
+            .arg(patch)
+            .current_dir(root());
+        let checked = checked.output().expect("git is there");
+        let told = String::from_utf8_lossy(&checked.stderr);
+        (!checked.status.success()).then(|| format!("{}: {told}", shown(patch)))
+    });
+    fail_with(&unfit.collect::<Vec<_>>());
+}
+
 #[test]
 fn documents_stay_inside_the_repository() {
     let mut faults = Vec::new();
