@@ -317,9 +317,11 @@ fn commands_of_the_documents_that_are_marked_work() {
     let bin = Path::new(env!("CARGO_BIN_EXE_leadpulse")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut count = 0;
-    for name in ["docs/quickstart.md", "docs/analysts.md"] {
-        // Blocks of one document go on in the folder of those before.
+    for name in ["docs/quickstart.md", "docs/analysts.md", "docs/gallery.md"] {
+        // Blocks of one document go on in the folder of those before, which has the examples.
         let folder = tempfile::tempdir().unwrap();
+        let examples = folder.path().join("examples");
+        std::os::unix::fs::symlink(root().join("examples"), examples).unwrap();
         let mut whole = String::from("set -eu\n");
         for script in scripts(&std::fs::read_to_string(root().join(name)).unwrap()) {
             whole.push_str(&script);
@@ -338,7 +340,7 @@ fn commands_of_the_documents_that_are_marked_work() {
             text(&output.stderr)
         );
     }
-    assert!(count >= 2, "{count} blocks");
+    assert!(count >= 3, "{count} blocks");
 }
 
 #[test]
