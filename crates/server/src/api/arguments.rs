@@ -1,12 +1,32 @@
-//! Arguments of a request: the query string, checked against the parameters of its endpoint.
+//! Arguments of a request: the query string, checked against the parameters of its endpoint, and the
+//! body.
 
 use std::collections::BTreeMap;
 
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 
 use super::answer::ApiError;
 use super::endpoint::{Endpoint, Parameter, ParameterValues};
+
+/// The JSON body of a request.
+///
+/// # Errors
+/// A body that is none, with `hint`: what to send.
+pub(crate) fn json_body<T>(
+    body: Result<Json<T>, JsonRejection>,
+    hint: &str,
+) -> Result<T, ApiError> {
+    match body {
+        Ok(Json(body)) => Ok(body),
+        Err(rejection) => Err(ApiError::bad_request(
+            rejection.body_text(),
+            format!("{hint}; the content-type is application/json"),
+        )),
+    }
+}
 
 /// The values of an endpoint's parameters. Every value was checked.
 #[derive(Debug)]

@@ -102,6 +102,15 @@ pub(crate) const READS: Endpoint = Endpoint {
     is_audited: false,
 };
 
+/// Defaults of an endpoint that operators call: a `POST`, audited.
+pub(crate) const OPERATES: Endpoint = Endpoint {
+    verb: Verb::Post,
+    refusals: &[400, 503],
+    access: EndpointAccess::Client(Scope::Operate),
+    is_audited: true,
+    ..READS
+};
+
 /// An endpoint with its handler.
 pub(crate) struct ApiRoute {
     pub endpoint: &'static Endpoint,

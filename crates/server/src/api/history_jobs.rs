@@ -12,41 +12,33 @@ use serde_json::Value;
 
 use super::answer::{ApiError, apart};
 use super::apart::run_apart;
-use super::endpoint::{AnswerKind, Endpoint, EndpointAccess, READS, Verb};
+use super::arguments::json_body;
+use super::endpoint::{AnswerKind, Endpoint, OPERATES};
 use crate::history_jobs::{
     BacktestRequest, HistoryJobError, HistoryJobs, LabelRequest, MOST_LABELS, SimulationRequest,
 };
-use crate::options::Scope;
 use crate::service::App;
 
-/// A job on the files.
-const JOB: Endpoint = Endpoint {
-    verb: Verb::Post,
-    refusals: &[400, 503],
-    access: EndpointAccess::Client(Scope::Operate),
-    is_audited: true,
-    ..READS
-};
 pub(crate) const SIMULATE: Endpoint = Endpoint {
     path: "/api/v1/alerts/simulate",
     summary: "The alerts that policies would have sent on a history, judged",
     body: Some("SimulationRequest"),
     answer: AnswerKind::Json("Simulation"),
-    ..JOB
+    ..OPERATES
 };
 pub(crate) const LABELS: Endpoint = Endpoint {
     path: "/api/v1/query/labels",
     summary: "The counts of a query's labels on a history, and the first of them",
     body: Some("LabelRequest"),
     answer: AnswerKind::Json("QueryLabels"),
-    ..JOB
+    ..OPERATES
 };
 pub(crate) const BACKTEST: Endpoint = Endpoint {
     path: "/api/v1/backtest",
     summary: "The scores of the model on a history, judged by what happened",
     body: Some("BacktestRequest"),
     answer: AnswerKind::Json("Backtest"),
-    ..JOB
+    ..OPERATES
 };
 
 /// The sign by which a job ends. It is set when this is dropped: the answer was given, the time is
@@ -65,9 +57,9 @@ pub(crate) async fn simulate(
     State(app): State<App>,
     request: Result<Json<SimulationRequest>, JsonRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let request = body(
+    let request = json_body(
         request,
-        "send a JSON object with any of days, until, policies, caps and list; the content-type is application/json",
+        "send a JSON object with any of days, until, policies, caps and list",
     )?;
     let hint = "policies and caps are those of leadpulse.toml, as JSON";
     answered(&app, "simulation", hint, move |jobs, end| {
@@ -81,9 +73,9 @@ pub(crate) async fn labels(
     State(app): State<App>,
     request: Result<Json<LabelRequest>, JsonRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let request = body(
+    let request = json_body(
         request,
-        "send {\"query\": \"PREDICT …\"}, with any of anchors and first; the content-type is application/json",
+        "send {\"query\": \"PREDICT …\"}, with any of anchors and first",
     )?;
     if request.first.is_some_and(|first| first > MOST_LABELS) {
         return Err(ApiError::bad_request(
@@ -104,22 +96,12 @@ pub(crate) async fn backtest(
     State(app): State<App>,
     request: Result<Json<BacktestRequest>, JsonRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let request = body(
-        request,
-        "send a JSON object with any of task and from; the content-type is application/json",
-    )?;
+    let request = json_body(request, "send a JSON object with any of task and from")?;
     let hint = "task is one that the model predicts, from a moment before the end of the files";
     answered(&app, "backtest", hint, move |jobs, end| {
         jobs.backtest(&request, end)
     })
     .await
-}
-
-fn body<T>(request: Result<Json<T>, JsonRejection>, hint: &str) -> Result<T, ApiError> {
-    match request {
-        Ok(Json(request)) => Ok(request),
-        Err(rejection) => Err(ApiError::bad_request(rejection.body_text(), hint)),
-    }
 }
 
 /// Refuses a query with a fault before any file is read. The name of a task is as good as its query.

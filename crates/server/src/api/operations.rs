@@ -12,24 +12,14 @@ use tokio::task::spawn_blocking;
 
 use super::answer::ApiError;
 use super::apart::run_apart;
-use super::arguments::QueryArguments;
-use super::endpoint::{AnswerKind, Endpoint, EndpointAccess, READS, Verb};
+use super::arguments::{QueryArguments, json_body};
+use super::endpoint::{AnswerKind, Endpoint, OPERATES, READS};
 use crate::guard::Client;
 use crate::operations::{
     AlertAnswer, KnownModel, OperationError, Operations, OperationsDesk, PromotionRequest,
     ReplayRequest, RollbackRequest,
 };
-use crate::options::Scope;
 use crate::service::App;
-
-/// Defaults of an operation.
-const OPERATES: Endpoint = Endpoint {
-    verb: Verb::Post,
-    refusals: &[400, 503],
-    access: EndpointAccess::Client(Scope::Operate),
-    is_audited: true,
-    ..READS
-};
 
 pub(crate) const ANSWER: Endpoint = Endpoint {
     path: "/api/v1/feedback/answer",
@@ -74,7 +64,7 @@ pub(crate) async fn answer(
     body: Result<Json<AlertAnswer>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let hint = "send {\"alert_id\": …, \"verdict\": \"accepted\"} or \"rejected\"";
-    let body = read(body, hint)?;
+    let body = json_body(body, hint)?;
     operate(&app, client, move |operations, by| {
         operations.answer_alert(&body, by)
     })
@@ -108,7 +98,7 @@ pub(crate) async fn promote(
     Extension(client): Extension<Client>,
     body: Result<Json<PromotionRequest>, JsonRejection>,
 ) -> Result<Response, ApiError> {
-    let body = read(body, "send {\"bundle\": …, \"live\": true}")?;
+    let body = json_body(body, "send {\"bundle\": …, \"live\": true}")?;
     operate(&app, client, move |operations, by| {
         operations.promote(&body, by)
     })
@@ -121,7 +111,7 @@ pub(crate) async fn roll_back(
     Extension(client): Extension<Client>,
     body: Result<Json<RollbackRequest>, JsonRejection>,
 ) -> Result<Response, ApiError> {
-    let body = read(body, "send {\"live\": true}")?;
+    let body = json_body(body, "send {\"live\": true}")?;
     operate(&app, client, move |operations, by| {
         operations.roll_back(&body, by)
     })
@@ -134,7 +124,7 @@ pub(crate) async fn replay(
     Extension(client): Extension<Client>,
     body: Result<Json<ReplayRequest>, JsonRejection>,
 ) -> Result<Response, ApiError> {
-    let body = read(
+    let body = json_body(
         body,
         "send {\"reasons\": […], \"topics\": […], \"dry_run\": true}",
     )?;
@@ -142,16 +132,6 @@ pub(crate) async fn replay(
         operations.replay(&body, by)
     })
     .await
-}
-
-fn read<T>(body: Result<Json<T>, JsonRejection>, hint: &str) -> Result<T, ApiError> {
-    match body {
-        Ok(Json(body)) => Ok(body),
-        Err(rejection) => Err(ApiError::bad_request(
-            rejection.body_text(),
-            format!("{hint}; the content-type is application/json"),
-        )),
-    }
 }
 
 /// Runs an operation on a thread of its own.

@@ -6,6 +6,7 @@ use axum::extract::rejection::JsonRejection;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{ApiError, apart};
+use super::arguments::json_body;
 use super::endpoint::{AnswerKind, Endpoint, READS, Verb};
 use crate::queries::{PlannedQuery, QueryFault};
 use crate::service::App;
@@ -45,12 +46,7 @@ pub(crate) async fn query(
             "ask a process that runs a configuration, or leadpulse query",
         ));
     };
-    let Json(request) = request.map_err(|rejection| {
-        ApiError::bad_request(
-            rejection.body_text(),
-            "send {\"query\": \"PREDICT …\"}; the content-type is application/json",
-        )
-    })?;
+    let request = json_body(request, "send {\"query\": \"PREDICT …\"}")?;
     // A fault of the query is an answer, not a refusal: the request was right.
     let answer = apart(move || {
         Ok(match desk.0.plan(&request.query) {

@@ -7,7 +7,7 @@ use leadpulse_engine::explain::{ExplainRefusal, ExplainRequest};
 use leadpulse_engine::what_if::{WhatIf, WhatIfAnswer, WhatIfRefusal};
 
 use super::answer::ApiError;
-use super::arguments::QueryArguments;
+use super::arguments::{QueryArguments, json_body};
 use super::committee::ask;
 use super::endpoint::{AnswerKind, Endpoint, READS, Verb};
 use super::task_of;
@@ -32,12 +32,8 @@ pub(crate) async fn what_if(
     arguments: QueryArguments,
     question: Result<Json<WhatIf>, JsonRejection>,
 ) -> Result<Json<WhatIfAnswer>, ApiError> {
-    let Json(question) = question.map_err(|rejection| {
-        ApiError::bad_request(
-            rejection.body_text(),
-            "send {\"rows\": [{\"table\": …, \"fields\": {…}}]}; the content-type is application/json",
-        )
-    })?;
+    let hint = "send {\"rows\": [{\"table\": …, \"fields\": {…}}]}";
+    let question = json_body(question, hint)?;
     let tasks = app.state.tasks.now();
     let task = task_of(&tasks, arguments.chosen("task"), Some(&table))?;
     let request = ExplainRequest {
