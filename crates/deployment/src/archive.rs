@@ -1,6 +1,6 @@
 //! Scores older than those of the read model: read from the scores topic, by key.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use leadpulse_engine::OutputEncoders;
@@ -21,6 +21,8 @@ const BOUNDS: PastBounds = PastBounds {
 pub(crate) struct TopicArchive {
     past: KeyPast,
     schemas: Arc<dyn SchemaStore>,
+    /// Made for the first question: a registry may be away when the process starts.
+    encoders: OnceLock<OutputEncoders>,
 }
 
 impl TopicArchive {
@@ -34,7 +36,16 @@ impl TopicArchive {
         Self {
             past: KeyPast::new(options, topic, metrics),
             schemas,
+            encoders: OnceLock::new(),
         }
+    }
+
+    fn encoders(&self) -> Result<&OutputEncoders, ArchiveFault> {
+        if let Some(known) = self.encoders.get() {
+            return Ok(known);
+        }
+        let made = OutputEncoders::new(&*self.schemas).map_err(fault)?;
+        Ok(self.encoders.get_or_init(|| made))
     }
 }
 
@@ -45,7 +56,7 @@ impl ScoreArchive for TopicArchive {
             PastCursor::Moment(at_ms) => PastPlace::Moment(at_ms),
             PastCursor::Offset(offset) => PastPlace::Offset(offset),
         };
-        let encoders = OutputEncoders::new(&*self.schemas).map_err(fault)?;
+        let encoders = self.encoders()?;
         let moment_of = |record: &OwnedRecord| {
             let score = encoders.read_score(record.value.as_ref()?, &*self.schemas);
             Some(score.ok()?.as_of)
