@@ -61,7 +61,7 @@ pub(crate) struct Awaited<T> {
     is_interruptible: bool,
 }
 
-/// What a wait came to.
+/// The result of a wait for an answer.
 pub(crate) enum Look<T> {
     Answered(T),
     /// The job goes on.

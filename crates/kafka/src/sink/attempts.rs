@@ -54,7 +54,6 @@ fn is_of_the_record(code: RDKafkaErrorCode) -> bool {
 /// The attempts of one epoch.
 struct Attempts {
     backoff: Backoff,
-    failed: u32,
     in_doubt: u32,
     fenced: u32,
 }
@@ -63,14 +62,9 @@ impl Attempts {
     fn new() -> Self {
         Self {
             backoff: Backoff::new(),
-            failed: 0,
             in_doubt: 0,
             fenced: 0,
         }
-    }
-
-    fn has_failed(&self) -> bool {
-        self.failed > 0
     }
 
     /// The time that an attempt may go without progress. Repeated stalls double the time, for one
@@ -142,8 +136,9 @@ impl KafkaSink {
     pub(super) fn end_attempts(
         &mut self,
         begun: &mut Begun,
-        mut wait: Duration,
+        wait: Duration,
     ) -> Result<Option<Instant>, PortError> {
+        let mut has_failed = false;
         loop {
             let (Some((attempt, since)), Some(producer)) = (&mut begun.attempt, &self.producer)
             else {
@@ -153,11 +148,12 @@ impl KafkaSink {
                 }
                 continue;
             };
+            let wait = if has_failed { LOOK_INTERVAL } else { wait };
             let Some((outcome, at)) = producer.end(attempt, wait, &self.attended)? else {
-                if begun.attempts.has_failed() {
-                    continue;
+                match has_failed {
+                    true => continue,
+                    false => return Ok(None),
                 }
-                return Ok(None);
             };
             let took = since.elapsed();
             begun.attempt = None;
@@ -170,8 +166,7 @@ impl KafkaSink {
             }
             self.producer = None;
             self.allow_longer(took);
-            begun.attempts.failed += 1;
-            wait = LOOK_INTERVAL;
+            has_failed = true;
             let epoch = Arc::clone(&begun.epoch);
             self.prepare_another(&epoch, outcome, &mut begun.attempts)?;
         }
