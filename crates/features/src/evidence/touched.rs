@@ -25,7 +25,7 @@ pub struct TouchedHub {
     pub touches: f64,
     /// Other cells that touch the node, as of the last board.
     pub others: u32,
-    /// What happened to them; `None` where nothing did.
+    /// Their outcomes; `None` where nothing did.
     pub ends: Option<PeerEnds>,
 }
 
