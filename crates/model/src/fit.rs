@@ -156,7 +156,7 @@ pub fn fit(
     let base = Base {
         normaliser: &normaliser,
         trunk: &trunk,
-        frozen: None,
+        networks: None,
     };
     let sets = Sets {
         examples,
@@ -191,8 +191,9 @@ pub fn fit(
     })
 }
 
-/// Trains the tower of one more task on the frozen trunks of `base`: its other tasks keep every
-/// logit. Chooses and refits as [`fit()`].
+/// Trains the tower of one more task on the trunks of `base`, which stay what they are: its other
+/// tasks keep every logit. Where no tower of `base` reads members, the new one trains the trunks.
+/// Chooses and refits as [`fit()`].
 ///
 /// # Errors
 /// As [`fit()`].
@@ -218,7 +219,7 @@ pub fn fit_head(
     let base = Base {
         normaliser: &base.normaliser,
         trunk: &base.config.trunk,
-        frozen: Some(&base.networks),
+        networks: Some(&base.networks),
     };
     let sets = Sets {
         examples,
@@ -228,6 +229,9 @@ pub fn fit_head(
     let outcome = fit_task(sets, task, options, base, progress)?;
     fitted.config.towers.push(outcome.tower);
     for (network, member) in fitted.networks.iter_mut().zip(outcome.members) {
+        if !network.reads_members() {
+            network.trunk = member.pair.trunk;
+        }
         network.towers.push(member.pair.tower);
     }
     fitted.tasks.push(outcome.task);

@@ -12,14 +12,15 @@
 //! G is the root row. Everything up to the pools of h2 is the *trunk*, which all tasks share; the
 //! rest is a task's *tower*. A tower reads G itself, and a tower on a member table the row x_v that
 //! it scores: a frozen trunk has learnt what matters to another task, and nothing else of them.
-//! Where a cell has no members, the network is a multilayer perceptron on G.
+//! A tower on the root may do without the pools, and is then a multilayer perceptron on G, as it is
+//! where a schema has no members.
 //! Sums are divided by 3 to stay in the range of the other pools. After ReLU nothing is negative,
 //! so a padding row that is multiplied by its mask of 0 can neither win a maximum nor change a sum,
 //! and an empty table pools to 0. Members beyond those that are attended to are in no pool: they
 //! have an output, from their own row and the pools of the others.
 //!
-//! Decision: docs/decisions/0016-a-small-set-network-on-burn-flex.md. On small markets a network of
-//! the root row alone ranks better: docs/decisions/0085-networks-of-the-root-row-are-to-be-tried.md
+//! Decisions: docs/decisions/0016-a-small-set-network-on-burn-flex.md,
+//! docs/decisions/0085-networks-of-the-root-row.md
 
 pub(crate) mod dropout;
 pub(crate) mod head;
@@ -124,13 +125,17 @@ impl Pair {
         } else {
             dropout.as_deref_mut()
         };
-        let embedded = self.trunk.forward(inputs, trunk_dropout);
-        let read = TowerInputs::new(inputs, &embedded, self.tower.target);
+        let read = tower_inputs(&self.trunk, &self.tower, inputs, trunk_dropout);
         self.tower.forward(read, columns, dropout)
     }
 }
 
 impl Network {
+    /// Whether a tower reads members, so that the trunk was trained.
+    pub(crate) fn reads_members(&self) -> bool {
+        self.towers.iter().any(|tower| tower.reads_members)
+    }
+
     /// The outputs of one task.
     ///
     /// # Shapes
@@ -139,10 +144,23 @@ impl Network {
     ///   per slot for a task on a member table
     pub fn forward(&self, inputs: &Inputs, task: usize) -> Tensor<3> {
         let tower = &self.towers[task];
-        let embedded = self.trunk.forward(inputs, None);
-        let read = TowerInputs::new(inputs, &embedded, tower.target);
+        let read = tower_inputs(&self.trunk, tower, inputs, None);
         tower.forward(read, None, None)
     }
+}
+
+/// What a tower reads of some cells, through a trunk if it reads members.
+fn tower_inputs(
+    trunk: &Trunk,
+    tower: &Tower,
+    inputs: &Inputs,
+    dropout: Option<&mut Dropout>,
+) -> TowerInputs {
+    if !tower.reads_members {
+        return TowerInputs::of_root(inputs.root.clone());
+    }
+    let embedded = trunk.forward(inputs, dropout);
+    TowerInputs::new(inputs, &embedded, tower.target)
 }
 
 #[cfg(test)]
@@ -156,7 +174,13 @@ mod tests {
     fn network(layout: &Layout, target: TowerTarget) -> Network {
         let config = NetworkConfig {
             trunk: TrunkConfig::for_layout(layout),
-            towers: vec![TowerConfig::new(target, 64, 5, false)],
+            towers: vec![TowerConfig {
+                target,
+                hidden: 64,
+                outputs: 5,
+                residual: false,
+                reads_members: true,
+            }],
         };
         config.init(&mut ChaCha8Rng::seed_from_u64(1), &Device::flex())
     }

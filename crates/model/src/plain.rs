@@ -75,6 +75,8 @@ struct PlainTask {
     target: TowerTarget,
     hidden: usize,
     outputs: usize,
+    /// Width of the pools that its towers read.
+    pools: usize,
     /// The towers' view of the root, networks side by side: projection, then direct outputs.
     root: Layer,
     has_direct: bool,
@@ -285,12 +287,16 @@ impl PlainEnsemble {
         let AskedCell { batch, cell, .. } = one;
         let width = batch.root.len() / batch.cells;
         let (hidden, networks) = (self.hidden, self.networks);
+        let root = &batch.root[cell * width..(cell + 1) * width];
+        if one.tasks.iter().all(|task| self.tasks[*task].pools == 0) {
+            self.root.terms(root, &mut scratch.terms);
+            return;
+        }
         scratch.pools.clear();
         scratch.pools.resize(networks * self.pools(), 0.0);
         for table in 0..self.tables.len() {
             self.embed_table(simd, table, one, scratch);
         }
-        let root = &batch.root[cell * width..(cell + 1) * width];
         self.root.terms(root, &mut scratch.terms);
         let Some(context) = &self.context else {
             return;
@@ -405,7 +411,7 @@ impl PlainEnsemble {
         task.root.forward(simd, &scratch.terms, &mut root);
         for (network, tower) in task.towers.iter().enumerate() {
             let (projected, direct) = task.root_part(&root, network);
-            self.read(simd, tower, network, projected, scratch);
+            self.read(simd, task, network, projected, scratch);
             for row in 0..rows {
                 match (task.target, &tower.row) {
                     (TowerTarget::Member(table), Some(layer)) => {
@@ -441,12 +447,12 @@ impl PlainEnsemble {
     fn read<S: Simd>(
         &self,
         simd: S,
-        tower: &PlainTower,
+        task: &PlainTask,
         network: usize,
         projected: &[f32],
         scratch: &mut Scratch,
     ) {
-        let pools = self.pools();
+        let (tower, pools) = (&task.towers[network], task.pools);
         scratch.z.clear();
         if pools > 0 {
             let pooled = &scratch.pooled[network * pools..(network + 1) * pools];

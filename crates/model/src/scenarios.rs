@@ -27,6 +27,7 @@ fn options() -> FitOptions {
             hidden: 32,
             dropout_ratio: 0.1,
             learning_rate: 5e-3,
+            members: true,
             ..Regularisation::default()
         }],
         ensemble: 1,
@@ -196,6 +197,98 @@ fn a_new_head_reads_of_its_member_what_the_trunk_did_not_learn() {
     assert!(auroc > 0.9, "{auroc}");
 }
 
+/// Options whose candidates differ in whether they read members.
+fn with_or_without_members() -> FitOptions {
+    let options = options();
+    let with = options.candidates[0].clone();
+    let without = Regularisation {
+        members: false,
+        ..with.clone()
+    };
+    FitOptions {
+        candidates: vec![with, without],
+        ..options
+    }
+}
+
+#[test]
+fn members_are_read_where_validation_is_clear() {
+    let layout = layout(2, &[3]);
+    // Chance in the outcome: without it a second of training more is clear evidence.
+    let of_root = |cell: &OwnedCell| {
+        let hash = cell.0[1].to_bits().wrapping_mul(2_654_435_761) >> 8;
+        let chance = f64::from(hash) / f64::from(1 << 24);
+        let held = chance < probability(3.0 * f64::from(cell.0[0]));
+        (0, Outcome::Window(held))
+    };
+    let reads_members = |outcome: fn(&OwnedCell) -> (usize, Outcome)| {
+        let fitted = fit(
+            &examples(&layout, &committees(1500, 1), outcome),
+            &examples(&layout, &committees(600, 2), outcome),
+            None,
+            task("t", ROOT, Head::Window),
+            &with_or_without_members(),
+            &mut |_| {},
+        )
+        .unwrap();
+        (
+            fitted.tasks()[0].regularisation.members,
+            fitted.config.towers[0].reads_members,
+        )
+    };
+    assert_eq!(reads_members(exactly_one_department), (true, true));
+    assert_eq!(reads_members(of_root), (false, false));
+}
+
+#[test]
+fn the_first_task_that_reads_members_trains_the_trunk() {
+    let layout = layout(2, &[3]);
+    let of_root = |cell: &OwnedCell| (0, Outcome::Window(cell.0[0] > 0.3));
+    let (training, validation, test) =
+        (committees(2000, 1), committees(600, 2), committees(600, 3));
+    let set = |cells: &[OwnedCell], outcome: fn(&OwnedCell) -> (usize, Outcome)| {
+        examples(&layout, cells, outcome)
+    };
+    let options = FitOptions {
+        ensemble: 2,
+        ..with_or_without_members()
+    };
+    let root = fit(
+        &set(&training, of_root),
+        &set(&validation, of_root),
+        None,
+        task("root", ROOT, Head::Window),
+        &options,
+        &mut |_| {},
+    )
+    .unwrap();
+    let add = |base: &Fitted, name: &str| {
+        fit_head(
+            base,
+            &set(&training, exactly_one_department),
+            &set(&validation, exactly_one_department),
+            None,
+            task(name, ROOT, Head::Window),
+            // The ensemble's size stays that of the base.
+            &FitOptions {
+                ensemble: 1,
+                ..options.clone()
+            },
+            &mut |_| {},
+        )
+        .unwrap()
+    };
+    let both = add(&root, "xor");
+    let auroc = auroc(&both, &set(&test, exactly_one_department), 1);
+    assert!(auroc > 0.9, "{auroc}");
+    let batch = set(&test, of_root).feature_batch(&(0..100).collect::<Vec<_>>());
+    assert_eq!(root.logits(&batch, 0), both.logits(&batch, 0));
+    // The next finds a trunk that is read, and leaves it.
+    let three = add(&both, "again");
+    assert_eq!(both.logits(&batch, 1), three.logits(&batch, 1));
+    assert_eq!(three.networks.len(), 2);
+}
+
 #[test]
 fn a_new_head_leaves_trunk_and_other_heads_alone() {
     let layout = layout(2, &[3]);
@@ -351,7 +444,7 @@ fn regressions_learn_the_logarithm() {
 #[test]
 fn validation_chooses_and_dropped_columns_have_no_effect() {
     // Column 0 tells the outcome in training only, column 1 always.
-    let layout = layout(2, &[]);
+    let layout = layout(2, &[1]);
     let mut rng = ChaCha8Rng::seed_from_u64(8);
     let mut set = |n: usize, leaks: bool| {
         let (mut cells, mut outcomes): (Vec<OwnedCell>, Vec<Outcome>) = (Vec::new(), Vec::new());
@@ -363,7 +456,7 @@ fn validation_chooses_and_dropped_columns_have_no_effect() {
             } else {
                 rng.random_range(0.0..1.0)
             };
-            cells.push((vec![told, x], vec![]));
+            cells.push((vec![told, x], vec![vec![vec![0.5]]]));
             outcomes.push(Outcome::Window(held));
         }
         one_set(&layout, &batch_of_owned(&layout, &cells), |i| {
@@ -406,8 +499,12 @@ fn validation_chooses_and_dropped_columns_have_no_effect() {
         2
     );
     assert_eq!(fitted.networks.len(), 2);
-    let logit =
-        |told: f32| fitted.logits(&batch_of_owned(&layout, &[(vec![told, 0.5], vec![])]), 0)[0];
+    let logit = |told: f32| {
+        fitted.logits(
+            &batch_of_owned(&layout, &[(vec![told, 0.5], vec![vec![vec![0.5]]])]),
+            0,
+        )[0]
+    };
     assert_eq!(logit(0.0), logit(1.0));
     // The same on a frozen trunk.
     let more = fit_head(
@@ -420,8 +517,12 @@ fn validation_chooses_and_dropped_columns_have_no_effect() {
         &mut |_| {},
     )
     .unwrap();
-    let logit =
-        |told: f32| more.logits(&batch_of_owned(&layout, &[(vec![told, 0.5], vec![])]), 1)[0];
+    let logit = |told: f32| {
+        more.logits(
+            &batch_of_owned(&layout, &[(vec![told, 0.5], vec![vec![vec![0.5]]])]),
+            1,
+        )[0]
+    };
     assert_eq!((logit(0.0), more.networks.len()), (logit(1.0), 2));
 }
 
@@ -744,7 +845,7 @@ fn every_changed_file_is_refused() {
         .unwrap()
         .map(|e| e.unwrap().path())
         .collect();
-    assert_eq!(names.len(), 7);
+    assert_eq!(names.len(), 8);
     for path in names {
         let good = fs::read(&path).unwrap();
         let mut bad = good.clone();

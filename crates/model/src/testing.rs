@@ -16,7 +16,7 @@ use crate::examples::normalise::Normaliser;
 use crate::examples::store::CellStore;
 use crate::examples::{Example, ExampleSet};
 use crate::fit::calibrate::Calibration;
-use crate::fit::{Fitted, FittedTask, Regularisation, TaskDefinition};
+use crate::fit::{Fitted, FittedTask, Regularisation, TaskDefinition, target_of};
 use crate::network::head::{Head, Outcome};
 use crate::network::{NetworkConfig, TowerConfig, TowerTarget, TrunkConfig};
 use crate::trees::TreeMember;
@@ -219,7 +219,7 @@ fn random_forest(
 }
 
 /// Two networks with random parameters and random trees beside them: a hazard task on the root, and
-/// a window task on each member table.
+/// a window task on each member table and one on the root row alone.
 pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
     let mut definitions = vec![task("root", ROOT, Head::hazard(vec![10, 100, 1000]))];
     definitions.extend(
@@ -228,16 +228,19 @@ pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
             .iter()
             .map(|m| task(&m.name, m.table, Head::Window)),
     );
+    definitions.push(task("alone", ROOT, Head::Window));
     let towers: Vec<TowerConfig> = definitions
         .iter()
         .enumerate()
         .map(|(i, d)| {
-            let target = if i == 0 {
-                TowerTarget::Root
-            } else {
-                TowerTarget::Member(i - 1)
-            };
-            TowerConfig::new(target, 24 + 8 * i, d.head.outputs(), i == 0)
+            let target = target_of(layout, d.entity);
+            TowerConfig {
+                target,
+                hidden: 24 + 8 * i,
+                outputs: d.head.outputs(),
+                residual: i == 0,
+                reads_members: d.name != "alone",
+            }
         })
         .collect();
     let config = NetworkConfig {

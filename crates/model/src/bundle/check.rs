@@ -8,7 +8,7 @@ use super::manifest::Golden;
 use super::{Bundle, BundleError, GOLDEN_TOLERANCE};
 use crate::explain::coalitions::MOST_GROUPS;
 use crate::fit::{Fitted, FittedTask, target_of};
-use crate::network::{TowerConfig, TrunkConfig};
+use crate::network::{TowerConfig, TowerTarget, TrunkConfig};
 
 /// Refuses an ensemble that must not score.
 pub(super) fn check(fitted: &Fitted, layout: &Layout) -> Result<(), BundleError> {
@@ -70,6 +70,7 @@ fn check_task(task: &FittedTask, tower: &TowerConfig, layout: &Layout) -> Result
     if tower.outputs != head.outputs()
         || head.fault().is_some()
         || tower.target != target_of(layout, task.definition.entity)
+        || !(tower.reads_members || tower.target == TowerTarget::Root)
     {
         return mismatch(
             "network and tasks",

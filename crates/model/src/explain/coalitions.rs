@@ -225,7 +225,7 @@ impl<'a> Game<'a> {
             |layer: &Linear, weights: Tensor<2>| host(self.root.through(&joined, weights, layer));
         let projected = through(&tower.project, tower.project.weight.val());
         let (mut embedded, mut contexts) = (Vec::new(), Vec::new());
-        if let Some(context) = &trunk.context {
+        if let Some(context) = trunk.context.as_ref().filter(|_| tower.reads_members) {
             for (t, (table, encoder)) in tables.iter().zip(&trunk.encoders).enumerate() {
                 let weights = weights(context, t * pools..(t + 1) * pools);
                 embedded.push(self.embed(t, encoder, weights, table));
@@ -256,7 +256,8 @@ impl<'a> Game<'a> {
     ///
     /// # Shapes
     /// - `projected`: the root as the tower reads it, `[coalitions, read]`
-    /// - `contexts`: the root's part of the context, `[coalitions, hidden]`; empty without members
+    /// - `embedded`, `contexts`: the members, and the root's part of the context, `[coalitions,
+    ///   hidden]`; empty for a tower that does not read members
     /// - `own`: as from [`Self::own_rows`]
     /// - output: `[coalitions, outputs]`
     fn read(
@@ -475,7 +476,11 @@ mod tests {
                 block.attended[0] = rng.random_range(0..=block.attended[0]);
             }
             for task in 0..fitted.tasks.len() {
-                for row in 0..if task == 0 { 1 } else { cell.1[task - 1].len() } {
+                let rows = match fitted.config.towers[task].target {
+                    TowerTarget::Root => 1,
+                    TowerTarget::Member(table) => cell.1[table].len(),
+                };
+                for row in 0..rows {
                     let game = Game::new(&fitted, &raw, task, row);
                     let everyone: Coalition = (1 << game.players()) - 1;
                     // All, none, each alone, each left out, and some that repeat.

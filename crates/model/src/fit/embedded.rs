@@ -59,12 +59,21 @@ impl EmbeddedSets {
     }
 }
 
-/// Examples as the networks of a fit read them: whole, or with the kept outputs of a frozen trunk.
+/// Examples as the networks of a fit read them: whole, with the kept outputs of a frozen trunk, or
+/// the root row alone.
 pub(super) struct ExampleReader<'a> {
     set: &'a ExampleSet,
     normaliser: &'a Normaliser,
     target: TowerTarget,
-    kept: Option<&'a EmbeddedSet>,
+    reads: Reads<'a>,
+}
+
+/// What a network reads of an example.
+#[derive(Clone, Copy)]
+enum Reads<'a> {
+    Whole,
+    Kept(&'a EmbeddedSet),
+    Root,
 }
 
 impl<'a> ExampleReader<'a> {
@@ -75,21 +84,31 @@ impl<'a> ExampleReader<'a> {
         target: TowerTarget,
         kept: Option<(&'a OnceLock<EmbeddedSet>, &Trunk)>,
     ) -> Self {
-        let kept = kept.map(|(place, trunk)| {
-            place.get_or_init(|| EmbeddedSet::new(trunk, set, normaliser, target))
+        let reads = kept.map_or(Reads::Whole, |(place, trunk)| {
+            Reads::Kept(place.get_or_init(|| EmbeddedSet::new(trunk, set, normaliser, target)))
         });
         Self {
             set,
             normaliser,
             target,
-            kept,
+            reads,
+        }
+    }
+
+    /// The root rows of a set's examples.
+    pub fn of_root(set: &'a ExampleSet, normaliser: &'a Normaliser) -> Self {
+        Self {
+            set,
+            normaliser,
+            target: TowerTarget::Root,
+            reads: Reads::Root,
         }
     }
 
     /// The outputs of a network for some examples.
     ///
     /// # Shapes
-    /// - output: as of [`Pair::forward`]; with kept outputs `[examples, 1, outputs]`
+    /// - output: as of [`Pair::forward`]; of kept outputs and of roots `[examples, 1, outputs]`
     pub fn outputs(
         &self,
         pair: &Pair,
@@ -98,12 +117,17 @@ impl<'a> ExampleReader<'a> {
         columns: Option<&TowerColumns>,
         dropout: Option<&mut Dropout>,
     ) -> Tensor<3> {
-        match self.kept {
-            Some(kept) => {
+        match self.reads {
+            Reads::Kept(kept) => {
                 let inputs = self.inputs(kept, examples, device);
                 pair.tower.forward(inputs, columns, dropout)
             }
-            None => {
+            Reads::Root => {
+                let (root, _) = self.set.asked_rows(examples, self.normaliser, self.target);
+                let inputs = TowerInputs::of_root(tensor_of(root, examples.len(), device));
+                pair.tower.forward(inputs, columns, dropout)
+            }
+            Reads::Whole => {
                 let set = self.set;
                 let inputs = set.batch(examples, self.normaliser, self.target, device);
                 pair.forward(&inputs, columns, dropout)
@@ -114,10 +138,7 @@ impl<'a> ExampleReader<'a> {
     /// Some examples as a tower reads them: one row each, the root or the member that it is about.
     fn inputs(&self, kept: &EmbeddedSet, examples: &[usize], device: &Device) -> TowerInputs {
         let count = examples.len();
-        let tensor = |values: Vec<f32>| {
-            let width = values.len() / count.max(1);
-            Tensor::<2>::from_data(TensorData::new(values, [count, width]), device)
-        };
+        let tensor = |values: Vec<f32>| tensor_of(values, count, device);
         let (root, own) = self.set.asked_rows(examples, self.normaliser, self.target);
         let EmbeddedSet {
             pooled,
@@ -149,6 +170,12 @@ impl<'a> ExampleReader<'a> {
             member,
         }
     }
+}
+
+/// So many rows as a tensor, `[count, width]`.
+fn tensor_of(values: Vec<f32>, count: usize, device: &Device) -> Tensor<2> {
+    let width = values.len() / count.max(1);
+    Tensor::from_data(TensorData::new(values, [count, width]), device)
 }
 
 impl EmbeddedSet {
@@ -235,7 +262,8 @@ mod tests {
                 rows.push(vec![0.25; member.columns.len()]);
             }
         }
-        for (task, tower) in fitted.config.towers.iter().enumerate() {
+        let towers = fitted.config.towers.iter().enumerate();
+        for (task, tower) in towers.filter(|(_, tower)| tower.reads_members) {
             let mut set = one_set(&layout, &batch_of_owned(&layout, &cells), |i| {
                 let slots = match tower.target {
                     TowerTarget::Root => 1,
@@ -251,7 +279,9 @@ mod tests {
             let (network, place) = (&fitted.networks[0], OnceLock::new());
             let kept = Some((&place, &network.trunk));
             let reader = ExampleReader::new(&set, &fitted.normaliser, tower.target, kept);
-            let kept = reader.kept.expect("a trunk was given");
+            let Reads::Kept(kept) = reader.reads else {
+                panic!("a trunk was given");
+            };
             let (device, asked) = (Device::flex(), [59, 3, 17, 3, 44, 0]);
             let kept = host(network.towers[task].forward(
                 reader.inputs(kept, &asked, &device),

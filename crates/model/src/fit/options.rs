@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FitError;
 use crate::examples::normalise::Dropped;
+use crate::network::TowerTarget;
 use crate::network::head::Head;
 use crate::trees::options::TreeOptions;
 
@@ -42,6 +43,9 @@ pub struct Regularisation {
     pub learning_rate: f64,
     /// Whether the root row also reaches the output through one linear layer.
     pub residual: bool,
+    /// Whether networks of a task about the root read the rows of members. Without, they read the
+    /// root row alone, which has what members did in sums. Tasks about members always read rows.
+    pub members: bool,
     /// Columns left out: codes of groups, or prefixes of column names. A candidate whose entries
     /// match nothing is the same as one without them, and trained once.
     pub without: Vec<String>,
@@ -56,6 +60,7 @@ impl Default for Regularisation {
             weight_decay: 1e-3,
             learning_rate: 2e-3,
             residual: false,
+            members: false,
             without: Vec::new(),
         }
     }
@@ -111,8 +116,12 @@ impl Default for FitOptions {
             weight_decay: 1e-2,
             ..light.clone()
         };
+        let members = Regularisation {
+            members: true,
+            ..light.clone()
+        };
         Self {
-            candidates: vec![light, strong],
+            candidates: vec![light, strong, members],
             ensemble: 3,
             selection_members: 2,
             max_epochs: 10,
@@ -170,14 +179,23 @@ pub(super) fn check_options(options: &FitOptions) -> Result<(), FitError> {
     Ok(())
 }
 
-/// The candidates that differ, once entries that match no column are ignored.
-pub(super) fn distinct_candidates(options: &FitOptions, layout: &Layout) -> Vec<Regularisation> {
+/// The candidates that differ, once entries that match no column, and words about members that a
+/// task has or needs anyway, are ignored.
+pub(super) fn distinct_candidates(
+    options: &FitOptions,
+    layout: &Layout,
+    target: TowerTarget,
+) -> Vec<Regularisation> {
     let mut distinct: Vec<Regularisation> = Vec::new();
     for candidate in &options.candidates {
         let mut candidate = candidate.clone();
         if Dropped::by_prefix(layout, &candidate.without).is_empty() {
             candidate.without.clear();
         }
+        candidate.members = match target {
+            TowerTarget::Root => candidate.members && !layout.members.is_empty(),
+            TowerTarget::Member(_) => true,
+        };
         if !distinct.contains(&candidate) {
             distinct.push(candidate);
         }

@@ -23,6 +23,10 @@ use crate::examples::ExampleSet;
 use crate::examples::normalise::Normaliser;
 use crate::network::{Network, TowerConfig, TrunkConfig};
 
+/// Log likelihood, on validation, that networks which read members must be ahead by.
+// Decision: docs/decisions/0085-networks-of-the-root-row.md
+const EVIDENCE_FOR_MEMBERS: f64 = 5.0;
+
 /// The examples of a fit.
 #[derive(Clone, Copy)]
 pub(super) struct Sets<'a> {
@@ -37,8 +41,17 @@ pub(super) struct Sets<'a> {
 pub(super) struct Base<'a> {
     pub normaliser: &'a Normaliser,
     pub trunk: &'a TrunkConfig,
-    /// Networks whose trunks are kept; `None` to train new trunks.
-    pub frozen: Option<&'a [Network]>,
+    /// The networks that a tower is added to; `None` for new ones.
+    pub networks: Option<&'a [Network]>,
+}
+
+impl<'a> Base<'a> {
+    /// The networks whose trunks are kept: they read members for a task that has them. `None` where
+    /// trunks are to be trained.
+    fn frozen(&self) -> Option<&'a [Network]> {
+        self.networks
+            .filter(|networks| networks.iter().any(Network::reads_members))
+    }
 }
 
 /// A fitted task and its trained members.
@@ -80,16 +93,16 @@ pub(super) fn fit_task(
         head: &task.head,
         target: target_of(examples.layout(), task.entity),
         trunk: base.trunk,
-        frozen: base.frozen,
-        embedded: base.frozen.and_then(|networks| {
+        frozen: base.frozen(),
+        embedded: base.frozen().and_then(|networks| {
             EmbeddedSets::new(networks.len(), base.trunk, [examples, sets.validation])
         }),
         options,
     };
     check_outcomes(&task, &trainer)?;
 
-    let candidates = distinct_candidates(options, examples.layout());
-    let ensemble = base.frozen.map_or(options.ensemble, <[Network]>::len);
+    let candidates = distinct_candidates(options, examples.layout(), trainer.target);
+    let ensemble = base.networks.map_or(options.ensemble, <[Network]>::len);
     let selecting = selecting_members(options, &candidates, ensemble);
     let grown = usize::from(options.trees.rounds > 0);
     let judging_jobs = candidates.len() * selecting + ensemble - selecting + grown;
@@ -209,9 +222,7 @@ fn select(
         let members = &trained[c * selecting..(c + 1) * selecting];
         losses.push(trainer.validation_loss(&mean_logits(members)));
     }
-    let chosen = (0..candidates)
-        .min_by(|a, b| losses[*a].total_cmp(&losses[*b]))
-        .expect("at least one candidate");
+    let chosen = choose(trainer, runner.candidates, &losses);
     let mut members: Vec<Trained> = trained
         .drain(chosen * selecting..(chosen + 1) * selecting)
         .collect();
@@ -223,6 +234,28 @@ fn select(
         .collect();
     members.extend(runner.run(trainer, &rest, by_validation)?);
     Ok((Selection { losses, chosen }, members))
+}
+
+/// The candidate with the least loss. Of a task about the root, networks that read members have to
+/// be better by [`EVIDENCE_FOR_MEMBERS`].
+fn choose(trainer: &Trainer<'_>, candidates: &[Regularisation], losses: &[f64]) -> usize {
+    let best = |members: bool| {
+        (0..candidates.len())
+            .filter(|at| candidates[*at].members == members)
+            .min_by(|a, b| losses[*a].total_cmp(&losses[*b]))
+    };
+    let (with, without) = match (best(true), best(false)) {
+        (Some(with), Some(without)) => (with, without),
+        (one, other) => return one.or(other).expect("at least one candidate"),
+    };
+    // Losses are means per row; rows of one entity repeat its outcome.
+    let unit = trainer.likelihood_unit(losses[with]);
+    let evidence = trainer.labelled_entities() as f64 * unit * (losses[without] - losses[with]);
+    if evidence > EVIDENCE_FOR_MEMBERS {
+        with
+    } else {
+        without
+    }
 }
 
 impl<'a> Trainer<'a> {

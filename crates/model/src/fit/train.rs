@@ -108,7 +108,7 @@ pub(crate) struct Trainer<'a> {
     pub head: &'a Head,
     pub target: TowerTarget,
     pub trunk: &'a TrunkConfig,
-    /// Trunks that do not change, one per member; none for a new network.
+    /// Networks whose trunks do not change, one per member; none where trunks are trained.
     pub frozen: Option<&'a [Network]>,
     /// Their outputs; none for new networks, and where they would take too much memory.
     pub embedded: Option<EmbeddedSets>,
@@ -261,9 +261,9 @@ impl Trainer<'_> {
         let (mut rng, mut dropout) = self.randomness(regularisation, member);
         let frozen = self.frozen.map(|networks| &networks[member].trunk);
         let view = self.view(regularisation, &training_device);
-        let kept = self.embedded.as_ref().map(|kept| &kept.training[member]);
-        let reader = self.reader(self.examples, &view.normaliser, kept, member);
         let mut pair = self.start(regularisation, &view, frozen, &mut rng);
+        let kept = self.embedded.as_ref().map(|kept| &kept.training[member]);
+        let reader = self.reader(&pair, (self.examples, &view.normaliser), kept, member);
         let mut optimiser = AdamWConfig::new()
             .with_weight_decay(regularisation.weight_decay as f32)
             .with_grad_clipping(Some(GradientClippingConfig::Norm(GRADIENT_NORM)))
@@ -377,14 +377,18 @@ impl Trainer<'_> {
         }
     }
 
-    /// Reads a set for the network of a member; `kept` is the place of its trunk's outputs.
+    /// Reads a set, with its scales, for the network of a member; `kept` is the place of its
+    /// trunk's outputs.
     fn reader<'s>(
         &'s self,
-        set: &'s ExampleSet,
-        normaliser: &'s Normaliser,
+        pair: &Pair,
+        (set, normaliser): (&'s ExampleSet, &'s Normaliser),
         kept: Option<&'s OnceLock<EmbeddedSet>>,
         member: usize,
     ) -> ExampleReader<'s> {
+        if !pair.tower.reads_members {
+            return ExampleReader::of_root(set, normaliser);
+        }
         let trunk = || &self.frozen.expect("only frozen trunks are kept")[member].trunk;
         let kept = kept.map(|place| (place, trunk()));
         ExampleReader::new(set, normaliser, self.target, kept)
@@ -401,12 +405,13 @@ impl Trainer<'_> {
 
     /// The widths of the tower that this regularisation asks for.
     pub fn tower(&self, regularisation: &Regularisation) -> TowerConfig {
-        TowerConfig::new(
-            self.target,
-            regularisation.hidden,
-            self.head.outputs(),
-            regularisation.residual,
-        )
+        TowerConfig {
+            target: self.target,
+            hidden: regularisation.hidden,
+            outputs: self.head.outputs(),
+            residual: regularisation.residual,
+            reads_members: regularisation.members,
+        }
     }
 
     /// The loss on validation that candidates and epochs are chosen by. `logits` are those of the
@@ -424,6 +429,16 @@ impl Trainer<'_> {
         rows.map(|(z, l)| l.weight * log_loss(platt.apply(*z), l.label > 0.5))
             .sum::<f64>()
             / weight
+    }
+
+    /// Factor from a loss to a log likelihood: a squared error is one once divided by twice its
+    /// variance, for which the least loss stands.
+    pub fn likelihood_unit(&self, least: f64) -> f64 {
+        if self.head.is_binary() {
+            1.0
+        } else {
+            0.5 / least.max(f64::MIN_POSITIVE)
+        }
     }
 
     /// Logits that tell nothing apart.
@@ -494,7 +509,7 @@ impl Trainer<'_> {
     fn validation_logits(&self, pair: &Pair, member: usize) -> Vec<f64> {
         let device = Device::flex();
         let kept = self.embedded.as_ref().map(|kept| &kept.validation[member]);
-        let reader = self.reader(self.validation, self.normaliser, kept, member);
+        let reader = self.reader(pair, (self.validation, self.normaliser), kept, member);
         let mut logits = Vec::with_capacity(self.labelled.len());
         for chunk in self.labelled.chunks(EVALUATION_BATCH) {
             let rows: Vec<usize> = chunk.iter().map(|l| l.index).collect();

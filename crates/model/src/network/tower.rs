@@ -1,6 +1,5 @@
 //! The tower of one task: from the trunk's embeddings to the task's outputs.
 
-use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::activation::relu;
@@ -29,7 +28,7 @@ pub enum TowerTarget {
 }
 
 /// The widths of a tower.
-#[derive(Config, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TowerConfig {
     /// The kind of row that the tower scores.
     pub target: TowerTarget,
@@ -38,9 +37,23 @@ pub struct TowerConfig {
     pub outputs: usize,
     /// Whether the root row also reaches the output directly, through one linear layer.
     pub residual: bool,
+    /// Whether it reads the pools of members. Without them only the root row counts, which is for
+    /// tasks on the root.
+    #[serde(default = "reads_members")]
+    pub reads_members: bool,
+}
+
+/// Towers were written without this word when all of them read members.
+fn reads_members() -> bool {
+    true
 }
 
 impl TowerConfig {
+    /// Width of the pools that it reads.
+    pub(crate) fn pools(&self, trunk: &TrunkConfig) -> usize {
+        if self.reads_members { trunk.pools() } else { 0 }
+    }
+
     /// Width of what a tower on a member table reads of a row that it scores.
     pub(crate) fn row_width(trunk: &TrunkConfig) -> usize {
         trunk.member_hidden + NARROW
@@ -55,7 +68,7 @@ impl TowerConfig {
         device: &Device,
     ) -> Tower {
         let mut init = Initialiser { rng, device };
-        let normed = trunk.pools() + self.hidden;
+        let normed = self.pools(trunk) + self.hidden;
         let (own, row) = match self.target {
             TowerTarget::Root => (None, None),
             TowerTarget::Member(table) => {
@@ -81,6 +94,7 @@ impl TowerConfig {
                 .then(|| init.linear(trunk.root_width, self.outputs, 0.1, &dropped.root)),
             output,
             target: self.target,
+            reads_members: self.reads_members,
         }
     }
 }
@@ -99,6 +113,8 @@ pub(crate) struct Tower {
     pub output: Linear,
     #[module(skip)]
     pub target: TowerTarget,
+    #[module(skip)]
+    pub reads_members: bool,
 }
 
 /// Masks of the columns that a fit leaves out, for a tower: 1 for a column that it reads.
@@ -114,7 +130,8 @@ pub(crate) struct TowerColumns {
 pub(crate) struct TowerInputs {
     /// `[cells, root width]`
     pub root: Tensor<2>,
-    /// Pools of all member tables; side by side they are `[cells, pools]`.
+    /// Pools of all member tables; side by side they are `[cells, pools]`. None for a tower that
+    /// does not read them.
     pub pools: Vec<Tensor<2>>,
     /// For a task on a member table h2 of the rows to score, `[cells, rows, member hidden]`, and
     /// those rows.
@@ -122,6 +139,15 @@ pub(crate) struct TowerInputs {
 }
 
 impl TowerInputs {
+    /// The root rows of some cells.
+    pub fn of_root(root: Tensor<2>) -> Self {
+        Self {
+            root,
+            pools: Vec::new(),
+            member: None,
+        }
+    }
+
     /// All rows of some cells.
     pub fn new(inputs: &Inputs, embedded: &EmbeddedCells, target: TowerTarget) -> Self {
         Self {

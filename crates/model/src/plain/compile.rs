@@ -38,6 +38,7 @@ impl PlainTask {
             target: config.target,
             hidden: config.hidden,
             outputs: config.outputs,
+            pools: config.pools(&fitted.config.trunk),
             root: Layer::beside(&read.collect::<Vec<_>>()).of_differences(&root.zero),
             has_direct: config.residual,
             own,
