@@ -164,10 +164,10 @@ fn weight(trainer: &Trainer<'_>, networks: &[f64], trees: &[f64]) -> Result<f64,
     let losses: Vec<f64> = (0..=WEIGHT_STEPS)
         .map(|step| trainer.validation_loss(&mixed_rows(step_weight(step), networks, trees)))
         .collect();
-    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
     let step = lightest(
         &losses,
-        trainer.labelled_entities() as f64 * trainer.likelihood_unit(least),
+        trainer.labelled_entities(),
+        trainer.head.is_binary(),
     );
     if step == 0 {
         return Err("validation gives them no weight".into());
@@ -180,12 +180,18 @@ fn step_weight(step: u32) -> f64 {
 }
 
 /// The step with the least total loss, with the pull towards one half. Losses are means per row;
-/// rows of one entity repeat its outcome, so `total_weight` is the number of entities, in units of
-/// the loss.
-fn lightest(losses: &[f64], total_weight: f64) -> u32 {
+/// rows of one entity repeat its outcome, so the total is over entities.
+fn lightest(losses: &[f64], entities: usize, is_binary: bool) -> u32 {
+    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    // A squared error is a log likelihood once divided by twice its variance.
+    let unit = if is_binary {
+        1.0
+    } else {
+        0.5 / least.max(f64::MIN_POSITIVE)
+    };
     let total = |step: u32| {
         let pull = WEIGHT_PRECISION / 2.0 * (step_weight(step) - 0.5).powi(2);
-        total_weight * losses[step as usize] + pull
+        entities as f64 * unit * losses[step as usize] + pull
     };
     (0..=WEIGHT_STEPS)
         .min_by(|a, b| total(*a).total_cmp(&total(*b)))
@@ -206,12 +212,12 @@ mod tests {
     #[test]
     fn few_entities_leave_equal_weights_and_many_decide() {
         let losses = valley(0.1, 0.02);
-        assert_eq!(step_weight(lightest(&losses, 10.0)), 0.5);
-        assert_eq!(step_weight(lightest(&losses, 100_000.0)), 0.1);
-        let between = step_weight(lightest(&losses, 400.0));
+        assert_eq!(step_weight(lightest(&losses, 10, true)), 0.5);
+        assert_eq!(step_weight(lightest(&losses, 100_000, true)), 0.1);
+        let between = step_weight(lightest(&losses, 400, true));
         assert!(between > 0.1 && between < 0.5, "{between}");
         // Trees that only harm get nothing, trees that carry all get all.
-        assert_eq!(lightest(&valley(-0.5, 0.1), 10_000.0), 0);
-        assert_eq!(lightest(&valley(1.5, 0.1), 10_000.0), WEIGHT_STEPS);
+        assert_eq!(lightest(&valley(-0.5, 0.1), 10_000, true), 0);
+        assert_eq!(lightest(&valley(1.5, 0.1), 10_000, true), WEIGHT_STEPS);
     }
 }

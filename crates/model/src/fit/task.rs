@@ -1,8 +1,9 @@
 //! The fit of one task: candidates, the choice among them, the refit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use leadpulse_features::probability;
+use leadpulse_graph::EntityId;
 use serde_json::{Map, Value, json};
 
 use super::calibrate::Calibration;
@@ -23,9 +24,9 @@ use crate::examples::ExampleSet;
 use crate::examples::normalise::Normaliser;
 use crate::network::{Network, TowerConfig, TrunkConfig};
 
-/// Log likelihood, on validation, that networks which read members must be ahead by.
+/// Standard errors of the loss on validation that networks which read members must be ahead by.
 // Decision: docs/decisions/0085-networks-of-the-root-row.md
-const EVIDENCE_FOR_MEMBERS: f64 = 5.0;
+const CLEARLY_AHEAD: f64 = 2.0;
 
 /// The examples of a fit.
 #[derive(Clone, Copy)]
@@ -65,6 +66,8 @@ pub(super) struct TaskFit {
 struct Selection {
     losses: Vec<f64>,
     chosen: usize,
+    /// Standard errors by which networks that read members are ahead, where both kinds were tried.
+    members_ahead: Option<f64>,
 }
 
 /// Fits one task: trains candidates, keeps the best on validation, calibrates, and refits. Slope
@@ -116,6 +119,8 @@ pub(super) fn fit_task(
     let (mut calibration, levels) = calibrate_by_period(&trainer, &logits, task.horizon_ms);
     let mut metrics = metrics(&trainer, &logits, &calibration, &candidates, &selection);
     metrics.insert("members".into(), judged.members(&trainer, members.len()));
+    let ahead = selection.members_ahead;
+    metrics.extend(ahead.map(|ahead| ("members_ahead".to_owned(), json!(ahead))));
     metrics.extend(levels.map(|levels| ("level".to_owned(), json!(levels))));
     let validation = judged_rows(&trainer, &logits, &calibration);
     let regularisation = candidates[selection.chosen].clone();
@@ -217,12 +222,10 @@ fn select(
         .collect();
     let by_validation = |_: &Job| Length::ByValidation;
     let mut trained = runner.run(trainer, &jobs, by_validation)?;
-    let mut losses = Vec::new();
-    for c in 0..candidates {
-        let members = &trained[c * selecting..(c + 1) * selecting];
-        losses.push(trainer.validation_loss(&mean_logits(members)));
-    }
-    let chosen = choose(trainer, runner.candidates, &losses);
+    let of_candidate = trained.chunks(selecting);
+    let logits: Vec<Vec<f64>> = of_candidate.map(mean_logits).collect();
+    let selection = choose(trainer, runner.candidates, &logits);
+    let chosen = selection.chosen;
     let mut members: Vec<Trained> = trained
         .drain(chosen * selecting..(chosen + 1) * selecting)
         .collect();
@@ -233,29 +236,45 @@ fn select(
         })
         .collect();
     members.extend(runner.run(trainer, &rest, by_validation)?);
-    Ok((Selection { losses, chosen }, members))
+    Ok((selection, members))
 }
 
-/// The candidate with the least loss. Of a task about the root, networks that read members have to
-/// be better by [`EVIDENCE_FOR_MEMBERS`].
-fn choose(trainer: &Trainer<'_>, candidates: &[Regularisation], losses: &[f64]) -> usize {
+/// Chooses a candidate by its members' logits on validation: the one with the least loss. Of a task
+/// about the root, networks that read members have to be clearly better.
+fn choose(trainer: &Trainer<'_>, candidates: &[Regularisation], logits: &[Vec<f64>]) -> Selection {
+    let losses: Vec<f64> = logits.iter().map(|z| trainer.validation_loss(z)).collect();
     let best = |members: bool| {
         (0..candidates.len())
             .filter(|at| candidates[*at].members == members)
             .min_by(|a, b| losses[*a].total_cmp(&losses[*b]))
     };
-    let (with, without) = match (best(true), best(false)) {
-        (Some(with), Some(without)) => (with, without),
-        (one, other) => return one.or(other).expect("at least one candidate"),
+    let (chosen, members_ahead) = match (best(true), best(false)) {
+        (Some(with), Some(without)) => {
+            let ahead = errors_ahead(trainer, &logits[with], &logits[without]);
+            let is_clear = ahead > CLEARLY_AHEAD;
+            (if is_clear { with } else { without }, Some(ahead))
+        }
+        (one, other) => (one.or(other).expect("at least one candidate"), None),
     };
-    // Losses are means per row; rows of one entity repeat its outcome.
-    let unit = trainer.likelihood_unit(losses[with]);
-    let evidence = trainer.labelled_entities() as f64 * unit * (losses[without] - losses[with]);
-    if evidence > EVIDENCE_FOR_MEMBERS {
-        with
-    } else {
-        without
+    Selection {
+        losses,
+        chosen,
+        members_ahead,
     }
+}
+
+/// By how many standard errors the first logits lose less on validation than the second; the rows of
+/// an entity are one observation, since they repeat its outcome.
+fn errors_ahead(trainer: &Trainer<'_>, first: &[f64], second: &[f64]) -> f64 {
+    let losses = [first, second].map(|logits| trainer.validation_losses(logits));
+    let mut by_entity: BTreeMap<EntityId, f64> = BTreeMap::new();
+    for ((row, first), second) in trainer.labelled.iter().zip(&losses[0]).zip(&losses[1]) {
+        *by_entity.entry(row.entity).or_default() += second - first;
+    }
+    let total: f64 = by_entity.values().sum();
+    let mean = total / by_entity.len() as f64;
+    let spread: f64 = by_entity.values().map(|d| (d - mean).powi(2)).sum();
+    total / spread.sqrt().max(f64::MIN_POSITIVE)
 }
 
 impl<'a> Trainer<'a> {

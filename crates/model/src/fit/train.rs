@@ -418,27 +418,20 @@ impl Trainer<'_> {
     /// labelled rows.
     pub fn validation_loss(&self, logits: &[f64]) -> f64 {
         let weight: f64 = self.labelled.iter().map(|l| l.weight).sum();
+        self.validation_losses(logits).iter().sum::<f64>() / weight
+    }
+
+    /// Of each labelled row its loss, weighted.
+    pub fn validation_losses(&self, logits: &[f64]) -> Vec<f64> {
         let rows = logits.iter().zip(&self.labelled);
         if !self.head.is_binary() {
             return rows
                 .map(|(z, l)| l.weight * (z - l.label).powi(2))
-                .sum::<f64>()
-                / weight;
+                .collect();
         }
         let platt = Calibration::fit_platt(&self.evidence(logits));
         rows.map(|(z, l)| l.weight * log_loss(platt.apply(*z), l.label > 0.5))
-            .sum::<f64>()
-            / weight
-    }
-
-    /// Factor from a loss to a log likelihood: a squared error is one once divided by twice its
-    /// variance, for which the least loss stands.
-    pub fn likelihood_unit(&self, least: f64) -> f64 {
-        if self.head.is_binary() {
-            1.0
-        } else {
-            0.5 / least.max(f64::MIN_POSITIVE)
-        }
+            .collect()
     }
 
     /// Logits that tell nothing apart.
