@@ -8,6 +8,7 @@ mod account;
 mod activity;
 mod changes;
 mod profile;
+mod related;
 mod touched;
 mod values;
 
@@ -25,6 +26,7 @@ use crate::plan::FeaturePlan;
 use crate::words;
 
 pub use changes::{Direction, EvidenceChange, changes, stopped};
+pub use related::{NamedEntity, RelatedEntity};
 pub use touched::{PeerEnds, TouchedHub};
 pub use values::{EventMeasure, EvidenceValue, Measure, PastValue, PastValues, account_values};
 

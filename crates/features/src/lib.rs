@@ -37,8 +37,8 @@ pub use batch::{
     Absent, Column, FeatureBatch, Group, GroupKind, Layout, MemberBlock, MemberLayout,
 };
 pub use evidence::{
-    Direction, EventMeasure, Evidence, EvidenceChange, EvidenceValue, Measure, PastValue,
-    PastValues, PeerEnds, TouchedHub, account_values, changes, stopped,
+    Direction, EventMeasure, Evidence, EvidenceChange, EvidenceValue, Measure, NamedEntity,
+    PastValue, PastValues, PeerEnds, RelatedEntity, TouchedHub, account_values, changes, stopped,
 };
 pub use facts::{CommitteeFact, EventFact, Facts, MemberFact, OpenFact};
 pub use ignored::{IgnoredField, ignored_fields};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use leadpulse_features::{CommitteeSeats, TouchedHub, probability};
+use leadpulse_features::{CommitteeSeats, RelatedEntity, TouchedHub, probability};
 use leadpulse_policy::{Decision, Trend};
 use leadpulse_records::{Emission, ON_REQUEST, ShownScore};
 use serde::Serialize;
@@ -14,6 +14,8 @@ use crate::explain::{ExplainRefusal, ExplainRequest};
 
 /// Hub nodes of a neighbourhood, at most.
 const NEAREST_HUBS: usize = 8;
+/// Related entities of a neighbourhood, at most.
+const RELATED: usize = 12;
 
 /// The committee of the account of an entity, and what the account shares with others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -27,6 +29,9 @@ pub struct CommitteeOf {
     pub seats: CommitteeSeats,
     /// The hub nodes that the account touches most, most touched first; at most eight.
     pub hubs: Vec<TouchedHub>,
+    /// Entities of other accounts that one of this account refers to or came from, or that refer to
+    /// it; at most twelve.
+    pub related: Vec<RelatedEntity>,
 }
 
 impl Machine {
@@ -43,6 +48,7 @@ impl Machine {
             as_of_ms: as_of.ms(),
             seats: CommitteeSeats::of(graph, cell, as_of),
             hubs: TouchedHub::of(graph, at, as_of, NEAREST_HUBS),
+            related: RelatedEntity::of(graph, at, as_of, RELATED),
         })
     }
 

@@ -394,7 +394,7 @@ pub(super) fn relations(scene: &Scene<'_>, found: &mut EvidenceDraft<'_>) {
 }
 
 /// The name of a relation: that of its field, or `previously at` for a former root.
-fn called(scene: &Scene<'_>, relation: &Relation) -> String {
+pub(super) fn relation_name(scene: &Scene<'_>, relation: &Relation) -> String {
     match relation.kind {
         RelationKind::Reference(field) | RelationKind::Mention(field) => {
             words::name(&scene.catalog.table_at(relation.from).field_at(field).name)
@@ -413,7 +413,7 @@ fn outgoing(
 ) {
     let group = groups::of_relation(relation);
     let from = scene.catalog.table_at(relation.from);
-    let name = called(scene, relation);
+    let name = relation_name(scene, relation);
     let mut customers = CustomersElsewhere::new(scene.graph, scene.at);
     let mut ends: Vec<(i64, bool, EntityId, EntityId)> = nodes
         .iter()
@@ -489,7 +489,7 @@ fn incoming(
         let from = words::counted(count, &scene.catalog.table_at(relation.from).name);
         let text = match relation.kind {
             RelationKind::Previous => format!("{from} left for elsewhere"),
-            _ => format!("{} of {from}", called(scene, relation)),
+            _ => format!("{} of {from}", relation_name(scene, relation)),
         };
         found.line(&groups::of_relation(relation), Rank::Own, text);
     }
@@ -525,7 +525,7 @@ fn mentions(
         let events = words::name(&scene.catalog.table_at(relation.from).name);
         let text = format!(
             "{} in {events}{times}, last {}",
-            called(scene, relation),
+            relation_name(scene, relation),
             scene.ago(newest_ms)
         );
         found.line(&groups::of_relation(relation), Rank::Own, text);

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use leadpulse_features::{PeerEnds, TouchedHub};
+use leadpulse_features::{PeerEnds, RelatedEntity, TouchedHub};
 use leadpulse_graph::Tracking;
 use leadpulse_schema::Value;
-use leadpulse_schema::units::AsOf;
+use leadpulse_schema::units::{AsOf, DAY_MS};
 
 use crate::scene::{NOW_MS, Scene, acme};
 
@@ -211,6 +211,52 @@ fn hubs_of_an_account_come_with_what_came_of_the_others() {
         let found = TouchedHub::of(&scene.graph, at, as_of, 8);
         assert_eq!((found[0].others, &found[0].ends), (1, &ends), "{account}");
     }
+}
+
+#[test]
+fn ties_of_an_account_are_told_from_both_ends() {
+    let scene = acme();
+    let tied = |key: &str, most: usize| {
+        let (at, _) = scene.find("accounts", key);
+        RelatedEntity::of(&scene.graph, at, AsOf::from_ms(NOW_MS), most)
+    };
+    let told = |ties: &[RelatedEntity]| -> Vec<String> {
+        let ends = |one: &RelatedEntity| {
+            let (own, other) = (&one.own, &one.other);
+            format!(
+                "{} {} {} {} of {:?}, customer {}, {:?} days",
+                own.table,
+                own.name,
+                one.relation,
+                other.name,
+                one.other_root,
+                one.is_customer,
+                one.since_ms.map(|since| (NOW_MS - since) / DAY_MS),
+            )
+        };
+        ties.iter().map(ends).collect()
+    };
+    let of_acme = tied("acme", 8);
+    assert_eq!(
+        told(&of_acme),
+        [
+            r#"leads lead1 referred by account peer1 of Some("peer1"), customer true, Some(50) days"#,
+            r#"contacts ann previously at Globex of Some("globex"), customer true, Some(60) days"#,
+        ]
+    );
+    let of_globex = tied("globex", 8);
+    assert_eq!(
+        told(&of_globex),
+        [r#"accounts Globex previously here ann of Some("acme"), customer false, None days"#]
+    );
+    let of_peer = tied("peer1", 8);
+    assert_eq!(
+        told(&of_peer),
+        [
+            r#"accounts peer1 names this as referred by account lead1 of Some("acme"), customer false, None days"#
+        ]
+    );
+    assert_eq!(tied("acme", 1), of_acme[..1]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) const COMMITTEE: Endpoint = Endpoint {
     path: "/api/v1/{table}/{id}/committee",
-    summary: "The people of an entity's account by department and seniority, with the gaps, and the hubs that it touches most",
+    summary: "The people of an entity's account by department and seniority, with the gaps, the hubs that it touches most, and the entities of other accounts that it is related to",
     answer: AnswerKind::Json("CommitteeSeats"),
     refusals: &[404],
     is_audited: true,

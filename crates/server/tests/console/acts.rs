@@ -310,7 +310,7 @@ fn older_scores_are_read_until_there_are_none() {
 }
 
 #[test]
-fn hubs_are_around_an_entity_with_what_came_of_the_others() {
+fn hubs_and_ties_are_around_an_entity_with_what_came_of_them() {
     let Some(mut browser) = Browser::start() else {
         return;
     };
@@ -321,6 +321,16 @@ fn hubs_are_around_an_entity_with_what_came_of_the_others() {
     let committee = json!({
         "account_id": "A0001", "as_of": 1, "fields": [], "people": 0, "active": 0, "seats": [],
         "gaps": {}, "members": [],
+        "related": [
+            {"relation": "previously at", "is_outgoing": true,
+             "own": {"table": "contacts", "key": "C7", "name": "Ada"},
+             "other": {"table": "accounts", "key": "A0002", "name": "Globex"},
+             "other_root": "A0002", "is_customer": true, "since_ms": 86_400_000},
+            {"relation": "names this as referred by", "is_outgoing": false,
+             "own": {"table": "accounts", "key": "A0001", "name": "Acme"},
+             "other": {"table": "leads", "key": "L3", "name": "L3"},
+             "other_root": null, "is_customer": false, "since_ms": null},
+        ],
         "hubs": [
             {"hub": "industries", "key": "Fintech", "name": "Fintech", "touches": 3.5, "others": 41,
              "ends": {"name": "Closed Won", "count": 6, "days": 90}},
@@ -333,7 +343,7 @@ fn hubs_are_around_an_entity_with_what_came_of_the_others() {
     ));
     world.step(4, 60_000, false);
     browser.wait_for(
-        "document.querySelectorAll('[aria-labelledby=panel-around-it] polygon').length === 2",
+        "document.querySelectorAll('[aria-labelledby=panel-around-it] polygon').length === 4",
     );
     let text = browser.evaluate(&text_of("around-it"));
     let text = text.as_str().unwrap().to_owned();
@@ -344,8 +354,16 @@ fn hubs_are_around_an_entity_with_what_came_of_the_others() {
         "1 other",
         "technologies",
         "Diamond: what it shares with others",
+        "contact Ada",
+        "previously at",
+        "1970-01-02",
+        "names this as referred by",
+        "Triangle: of other accounts",
     ] {
         assert!(text.contains(words), "{words} is missing in\n{text}");
     }
-    assert_accessible(&mut browser, "an entity with hubs around it");
+    let link =
+        "document.querySelector('[aria-labelledby=panel-around-it] table a').getAttribute('href')";
+    assert_eq!(browser.evaluate(link), "entity?table=accounts&id=A0002");
+    assert_accessible(&mut browser, "an entity with hubs and ties around it");
 }

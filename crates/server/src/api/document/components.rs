@@ -261,6 +261,15 @@ fn entities() -> Value {
                     "name": {"type": "string"}, "count": {"type": "integer"}, "days": {"type": "integer"},
                 }))]},
             }))),
+            "related": list(closed(json!({
+                "relation": {"type": "string"}, "is_outgoing": {"type": "boolean"},
+                "own": refer("NamedEntity"), "other": refer("NamedEntity"),
+                "other_root": nullable("string"), "is_customer": {"type": "boolean"},
+                "since_ms": nullable("integer"),
+            }))),
+        })),
+        "NamedEntity": closed(json!({
+            "table": {"type": "string"}, "key": {"type": "string"}, "name": {"type": "string"},
         })),
         "Trace": closed(json!({
             "topic": {"type": "string"}, "partition": {"type": "integer"},

@@ -89,7 +89,7 @@ export function reliability(bins, label) {
 
 /**
  * One entity in the middle, what is around it on a ring: [{name, about, kind, isActive}], at most so many that names can be read.
- * People are round, deals square, hubs diamonds.
+ * People are round, deals square, hubs diamonds, entities of other accounts triangles.
  */
 export function neighbourhood(centre, around, label) {
   const [width, height] = [560, 372];
@@ -112,6 +112,7 @@ export function neighbourhood(centre, around, label) {
 function nodeShape({ kind, isActive }, x, y) {
   const style = `node${isActive ? " active" : ""}`;
   if (kind === "deal") return draw("rect", { x: x - 7, y: y - 7, width: 14, height: 14, rx: 2, class: style });
+  if (kind === "related") return draw("polygon", { points: `${x},${y - 10} ${x + 10},${y + 8} ${x - 10},${y + 8}`, class: style });
   if (kind === "hub") return draw("polygon", { points: `${x},${y - 10} ${x + 10},${y} ${x},${y + 10} ${x - 10},${y}`, class: style });
   return draw("circle", { cx: x, cy: y, r: 8, class: style });
 }

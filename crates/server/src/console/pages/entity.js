@@ -1,6 +1,6 @@
 // One entity: its chance in words, its past, its reasons as of now, its people, its alerts. Fields have the names of their schema.
 
-import { ask, entityPath, queryOf } from "../lib/ask.js";
+import { ask, entityAddress, entityPath, queryOf } from "../lib/ask.js";
 import { alertCard, rulingWords } from "../lib/alert_card.js";
 import { historyChart, neighbourhood } from "../lib/charts.js";
 import { committeeGrid } from "../lib/committee.js";
@@ -225,19 +225,27 @@ function committeePanel() {
 
 /** What belongs to the entity, as a picture and as links. */
 function aroundPanel(score) {
-  const hubs = (state.committee?.hubs ?? []).slice(0, 5).map((hub) => ({ kind: "hub", isActive: hub.ends !== null, name: hub.name, about: endsWords(hub), hub }));
-  const members = (state.committee?.members ?? []).slice(0, hubs.length > 0 ? 6 : 9).map((member) => ({
+  const ties = state.committee?.related ?? [];
+  const related = ties.slice(0, 4).map((tie) => ({ kind: "related", isActive: tie.is_customer, name: tie.other.name, about: tie.relation }));
+  const hubs = (state.committee?.hubs ?? []).slice(0, related.length > 0 ? 4 : 5).map((hub) => ({ kind: "hub", isActive: hub.ends !== null, name: hub.name, about: endsWords(hub), hub }));
+  const members = (state.committee?.members ?? []).slice(0, related.length > 0 ? 5 : hubs.length > 0 ? 6 : 9).map((member) => ({
     kind: "person", isActive: member.is_active, table: member.table, id: member.key,
     name: nameOf(score, member) ?? member.key, about: member.values.filter(Boolean).join(", ") || singular(member.table),
   }));
   const deals = (score.facts?.open ?? []).slice(0, hubs.length > 0 ? 3 : 5).map((deal) => ({
     kind: "deal", isActive: true, name: deal.values.name ?? deal.key, about: `open ${singular(deal.table)}`, id: deal.key,
   }));
-  const around = [...deals, ...members, ...hubs];
+  const around = [...deals, ...members, ...related, ...hubs];
   if (around.length === 0) return null;
-  const label = `${count(members.length, "person", "people")}, ${count(deals.length, "open deal")} and ${count(hubs.length, "hub")} around ${score.name ?? id}`;
-  return panel("Around it", {}, ...[make("figure", {}, neighbourhood(score.name ?? id, around, label), make("figcaption", {}, `Round: people, filled where they were active in 14 days. Square: what is open.${hubs.length > 0 ? " Diamond: what it shares with others, filled where something came of them." : ""}`)),
-    hubs.length > 0 ? hubTable(hubs.map(({ hub }) => hub)) : null].filter(Boolean));
+  const label = `${count(members.length, "person", "people")}, ${count(deals.length, "open deal")}, ${count(related.length, "entity", "entities")} of other accounts and ${count(hubs.length, "hub")} around ${score.name ?? id}`;
+  return panel("Around it", {}, ...[make("figure", {}, neighbourhood(score.name ?? id, around, label), make("figcaption", {}, `Round: people, filled where they were active in 14 days. Square: what is open.${related.length > 0 ? " Triangle: of other accounts, filled where they are customers." : ""}${hubs.length > 0 ? " Diamond: what it shares with others, filled where something came of them." : ""}`)),
+    ties.length > 0 ? tieTable(ties) : null, hubs.length > 0 ? hubTable(hubs.map(({ hub }) => hub)) : null].filter(Boolean));
+}
+
+function tieTable(ties) {
+  const link = ({ table: of, key, name }) => make("a", { href: entityAddress(of, key) }, name);
+  const rows = ties.map((tie) => [`${singular(tie.own.table)} ${tie.own.name}`, tie.relation, link(tie.other), tie.other_root === null ? "none" : tie.other_root, tie.is_customer ? "yes" : "no", tie.since_ms === null ? "–" : moment(tie.since_ms).slice(0, 10)]);
+  return table("Ties to other accounts", ["Here", "Tie", "There", "Its account", "Customer", "Since"], rows);
 }
 
 /** What came of the others of a hub, in a few words; the table has the rest. */
