@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use leadpulse_learn::{
     GivenColumns, GivenRows, LeftOut, Report, Tally, TaskReport, TrainOptions, TrainReport,
@@ -317,6 +317,25 @@ fn show(task: &TaskReport) {
     if let Some(members) = task.metrics.get("members").and_then(members) {
         say!("  members    {members}");
     }
+    if let Some(read) = rows_read(&task.metrics) {
+        say!("  networks   {read}");
+    }
+}
+
+/// What the networks of a task about the root read, and how that was chosen; `None` where there was
+/// nothing to choose.
+fn rows_read(metrics: &Map<String, Value>) -> Option<String> {
+    let ahead = metrics.get("members_ahead")?.as_f64()?;
+    let mut candidates = metrics.get("candidates")?.as_array()?.iter();
+    let chosen = candidates.find(|one| one["chosen"] == true)?;
+    let read = match chosen["regularisation"]["members"].as_bool()? {
+        true => "the root row and the rows of members",
+        false => "the root row alone",
+    };
+    Some(format!(
+        "read {read}: on validation those with rows of members are {ahead:.1} standard errors ahead, \
+         more than 2 are asked for"
+    ))
 }
 
 /// Weights and validation losses of networks and trees, in words.
