@@ -19,6 +19,10 @@ use crate::network::head::Head;
 use crate::trees::columns::{ColumnPool, GridCell, GridRows, TreeColumn, count_on_grid, on_grid};
 use crate::trees::forest::Forest;
 
+/// Up to this many players a tree's leaves are kept by combination.
+// What is kept has a place for each of 2^players combinations, and is cleared for each tree.
+const MOST_KEPT_PLAYERS: usize = 12;
+
 /// One number that the forest reads, with and without its group.
 enum Number {
     /// The bucket of a hazard, which the forest sets.
@@ -133,17 +137,93 @@ impl TreeGame {
             player.map_or(0, |player| 1 << player)
         });
         let bits: Vec<Coalition> = bits.collect();
-        let mut numbers = vec![0; self.numbers.len()];
-        let of = coalitions.iter().enumerate().map(|(c, coalition)| {
-            for (i, to) in numbers.iter_mut().enumerate() {
-                let set = self.numbers[i].table().map_or(0, |table| sets[table].of[c]);
-                // A group that is no player has the same values present and absent.
-                let is_in = bits[i] & coalition != 0;
-                *to = values[i][set][usize::from(is_in)];
+        let (outputs, bucket) = (self.forest.output_count(), self.forest.bucket());
+        let mut sums = vec![self.forest.base(); coalitions.len() * outputs];
+        let mut leaves = Leaves::new(player_of.iter().flatten().count());
+        for tree in self.forest.trees() {
+            let seen = tree.columns().fold(0, |seen, column| {
+                let table = self.numbers[column].table();
+                seen | bits[column] | table.map_or(0, |table| presence.players(table))
+            });
+            let bucket = bucket.filter(|bucket| tree.reads(*bucket));
+            leaves.begin(if bucket.is_some() { outputs } else { 1 });
+            for ((c, coalition), sums) in coalitions
+                .iter()
+                .enumerate()
+                .zip(sums.chunks_exact_mut(outputs))
+            {
+                let leaf = |output: usize| {
+                    tree.leaf_by(|column| {
+                        if bucket == Some(column) {
+                            return output as i64;
+                        }
+                        let table = self.numbers[column].table();
+                        let set = table.map_or(0, |table| sets[table].of[c]);
+                        // A group that is no player has the same values present and absent.
+                        let is_in = bits[column] & coalition != 0;
+                        values[column][set][usize::from(is_in)]
+                    })
+                };
+                let found = leaves.of(coalition & seen, leaf);
+                for (output, sum) in sums.iter_mut().enumerate() {
+                    *sum += found[output % found.len()];
+                }
             }
-            head.logit(&self.forest.outputs(&mut numbers))
+        }
+        let rows = sums.chunks_exact(outputs).map(|sums| {
+            let outputs: Vec<f32> = sums.iter().map(|sum| *sum as f32).collect();
+            head.logit(&outputs)
         });
-        of.collect()
+        rows.collect()
+    }
+}
+
+/// Leaves of one tree by the coalitions that it can tell apart: a tree reads few groups, so most
+/// coalitions are alike to it.
+struct Leaves {
+    /// Per combination of players its place among `found`, from 1; 0 for none yet. Empty where there
+    /// are too many to keep.
+    places: Vec<u32>,
+    found: Vec<f64>,
+    /// Leaves of one combination.
+    width: usize,
+}
+
+impl Leaves {
+    fn new(players: usize) -> Self {
+        let kept = players <= MOST_KEPT_PLAYERS;
+        Self {
+            places: vec![0; if kept { 1 << players } else { 0 }],
+            found: Vec::new(),
+            width: 1,
+        }
+    }
+
+    /// Forgets the last tree's; the next has `width` leaves a combination.
+    fn begin(&mut self, width: usize) {
+        self.places.fill(0);
+        self.found.clear();
+        self.width = width;
+    }
+
+    /// The leaves of a combination of the players that the tree can tell apart.
+    fn of(&mut self, seen: Coalition, leaf: impl Fn(usize) -> f64) -> &[f64] {
+        let width = self.width;
+        let place = match self.places.get_mut(seen as usize) {
+            Some(0) | None => {
+                if self.places.is_empty() {
+                    self.found.clear();
+                }
+                self.found.extend((0..width).map(leaf));
+                let place = self.found.len() / width;
+                if let Some(kept) = self.places.get_mut(seen as usize) {
+                    *kept = place as u32;
+                }
+                place
+            }
+            Some(place) => *place as usize,
+        };
+        &self.found[(place - 1) * width..place * width]
     }
 }
 

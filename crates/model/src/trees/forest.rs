@@ -40,12 +40,17 @@ pub(crate) struct DecisionTree {
 impl DecisionTree {
     /// The leaf that a row falls into.
     fn leaf(&self, numbers: &[i64]) -> f64 {
+        self.leaf_by(|column| numbers[column])
+    }
+
+    /// The leaf that a row falls into, whose numbers are asked for by column.
+    pub fn leaf_by(&self, number: impl Fn(usize) -> i64) -> f64 {
         let mut at = 0;
         loop {
             match self.nodes[at] {
                 TreeNode::Leaf(value) => return f64::from(value),
                 TreeNode::Split(column, cut, left, right) => {
-                    let below = numbers[column as usize] <= cut;
+                    let below = number(column as usize) <= cut;
                     at = if below { left } else { right } as usize;
                 }
             }
@@ -80,11 +85,17 @@ impl DecisionTree {
         to.len() as u32 - 1
     }
 
+    /// The columns that its splits read; some more than once.
+    pub fn columns(&self) -> impl Iterator<Item = usize> {
+        self.nodes.iter().filter_map(|node| match node {
+            TreeNode::Split(column, ..) => Some(*column as usize),
+            TreeNode::Leaf(_) => None,
+        })
+    }
+
     /// Whether a split reads a column.
     pub fn reads(&self, column: usize) -> bool {
-        let reads =
-            |node: &TreeNode| matches!(node, TreeNode::Split(c, ..) if *c as usize == column);
-        self.nodes.iter().any(reads)
+        self.columns().any(|read| read == column)
     }
 
     /// The fault of a tree over so many columns, if it has one.
@@ -167,6 +178,11 @@ impl Forest {
         self.outputs
     }
 
+    /// The place of the bucket among the columns.
+    pub fn bucket(&self) -> Option<usize> {
+        self.columns.iter().position(|c| *c == TreeColumn::Bucket)
+    }
+
     /// The number of trees.
     pub fn rounds(&self) -> usize {
         self.trees.len()
@@ -220,7 +236,7 @@ impl Forest {
 
     /// Hands the outputs after each number of trees, from 0, to `each`.
     pub fn outputs_by_round(&self, numbers: &mut [i64], mut each: impl FnMut(usize, &[f64])) {
-        let bucket = self.columns.iter().position(|c| *c == TreeColumn::Bucket);
+        let bucket = self.bucket();
         let mut outputs = vec![self.base; self.outputs];
         each(0, &outputs);
         for (round, tree) in self.trees.iter().enumerate() {
