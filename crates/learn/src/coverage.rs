@@ -2,6 +2,8 @@
 //!
 //! Where a table was exported earlier than the others, or its rows were not yet kept when theirs
 //! begin, a label says that nothing happened although nobody looked.
+//!
+//! Decision: docs/decisions/0090-days-that-a-table-does-not-span.md
 
 use std::collections::BTreeSet;
 
