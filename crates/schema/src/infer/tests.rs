@@ -724,7 +724,7 @@ fn a_feed_of_machines_with_a_german_key_has_versions() {
     let machines = rows("Maschinen-Nr;Typ;Status;updated_at", 200, |row| {
         let state = ["aktiv", "Wartung"][row / 50 % 2];
         format!(
-            "{};Presse;{state};2024-{:02}-01",
+            "{};Motor;{state};2024-{:02}-01",
             1000 + row % 50,
             row / 50 + 1
         )
