@@ -69,8 +69,7 @@ pub fn check(path: &Path, overrides: &[(&str, String)], connect: bool) -> CheckR
     check_beside(&loaded, &mut report);
     if connect && loaded.is_of_files() {
         report.fault(loaded.no_topics());
-    }
-    if connect && can_connect {
+    } else if connect && can_connect {
         if let Some(options) = &loaded.config.registry {
             check_registry(options, &mut report);
         }
