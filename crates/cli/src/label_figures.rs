@@ -78,6 +78,7 @@ pub fn remarks(task: &TaskPlan, count: &LabelCount) -> Vec<String> {
     let of_files = task.lints_on(extent.first_ms, extent.last_ms);
     of_query
         .chain(of_files.iter().map(ToString::to_string))
+        .chain(count.remarks.iter().cloned())
         .collect()
 }
 

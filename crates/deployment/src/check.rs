@@ -67,7 +67,9 @@ pub fn check(path: &Path, overrides: &[(&str, String)], connect: bool) -> CheckR
     }
     check_actions(&loaded, &mut report);
     check_beside(&loaded, &mut report);
-    if connect && can_connect {
+    if connect && loaded.is_of_files() {
+        report.fault(loaded.no_topics());
+    } else if connect && can_connect {
         if let Some(options) = &loaded.config.registry {
             check_registry(options, &mut report);
         }
@@ -80,7 +82,12 @@ fn check_sources(loaded: &Loaded, catalog: &Catalog, report: &mut CheckReport) {
     let found = loaded.source_faults(catalog);
     let sources = loaded.config.sources.len();
     if found.is_empty() {
-        report.remark(format!("{sources} sources"));
+        report.remark(match loaded.is_of_files() {
+            true => format!(
+                "{sources} sources of files alone: commands on files work, `run` needs a `topic` for each"
+            ),
+            false => format!("{sources} sources"),
+        });
     }
     report.faults.extend(found.into_iter().map(Into::into));
 }
@@ -206,5 +213,28 @@ mod tests {
         let remarks = without_action(&path);
         assert_eq!(remarks.len(), 1, "{remarks:?}");
         assert!(remarks[0].contains("task \"wins\""), "{remarks:?}");
+    }
+
+    #[test]
+    fn sources_of_files_alone_are_enough_unless_a_cluster_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("leadpulse.toml");
+        let schemas = folder.path().join("schemas");
+        std::fs::create_dir(&schemas).unwrap();
+        let shops = r#"{"type":"record","name":"S","leadpulse":{"table":"shops","role":"root"},"fields":[
+            {"name":"id","type":"string","leadpulse":{"key":true}},
+            {"name":"hall","type":["null","string"],"default":null,"leadpulse":{"hub":"halls"}}]}"#;
+        std::fs::write(schemas.join("shops.avsc"), shops).unwrap();
+        let check = |source: &str, connect: bool| {
+            let toml = format!("schemas = \"schemas\"\n[[sources]]\ntable = \"shops\"\n{source}");
+            std::fs::write(&path, toml).unwrap();
+            let report = check(&path, &[], connect);
+            let faults = report.faults.iter().map(ToString::to_string);
+            let is_told = report.remarks.iter().any(|one| one.contains("files alone"));
+            (faults.filter(|one| one.contains("topics")).count(), is_told)
+        };
+        assert_eq!(check("file = \"shops.csv\"", false), (0, true));
+        assert_eq!(check("file = \"shops.csv\"", true), (1, true));
+        assert_eq!(check("", false), (1, false));
     }
 }

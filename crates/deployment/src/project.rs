@@ -172,9 +172,7 @@ impl Loaded {
             }
         }
         if inputs.is_empty() {
-            return Err(ConfigError::NoTopics {
-                path: self.path.clone(),
-            });
+            return Err(self.no_topics());
         }
         Ok(inputs)
     }
@@ -235,20 +233,31 @@ impl Loaded {
             let checked = shape.check(catalog, table.id, source.known_time.as_deref());
             faults.extend(checked.err().map(ConfigError::from));
         }
-        if self
-            .config
-            .sources
-            .iter()
-            .all(|source| source.topic.is_none())
-        {
-            faults.push(ConfigError::NoTopics {
-                path: self.path.clone(),
-            });
+        if self.is_of_files() {
+            return faults;
+        }
+        let mut sources = self.config.sources.iter();
+        if sources.all(|source| source.topic.is_none()) {
+            faults.push(self.no_topics());
         }
         if faults.is_empty() {
             faults.extend(self.topics(catalog).err());
         }
         faults
+    }
+
+    /// True where every source names files and none a topic: enough for the commands on files.
+    pub fn is_of_files(&self) -> bool {
+        let sources = &self.config.sources;
+        let is_of_files = |source: &SourceConfig| source.file.is_some() && source.topic.is_none();
+        !sources.is_empty() && sources.iter().all(is_of_files)
+    }
+
+    /// The fault of a configuration that a worker is to run under, and that names no topic.
+    pub(crate) fn no_topics(&self) -> ConfigError {
+        ConfigError::NoTopics {
+            path: self.path.clone(),
+        }
     }
 
     fn table<'a>(

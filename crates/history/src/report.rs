@@ -23,6 +23,24 @@ pub struct Refusal {
     pub example: (u64, String),
 }
 
+/// True for reasons that differ in digits alone: each of a thousand implausible dates is named in
+/// its own, and all of them are one mistake.
+fn is_one_kind(one: &str, other: &str) -> bool {
+    one == other || with_digits_alike(one).eq(with_digits_alike(other))
+}
+
+/// The bytes of a text with one zero in the place of each run of digits.
+fn with_digits_alike(text: &str) -> impl Iterator<Item = u8> + '_ {
+    let bytes = text.as_bytes();
+    let goes_on =
+        |at: usize| at > 0 && bytes[at].is_ascii_digit() && bytes[at - 1].is_ascii_digit();
+    let kept = (0..bytes.len()).filter(move |at| !goes_on(*at));
+    kept.map(|at| match bytes[at] {
+        byte if byte.is_ascii_digit() => b'0',
+        byte => byte,
+    })
+}
+
 /// What became of a file's rows while it was read.
 #[derive(Clone, Debug)]
 pub struct FileReport {
@@ -79,8 +97,9 @@ impl FileReport {
             return;
         };
         self.refused += 1;
-        let is_same =
-            |reason: &&mut Refusal| reason.column == *column && reason.expected == *expected;
+        let is_same = |reason: &&mut Refusal| {
+            reason.column == *column && is_one_kind(&reason.expected, expected)
+        };
         if let Some(reason) = self.reasons.iter_mut().find(is_same) {
             reason.rows += 1;
         } else if self.reasons.len() < MOST_REASONS {
@@ -118,5 +137,41 @@ impl FileReport {
             text
         };
         self.reasons.iter().map(words).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_that_differ_in_digits_are_one_reason() {
+        let mut report = FileReport::new(TableId(0), "orders.csv".into());
+        let mut refuse = |line: u64, column: &str, value: &str, expected: &str| {
+            report.refuse(&FileError::Row {
+                file: "orders.csv".into(),
+                row_group: 0,
+                line,
+                column: column.into(),
+                value: value.into(),
+                expected: expected.into(),
+            });
+        };
+        for year in 1800..1899 {
+            let expected = format!("a plausible time: it would be {year}-1-{}", year - 1790);
+            refuse(year, "at", &year.to_string(), &expected);
+        }
+        refuse(7, "at", "soon", "a time");
+        refuse(9, "sent", "1801", "a plausible time: it would be 1801-1-1");
+        report.finish();
+        assert_eq!(
+            report.reasons_in_words(),
+            [
+                "99 rows, first line 1800, column 'at': '1800' is not a plausible time: it would be \
+                 1800-1-10",
+                "1 row line 7, column 'at': 'soon' is not a time",
+                "1 row line 9, column 'sent': '1801' is not a plausible time: it would be 1801-1-1",
+            ]
+        );
     }
 }

@@ -4,9 +4,11 @@ use crate::LearnError;
 use crate::collect::asked;
 use crate::data_report::DataReport;
 use crate::labels::{Chronicle, Seen, Tally, TieShares};
+use crate::leaks::refuse_leaks;
 use crate::survey::{Extent, Survey, survey};
 use crate::walk::{Schedule, Walk};
 use leadpulse_history::Files;
+use leadpulse_pql::TargetKind;
 use leadpulse_project::{Project, TaskPlan};
 use leadpulse_schema::units::AsOf;
 use serde::Serialize;
@@ -23,6 +25,8 @@ pub struct LabelCount {
     pub tally: Tally,
     /// Events that name a root before the tie, by label; for tasks about roots.
     pub ties: TieShares,
+    /// Sentences about labels that are likely wrong, or that `train` refuses.
+    pub remarks: Vec<String>,
     /// The first labels, in order of their anchors; as many as were asked for.
     pub first: Vec<TakenLabel>,
 }
@@ -67,8 +71,16 @@ pub fn count_labels(
     bounds: LabelBounds,
 ) -> Result<LabelCount, LearnError> {
     let Survey {
-        extent, lateness, ..
+        extent,
+        lateness,
+        coverage,
+        changing,
+        ..
     } = survey(project, files, None)?;
+    let mut remarks = coverage.remarks(&project.catalog, task, extent);
+    if let Err(LearnError::Leak { message, .. }) = refuse_leaks(project, task, &changing) {
+        remarks.push(format!("train refuses this query: {message}"));
+    }
     let mut chronicles = [Chronicle::new(project, task, files, &lateness)];
     let first_ms = if task.anchors.is_of_entities() {
         i64::MIN
@@ -130,12 +142,36 @@ pub fn count_labels(
             }
         }
     }
+    remarks.extend(one_sided(task, &tally));
     Ok(LabelCount {
         extent,
         data: walk.report(files),
         anchors,
         tally,
         ties,
+        remarks,
         first,
     })
+}
+
+/// A sentence about labels that are all alike; `None` for numbers, and where there are both kinds.
+fn one_sided(task: &TaskPlan, tally: &Tally) -> Option<String> {
+    let is_number = task.plan.target.kind() == TargetKind::Regression;
+    if is_number || tally.labelled == 0 {
+        return None;
+    }
+    let remedy = match tally.positive {
+        0 => {
+            "compare the values in the target with those in the files, and the window with how often it happens"
+        }
+        positive if positive == tally.labelled => {
+            "a shorter window or a higher threshold divides them"
+        }
+        _ => return None,
+    };
+    let label = u8::from(tally.positive > 0);
+    Some(format!(
+        "all {} labels are {label}, so there is nothing to learn: {remedy}",
+        tally.labelled
+    ))
 }

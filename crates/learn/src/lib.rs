@@ -2,7 +2,7 @@
 //!
 //! The parts: `walk` moves a graph through the history, `labels` answers for each anchor, `collect`
 //! takes examples of what `survey` found, by `sampling` and after `lateness`, `train` fits a bundle; `judge`, `backtest` and `explain` ask a bundle about past
-//! moments, `aftermath` reads what came after given ones, `shadow` judges the scores of a `score_log`, `report` says how good the answers were. `advice` is about settings, `label_count` counts labels alone. `given` reads rows of the user's own, which
+//! moments, `aftermath` reads what came after given ones, `shadow` judges the scores of a `score_log`, `report` says how good the answers were. `advice` is about settings, `coverage` about the days of tables, `label_count` counts labels alone. `given` reads rows of the user's own, which
 //! `given_examples` and `backtest` take; `out_table` writes tables, `example_table` that of
 //! examples. `left_out` keeps tasks that cannot be judged out of a bundle,
 //! `stopped` is the graph of a history in which sources stop.
@@ -16,6 +16,7 @@ mod aftermath;
 mod backtest;
 mod collect;
 mod compare;
+mod coverage;
 mod data_report;
 mod example_table;
 mod explain;
@@ -48,6 +49,7 @@ pub use aftermath::{Aftermath, Aftermaths, EntityMoment};
 pub use backtest::{Backtest, Backtested, backtest};
 pub use collect::{Collected, Harvest, Split, collect};
 pub use compare::{ComparedTask, Comparison, compare};
+pub use coverage::Coverage;
 pub use data_report::{DataReport, FileRows};
 pub use explain::{Explain, Explained, PastExplanation, Why, explain};
 pub use given::{GivenColumns, GivenRow, GivenRows, RowsError};

@@ -9,6 +9,7 @@ use leadpulse_project::Project;
 use leadpulse_schema::{Role, RowBatch, TableId};
 
 use crate::LearnError;
+use crate::coverage::Coverage;
 use crate::lateness::Lateness;
 use crate::walk::BATCH_ROWS;
 
@@ -38,6 +39,8 @@ pub struct Survey {
     /// Per table, the moments at which its keys became known, milliseconds, ascending; none for
     /// events.
     pub first_known_ms: Vec<Vec<i64>>,
+    /// The days with rows of each table, of the whole.
+    pub coverage: Coverage,
 }
 
 /// One pass over the files.
@@ -51,6 +54,7 @@ pub fn survey(
     let mut replay = files.replay_learned()?;
     let mut batch = RowBatch::new();
     let mut lateness = Lateness::default();
+    let mut coverage = Coverage::default();
     let mut extent = Extent {
         first_ms: i64::MAX,
         last_ms: i64::MIN,
@@ -67,6 +71,7 @@ pub fn survey(
                 vocabulary.observe(&state, row);
                 lateness.observe(row);
             }
+            coverage.observe(row);
             let table = project.catalog.table_at(row.table());
             if table.role == Role::Event {
                 extent.first_ms = extent.first_ms.min(row.known_ms());
@@ -100,5 +105,6 @@ pub fn survey(
         changing,
         lateness,
         first_known_ms,
+        coverage,
     })
 }

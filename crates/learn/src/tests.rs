@@ -1,5 +1,6 @@
 //! Training, judging and refusing on a small market of files.
 
+mod coverage;
 mod late;
 mod sampled;
 

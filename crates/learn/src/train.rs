@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::advice::{Setting, advice};
 use crate::collect::{Collected, Harvest, Split, collect_with};
+use crate::coverage::Coverage;
 use crate::data_report::DataReport;
 use crate::example_table::{refuse_mixed_tables, write_examples};
 use crate::given::GivenRows;
@@ -141,7 +142,7 @@ pub fn train(
         refuse_leaks(project, task.plan, &changing)?;
     }
     let split = split(project, tasks, files, options, (extent, &lateness))?;
-    warn(project, tasks, options, extent, split);
+    warn(project, tasks, options, (extent, &found.coverage), split);
     let warmup_ms = warmup_ms(project, options, extent, split);
     let plans: Vec<&TaskPlan> = tasks.iter().map(|task| task.plan).collect();
     let training_ms = (extent.first_ms + warmup_ms, split.val_from_ms - 1);
@@ -236,7 +237,7 @@ fn warn(
     project: &Project,
     tasks: &[TrainTask<'_>],
     options: &TrainOptions,
-    extent: Extent,
+    (extent, coverage): (Extent, &Coverage),
     split: Split,
 ) {
     for TrainTask { plan, .. } in tasks {
@@ -248,6 +249,11 @@ fn warn(
         };
         for lint in lints {
             tracing::warn!(task = plan.name, "{lint}");
+        }
+        if is_asked {
+            for remark in coverage.remarks(&project.catalog, plan, extent) {
+                tracing::warn!(task = plan.name, "{remark}");
+            }
         }
         let setting = Setting {
             half_lives_days: &project.graph_options.half_lives_days,
@@ -350,6 +356,14 @@ fn given_split(
     given.split(options.val_from_ms)
 }
 
+/// A validation loss for a line of progress; without one, the network learns from all rows.
+fn loss_in_words(loss: f64) -> String {
+    match loss.is_finite() {
+        true => format!(": loss {loss:.4}"),
+        false => ", on all rows".to_owned(),
+    }
+}
+
 /// Fits the tasks in their order: the first with a trunk, each other with a head on it. Optional
 /// ones without outcomes of both kinds are left out.
 fn fit_tasks(
@@ -366,7 +380,7 @@ fn fit_tasks(
     for (index, (task, examples)) in tasks.iter().zip(collected).enumerate() {
         let name = &task.plan.name;
         let mut tell = |p: leadpulse_model::FitProgress| {
-            let loss = p.validation_loss;
+            let loss = loss_in_words(p.validation_loss);
             let message = match p.part {
                 FitPart::Network {
                     candidate,
@@ -374,11 +388,11 @@ fn fit_tasks(
                     epochs,
                     ..
                 } => format!(
-                    "{name}: candidate {}, member {}, epoch {epochs:.1}: loss {loss:.4}",
+                    "{name}: candidate {}, member {}, epoch {epochs:.1}{loss}",
                     candidate + 1,
                     member + 1
                 ),
-                FitPart::Trees { rounds } => format!("{name}: {rounds} trees: loss {loss:.4}"),
+                FitPart::Trees { rounds } => format!("{name}: {rounds} trees{loss}"),
             };
             progress(Progress::Fit {
                 done_ratio: (index as f64 + p.done_ratio) / tasks.len() as f64,

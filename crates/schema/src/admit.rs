@@ -50,6 +50,13 @@ impl RowRefusal {
             RowRefusal::UnknownWord { expected, .. } => expected,
         }
     }
+    /// The value that a file should have, for people: completes "'VALUE' is not …".
+    pub(crate) fn expected_cell(&self) -> String {
+        match self {
+            RowRefusal::Incomplete { why, .. } => format!("a value: {why}"),
+            _ => self.expected().to_owned(),
+        }
+    }
 }
 
 /// Brings keys and references to their one spelling.

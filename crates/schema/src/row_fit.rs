@@ -313,16 +313,24 @@ fn reference_remark(catalog: &Catalog, fit: &ReferenceFit) -> String {
     let target = &catalog.table_at(fit.target).name;
     let (table, lost) = (&table.name, fit.named - fit.found);
     let example = fit.lost_example.as_deref().unwrap_or_default();
+    let is_root = catalog.table_at(fit.target).role == Role::Root;
     if fit.has_target_rows {
+        // A file may describe a part of the roots only, which is no mistake.
+        let exists = match is_root {
+            true => {
+                "it exists from its first mention, without fields; where it should have a row, "
+            }
+            false => "",
+        };
         format!(
             "{table}.{field}: {lost} of {} references find nobody: {target} has no row with the key \
-             {example:?}, for example; compare how keys are written in both",
+             {example:?}, for example; {exists}compare how keys are written in both",
             fit.named
         )
     } else {
-        let exist = match catalog.table_at(fit.target).role {
-            Role::Root => "; each exists from its first mention, without fields",
-            _ => "",
+        let exist = match is_root {
+            true => "; each exists from its first mention, without fields",
+            false => "",
         };
         format!(
             "{table}.{field}: {lost} of {} references name a row of {target}, of which no row was \
@@ -420,6 +428,7 @@ mod tests {
         let remarks = counted.remarks(&catalog, true);
         assert_eq!(remarks.len(), 1);
         assert!(remarks[0].starts_with("people.accounts: 1 of 3 references find nobody"));
+        assert!(remarks[0].contains("it exists from its first mention"));
         assert!(
             fit(&catalog, &["a1", "a2"], &people)
                 .remarks(&catalog, true)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde_json::json;
 
-use leadpulse_learn::{LabelBounds, count_labels};
+use leadpulse_learn::{LabelBounds, count_labels, predicts_number};
 use leadpulse_project::Anchors;
 use leadpulse_schema::units::DAY_MS_F64;
 use leadpulse_schema::utc;
@@ -71,6 +71,9 @@ impl QueryArguments {
             for lint in task.lints_on(count.extent.first_ms, count.extent.last_ms) {
                 say!("remark    {lint}");
             }
+            for remark in &count.remarks {
+                say!("remark    {remark}");
+            }
             let tally = &count.tally;
             say!(
                 "labels    {} at {} anchors ({})",
@@ -78,11 +81,12 @@ impl QueryArguments {
                 count.anchors,
                 String::from(task.anchors)
             );
-            say!(
-                "base rate {:.4} ({} positive)",
-                tally.base_rate().unwrap_or(0.0),
-                tally.positive
-            );
+            let (name, positive) = match predicts_number(task) {
+                true => ("not zero ", "not zero"),
+                false => ("base rate", "positive"),
+            };
+            let rate = tally.base_rate().unwrap_or(0.0);
+            say!("{name} {rate:.4} ({} {positive})", tally.positive);
             say!(
                 "entities  {} with a label, {} with a positive one",
                 tally.entities,

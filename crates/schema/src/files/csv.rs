@@ -11,7 +11,7 @@ use crate::admit::{admit, normalise};
 use crate::money::UnknownCurrency;
 use crate::row::{Operation, RowBatch, RowBuilder, Value};
 use crate::shape::data_node::DataNode;
-use crate::shape::made_key::{MadeKey, PART_EXPECTED, key_of_parts, part_text, row_hash};
+use crate::shape::made_key::{MadeKey, PART_NEEDED, key_of_parts, part_text, row_hash};
 use crate::shape::path::FieldPath;
 use crate::shape::value::{set_absent, set_null, set_text};
 
@@ -186,7 +186,9 @@ impl CsvRows {
                     part_text(&DataNode::Text(Cow::Borrowed(cell)), &plan.text)
                 };
                 let made = key_of_parts(parts, builder, raw);
-                made.map_err(|part| context.bad_row(line, part, "", PART_EXPECTED))?
+                made.map_err(|part| {
+                    context.bad_row(line, part, "", format!("a value: {PART_NEEDED}"))
+                })?
             }
         };
         let key_field = context.catalog.table_at(context.table).key;
@@ -223,7 +225,12 @@ impl CsvRows {
             may_drop
         };
         admit(table, builder, may_drop).map_err(|refusal| {
-            context.bad_row(line, refusal.field(), refusal.value(), refusal.expected())
+            context.bad_row(
+                line,
+                refusal.field(),
+                refusal.value(),
+                refusal.expected_cell(),
+            )
         })
     }
 

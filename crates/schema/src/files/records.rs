@@ -108,8 +108,14 @@ impl FileContext {
                 field,
                 value,
                 expected,
-                ..
-            }) => self.bad_row(line, &field, &value, expected),
+                is_incomplete,
+            }) => {
+                let expected = match is_incomplete && !field.is_empty() {
+                    true => format!("a value: {expected}"),
+                    false => expected,
+                };
+                self.bad_row(line, &field, &value, expected)
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Kinds of cells: numbers in any country's spelling, truth words, null words, ways to write times.
 
+use super::profile::named_like_time;
 use crate::shape::TimeOption;
 use crate::shape::moment::{TimeRead, is_no_date, parse_time};
 
@@ -143,6 +144,28 @@ pub(super) struct TimeForm {
     pub(super) rival: Option<String>,
 }
 
+impl TimeForm {
+    /// The length in days, at most, of the period that a value names: 366 for a year. `None` for
+    /// days and moments.
+    pub(super) fn period_days(&self) -> Option<u32> {
+        let setting = self.setting.as_deref()?;
+        let period = PERIODS.iter().find(|(form, _)| *form == setting);
+        period.map(|(_, days)| *days)
+    }
+}
+
+/// Forms of a period that are tried where no form of a day fits, with its length in days, at most.
+const PERIODS: [(&str, u32); 8] = [
+    ("%Y-%m", 31),
+    ("%m/%Y", 31),
+    ("%m.%Y", 31),
+    ("%b %Y", 31),
+    ("%B %Y", 31),
+    ("%G-W%V", 7),
+    ("%Y%m", 31),
+    ("%Y", 366),
+];
+
 /// Forms of a date that are tried, in order.
 const DATES: [&str; 17] = [
     "%d.%m.%Y",
@@ -181,12 +204,13 @@ const CLOCKS: [&str; 14] = [
     " %H:%M:%S%.f UTC",
 ];
 
-/// The form of a column's times; `None` where its values are not times. `is_named` says that the
-/// column is called like a time, which numbers need.
-pub(super) fn time_form(values: &[&str], is_named: bool) -> Option<TimeForm> {
+/// The form of the times of a column of this name; `None` where its values are not times. Numbers
+/// need the name of a time, years that of a year.
+pub(super) fn time_form(values: &[&str], field: &str) -> Option<TimeForm> {
     if values.is_empty() {
         return None;
     }
+    let is_named = named_like_time(field);
     let enough = |count: usize| count * 1000 >= values.len() * 995;
     let plain = |setting: Option<&str>| {
         Some(TimeForm {
@@ -210,11 +234,17 @@ pub(super) fn time_form(values: &[&str], is_named: bool) -> Option<TimeForm> {
             15 | 16 if digits.iter().all(|d| matches!(d, 15 | 16)) => Some("micros"),
             18 | 19 if digits.iter().all(|d| matches!(d, 18 | 19)) => Some("nanos"),
             5 if all(5) => Some("days"),
+            4 if all(4) && named_like_year(field) && reads(values, "%Y") => {
+                return plain(Some("%Y"));
+            }
+            6 if all(6) && (is_named || named_like_month(field)) && reads(values, "%Y%m") => {
+                return plain(Some("%Y%m"));
+            }
             _ => return None,
         };
         return is_named.then(|| plain(unit)).flatten();
     }
-    let looks = |value: &&str| value.len() >= 8 && value.contains(['-', ':', '/', '.', ' ']);
+    let looks = |value: &&str| value.len() >= 7 && value.contains(['-', ':', '/', '.', ' ']);
     if values.iter().filter(|value| looks(value)).count() * 2 < values.len() {
         return None;
     }
@@ -234,12 +264,40 @@ pub(super) fn time_form(values: &[&str], is_named: bool) -> Option<TimeForm> {
             }
         }
     }
+    if found.is_empty() {
+        let periods = PERIODS.iter().map(|(form, _)| (*form).to_owned());
+        found.extend(periods.filter(|form| reads(values, form)));
+    }
     let mut found = found.into_iter();
     let first = found.next()?;
     Some(TimeForm {
         setting: Some(first),
         rival: found.next(),
     })
+}
+
+/// Whether a number of four digits is the year in which a row happened, by the column's name.
+fn named_like_year(field: &str) -> bool {
+    const YEARS: [&str; 4] = ["year", "season", "jahr", "annee"];
+    // The year of a thing says nothing of when a row was written.
+    const OF_THINGS: [&str; 8] = [
+        "birth",
+        "death",
+        "model",
+        "built",
+        "build",
+        "made",
+        "found",
+        "establish",
+    ];
+    let is_year = field.split('_').any(|word| YEARS.contains(&word));
+    is_year && !OF_THINGS.iter().any(|word| field.contains(word))
+}
+
+/// Whether a number of six digits is a month, by the column's name.
+fn named_like_month(field: &str) -> bool {
+    let words = ["month", "period", "monat", "mois", "yyyymm"];
+    field.split('_').any(|word| words.contains(&word))
 }
 
 /// True if nearly all values are times of this form.
@@ -321,7 +379,8 @@ mod tests {
     #[test]
     fn times_get_the_setting_that_reads_them() {
         let check = |values: &[&str], setting: Option<&str>, is_unsure: bool| {
-            let form = time_form(values, true).unwrap_or_else(|| panic!("{values:?} are times"));
+            let form =
+                time_form(values, "made_at").unwrap_or_else(|| panic!("{values:?} are times"));
             assert_eq!(form.setting.as_deref(), setting, "{values:?}");
             assert_eq!(form.rival.is_some(), is_unsure, "{values:?}: {form:?}");
             assert!(moment(values[0], &form).is_some());
@@ -336,9 +395,38 @@ mod tests {
         check(&["13/01/2011"], Some("%d/%m/%Y"), false);
         check(&["01/02/2011", "03/04/2011"], Some("%m/%d/%Y"), true);
         for values in [["12"], ["10.0.0.1"], ["hello - world"], ["12345678901"]] {
-            assert_eq!(time_form(&values, true), None, "{values:?}");
+            assert_eq!(time_form(&values, "made_at"), None, "{values:?}");
         }
-        assert_eq!(time_form(&["1317449338"], false), None);
+        assert_eq!(time_form(&["1317449338"], "number"), None);
+    }
+
+    #[test]
+    fn periods_are_times_by_their_form_or_name() {
+        let check = |values: &[&str], field: &str, expected: Option<(&str, u32)>| {
+            let form = time_form(values, field);
+            let found = form.as_ref().map(|form| {
+                assert!(moment(values[0], form).is_some(), "{values:?}");
+                (
+                    form.setting.as_deref().unwrap(),
+                    form.period_days().unwrap(),
+                )
+            });
+            assert_eq!(found, expected, "{field} {values:?}");
+        };
+        check(&["1999", "2004"], "year_id", Some(("%Y", 366)));
+        check(&["1999", "2004"], "season", Some(("%Y", 366)));
+        check(&["1999", "2004"], "birth_year", None);
+        check(&["1999", "2004"], "seats", None);
+        check(&["199912", "200401"], "month", Some(("%Y%m", 31)));
+        check(&["199912", "200401"], "batch", None);
+        check(&["199913", "200401"], "month", None);
+        check(&["2024-02", "2023-12"], "handed_in", Some(("%Y-%m", 31)));
+        check(&["02/2024", "12/2023"], "handed_in", Some(("%m/%Y", 31)));
+        check(&["2024-W05", "2023-W52"], "week", Some(("%G-W%V", 7)));
+        check(&["Feb 2024", "Dec 2023"], "month", Some(("%b %Y", 31)));
+        check(&["100-200"], "range", None);
+        let day = time_form(&["2024-02-01"], "made_at").unwrap();
+        assert_eq!(day.period_days(), None);
     }
 
     #[test]

@@ -102,6 +102,9 @@ fn source(profile: &TableProfile, schema: &TableSchema, doubts: &[String], prefi
     if let Some(column) = &schema.known_time {
         text.push_str(&format!("known_time = {}\n", quoted(column)));
     }
+    if let Some(lag) = &schema.lag {
+        text.push_str(&format!("lag = {}\n", quoted(lag)));
+    }
     if let Some(column) = &schema.deleted {
         text.push_str(&format!("deleted = {}\n", quoted(column)));
     }

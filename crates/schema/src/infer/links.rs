@@ -61,7 +61,7 @@ fn key_name_score(field: &str, table: &str) -> u8 {
     let field = squeezed(field);
     let (one, many) = (squeezed(&singular(table)), squeezed(table));
     let own = [
-        "id", "key", "uuid", "guid", "code", "no", "number", "num", "",
+        "id", "key", "uuid", "guid", "code", "no", "nr", "nummer", "number", "num", "",
     ];
     if own
         .iter()
@@ -85,7 +85,7 @@ fn key_name_score(field: &str, table: &str) -> u8 {
         return 2;
     }
     u8::from(
-        ["code", "no", "nr", "number", "num"]
+        ["code", "no", "nr", "nummer", "number", "num"]
             .iter()
             .any(|end| field.ends_with(end)),
     )
@@ -124,6 +124,50 @@ pub(super) fn key_of(table: &TableProfile) -> Key {
         (Some((_, index)), _) => Key::Column(index),
         (None, _) => Key::None,
     }
+}
+
+/// Replaces keys that no other table names, where a second unique column is named by some: rows
+/// are often numbered beside the id that the rest of a database knows them by.
+pub(super) fn prefer_named_keys(tables: &[TableProfile], keys: &mut [Key]) {
+    for target in 0..tables.len() {
+        let Key::Column(chosen) = keys[target] else {
+            continue;
+        };
+        let table = &tables[target];
+        let is_key = |column: &Column| {
+            column.present == table.rows && column.is_key_like() && column.sketch.is_unique()
+        };
+        let mut best = (named_by(target, chosen, tables), chosen);
+        for (index, column) in table.columns.iter().enumerate() {
+            let count = if is_key(column) {
+                named_by(target, index, tables)
+            } else {
+                0
+            };
+            if count > best.0 {
+                best = (count, index);
+            }
+        }
+        keys[target] = Key::Column(best.1);
+    }
+}
+
+/// The number of other tables with a column that is named as a reference to this one, if `key` is
+/// its key, and holds its values.
+fn named_by(target: usize, key: usize, tables: &[TableProfile]) -> usize {
+    let key = &tables[target].columns[key];
+    let names = |column: &Column| {
+        column.is_key_like()
+            && reference_name_score(&column.field, &tables[target], key) > 0
+            && column.sketch.share_in(&key.sketch) >= 0.3
+    };
+    let others = tables
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| *index != target);
+    others
+        .filter(|(_, table)| table.columns.iter().any(names))
+        .count()
 }
 
 /// Whether repetitions of a column can be versions of one row. `flight` of flights is a number that

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashSet;
 
-use self::links::{Key, key_of, links_of, near_misses, singular, squeezed};
+use self::links::{Key, key_of, links_of, near_misses, prefer_named_keys, singular, squeezed};
 use self::profile::{Column, TableProfile, hash};
 use self::roles::{Graph, Part, settle};
 use self::schemas::{TableSchema, table_schema};
@@ -70,6 +70,7 @@ pub fn infer(paths: &[PathBuf], root: Option<&str>) -> Result<Inferred, InferErr
         ));
     }
     let mut keys: Vec<Key> = tables.iter().map(key_of).collect();
+    prefer_named_keys(&tables, &mut keys);
     add_named_root(&mut tables, &mut keys, &mut files, root)?;
     let links = (0..tables.len())
         .map(|t| links_of(t, &tables, &keys))

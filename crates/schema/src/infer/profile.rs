@@ -296,7 +296,7 @@ impl Column {
         }
         let sample = self.sample.iter().map(String::as_str);
         let sample: Vec<&str> = sample.filter(|v| !is_null_among_numbers(v)).collect();
-        if let Some(form) = time_form(&sample, named_like_time(&self.field)) {
+        if let Some(form) = time_form(&sample, &self.field) {
             let bad = sample
                 .iter()
                 .find(|v| moment(v, &form).is_none() && !is_sentinel(v));
@@ -415,6 +415,8 @@ pub(super) fn named_like_time(field: &str) -> bool {
             "created",
             "updated",
             "modified",
+            "epoch",
+            "unix",
         ]
         .iter()
         .any(|end| field.ends_with(end))

@@ -234,7 +234,8 @@ fn event_time_score(field: &str, table: &str) -> i32 {
 fn entity_time_score(field: &str, is_versioned: bool) -> i32 {
     let has = |words: &[&str]| words.iter().any(|word| field.contains(word));
     if has(&[
-        "birth", "close", "end", "due", "expir", "last_", "deleted", "valid_to", "dob",
+        "birth", "close", "end", "due", "expir", "last_", "deleted", "valid_to", "dob", "year",
+        "season",
     ]) {
         return -4;
     }

@@ -35,6 +35,8 @@ pub(super) struct TableSchema {
     pub(super) times: Vec<(String, String)>,
     /// The column with the time at which a row became known.
     pub(super) known_time: Option<String>,
+    /// The time after which a row is known, such as `31d` where rows name a month.
+    pub(super) lag: Option<String>,
     /// The column that marks a row as deleted.
     pub(super) deleted: Option<String>,
     /// Columns that identify a row together; `@row` for all of them.
@@ -91,6 +93,7 @@ pub(super) fn table_schema(
             columns: Vec::new(),
             times: Vec::new(),
             known_time: None,
+            lag: None,
             deleted: None,
             key: None,
             currencies: Vec::new(),
@@ -209,6 +212,14 @@ impl Writer<'_> {
         if let Kind::Time(form) = &column.kind {
             if let Some(setting) = &form.setting {
                 self.out.times.push((column.field.clone(), setting.clone()));
+            }
+            if let Some(days) = form.period_days().filter(|_| is_own_time) {
+                self.out.lag = Some(format!("{days}d"));
+                self.doubt(format!(
+                    "{} names a period: rows count at its first day, and are known once it is over, after \
+                     {days} days; a shorter lag is right for what is known when a period begins",
+                    column.field
+                ));
             }
             if let Some(rival) = &form.rival {
                 let setting = form.setting.clone().unwrap_or_default();

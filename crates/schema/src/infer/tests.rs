@@ -672,3 +672,90 @@ fn orders_among_visits_are_what_the_first_task_asks_for() {
     );
     check(&["page", "quote", "demo"], "PREDICT COUNT(visits.*, 0, ");
 }
+
+#[test]
+fn seasons_of_a_year_are_events_of_the_player_that_they_name() {
+    let people = rows("ID,playerID,nameLast,birthYear", 60, |row| {
+        format!("{row},ply{row:03}01,Name {row},{}", 1950 + row % 30)
+    });
+    let batting = rows("playerID,yearID,stint,HR", 400, |row| {
+        format!(
+            "ply{:03}01,{},1,{}",
+            row % 60 + 1,
+            1980 + row / 60,
+            row % 40
+        )
+    });
+    let files = [("People.csv", people), ("Batting.csv", batting)];
+    let (inferred, catalog) = inferred(&files);
+    let text = &inferred.configuration;
+    assert_eq!(role(&catalog, "people"), "root");
+    assert_eq!(role(&catalog, "batting"), "event");
+    let root = catalog.root();
+    assert_eq!(root.field_at(root.key).name, "player_id");
+    assert_eq!(
+        root.time, None,
+        "the year of birth is not when a player became known"
+    );
+    assert!(text.contains("times = { year_id = \"%Y\" }"), "{text}");
+    assert!(text.contains("lag = \"366d\""), "{text}");
+    assert!(text.contains("# doubt: year_id names a period"), "{text}");
+    assert!(inferred.task.is_some(), "{text}");
+}
+
+#[test]
+fn months_are_times_and_their_rows_are_known_when_they_are_over() {
+    let bills = rows("bill_id,shop_id,month,amount", 700, |row| {
+        format!(
+            "{row},S{:04},2024-{:02},{row}.5",
+            row % 60 + 1,
+            row % 12 + 1
+        )
+    });
+    let (inferred, catalog) = inferred(&[shops(), ("bills.csv", bills)]);
+    assert_eq!(role(&catalog, "bills"), "event");
+    let text = &inferred.configuration;
+    assert!(text.contains("times = { month = \"%Y-%m\" }"), "{text}");
+    assert!(text.contains("lag = \"31d\""), "{text}");
+}
+
+#[test]
+fn a_feed_of_machines_with_a_german_key_has_versions() {
+    let machines = rows("Maschinen-Nr;Typ;Status;updated_at", 200, |row| {
+        let state = ["aktiv", "Wartung"][row / 50 % 2];
+        format!(
+            "{};Motor;{state};2024-{:02}-01",
+            1000 + row % 50,
+            row / 50 + 1
+        )
+    });
+    let readings = rows("Maschinen-Nr;Zeitpunkt;Wert", 900, |row| {
+        let (month, day) = day(row);
+        format!("{};2024-{month:02}-{day:02} 08:00;{row},5", 1000 + row % 50)
+    });
+    let files = [("Maschinen.csv", machines), ("Messungen.csv", readings)];
+    let (inferred, catalog) = inferred(&files);
+    assert_eq!(role(&catalog, "maschinen"), "root");
+    assert_eq!(role(&catalog, "messungen"), "event");
+    assert!(
+        inferred.summary[0].contains("maschinen_nr (several versions)"),
+        "{:?}",
+        inferred.summary
+    );
+}
+
+#[test]
+fn seconds_since_1970_are_times_by_the_name_of_their_column() {
+    let logs = rows("shop_id,epoch,minutes", 500, |row| {
+        format!(
+            "S{:04},{},{}",
+            row % 60 + 1,
+            1_700_000_000 + 7919 * row,
+            row % 9
+        )
+    });
+    let (inferred, catalog) = inferred(&[shops(), ("logs.csv", logs)]);
+    assert_eq!(role(&catalog, "logs"), "event");
+    let text = &inferred.configuration;
+    assert!(text.contains("times = { epoch = \"seconds\" }"), "{text}");
+}

@@ -6,7 +6,7 @@ use super::changes::ChangeNames;
 use super::data_node::DataNode;
 use super::envelope::EnvelopePlan;
 use super::fit::FitReport;
-use super::made_key::{MadeKey, PART_EXPECTED, key_of_parts, part_text, row_hash};
+use super::made_key::{MadeKey, PART_NEEDED, key_of_parts, part_text, row_hash};
 use super::path::FieldPath;
 use super::plan::RowPlan;
 use super::value::{set_absent, set_node};
@@ -164,7 +164,7 @@ fn make_key(
             key_of_parts(parts, builder, raw).map_err(|part| FieldFault {
                 field: part.to_owned(),
                 value: String::new(),
-                expected: PART_EXPECTED.to_owned(),
+                expected: PART_NEEDED.to_owned(),
                 is_incomplete: true,
             })?
         }

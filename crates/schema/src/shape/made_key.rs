@@ -39,9 +39,8 @@ pub(crate) struct KeyPart {
     pub(crate) field: Option<FieldId>,
 }
 
-/// The expected value in the place of a part that is null, for people.
-pub(crate) const PART_EXPECTED: &str =
-    "a value: it is a part of the key, by the setting key of the source";
+/// The reason why a part of a key may not be null, for people.
+pub(crate) const PART_NEEDED: &str = "it is a part of the key, by the setting key of the source";
 
 impl MadeKey {
     /// Compiles the setting `key`. `mapped` are the configured paths of each field.

@@ -6,9 +6,12 @@
 //!
 //! Decision: docs/decisions/0028-a-shape-before-the-table.md
 
-use jiff::civil::{Date, DateTime};
+use jiff::civil::{Date, DateTime, Weekday};
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, fmt::strtime};
+use jiff::{
+    Timestamp,
+    fmt::strtime::{self, BrokenDownTime},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::shape::TimeUnit;
@@ -389,10 +392,11 @@ impl TimeRead {
     }
 
     fn by_pattern(&self, pattern: &str, text: &str) -> Option<i64> {
-        let parsed = strtime::parse(pattern, text).ok()?;
+        let mut parsed = strtime::parse(pattern, text).ok()?;
         let timestamp = match parsed.to_timestamp() {
             Ok(timestamp) => timestamp,
             Err(_) => {
+                begin_period(&mut parsed)?;
                 let civil = parsed
                     .to_datetime()
                     .or_else(|_| parsed.to_date().map(|date| date.at(0, 0, 0, 0)));
@@ -451,6 +455,26 @@ fn pattern(format: &str) -> Result<TimeForm, String> {
     Ok(TimeForm::Pattern(format.into()))
 }
 
+/// Completes a year, a month or a week (ISO 8601) to its first day. A day that a format writes is
+/// left alone, and so is one that it writes by another calendar, such as the day of the year.
+fn begin_period(parsed: &mut BrokenDownTime) -> Option<()> {
+    let has_day = parsed.day().is_some() || parsed.day_of_year().is_some();
+    let has_week = parsed.sunday_based_week().is_some() || parsed.monday_based_week().is_some();
+    if has_day || has_week {
+        return Some(());
+    }
+    if parsed.iso_week().is_some() {
+        if parsed.weekday().is_none() {
+            parsed.set_weekday(Some(Weekday::Monday));
+        }
+        return Some(());
+    }
+    if parsed.month().is_none() {
+        parsed.set_month(Some(1)).ok()?;
+    }
+    parsed.set_day(Some(1)).ok()
+}
+
 /// Any moment, to try a format with.
 fn example() -> jiff::Zoned {
     Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC)
@@ -469,6 +493,8 @@ pub(crate) fn undeclared(number: i128) -> String {
 fn likely(number: i128) -> Option<&'static str> {
     let size = number.unsigned_abs();
     Some(match size {
+        1_500..2_500 => "%Y",
+        150_001..250_000 if (1..=12).contains(&(size % 100)) => "%Y%m",
         10_000..100_000 => "days",
         19_000_101..22_000_101 => "%Y%m%d",
         100_000_000..100_000_000_000 => "seconds",
@@ -493,7 +519,15 @@ fn expected_for(text: &str) -> String {
             );
         }
     }
-    EXPECTED.to_owned()
+    let form = match text.len() {
+        7 if text.get(4..5) == Some("-") => "%Y-%m",
+        8 if text.get(4..6) == Some("-W") => "%G-W%V",
+        _ => return EXPECTED.to_owned(),
+    };
+    format!(
+        "a time with a day: declare the form of such periods in times, as in times = {{ … = \"{form}\" }}, \
+         which means their first day"
+    )
 }
 
 /// A date of 8 digits, or of 14 with the time of day, in milliseconds since 1970. As a number of
@@ -796,6 +830,59 @@ mod tests {
         assert_eq!(millis.text("1926-05-01"), Ok(-1_378_166_400_000));
         let wide = read(r#"{"unit": "millis", "from": "1500-01-01", "to": "3000-01-01"}"#);
         assert_eq!(wide.number(0), Ok(0));
+    }
+
+    #[test]
+    fn a_period_is_its_first_day() {
+        let read = |option: &str| TimeRead::of(&serde_json::from_str(option).unwrap()).unwrap();
+        for (option, text, day) in [
+            ("\"%Y\"", "1999", "1999-01-01"),
+            ("\"%Y-%m\"", "2024-02", "2024-02-01"),
+            ("\"%b %Y\"", "Mar 2021", "2021-03-01"),
+            ("\"%Y%m\"", "202112", "2021-12-01"),
+            ("\"%G-W%V\"", "2024-W01", "2024-01-01"),
+            ("\"%G-W%V\"", "2020-W53", "2020-12-28"),
+            ("\"%G-W%V-%u\"", "2024-W01-3", "2024-01-03"),
+            ("\"%Y-%j\"", "2024-060", "2024-02-29"),
+            ("\"%Y-%m-%d\"", "2024-02-29", "2024-02-29"),
+        ] {
+            let found = read(option)
+                .text(text)
+                .unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
+            assert_eq!(Some(found), parse_time(day), "{option} {text}");
+        }
+        assert_eq!(read("\"%Y\"").number(1999).ok(), parse_time("1999-01-01"));
+        assert_eq!(
+            read("\"%Y\"").fraction(1999.0).ok(),
+            parse_time("1999-01-01")
+        );
+        let berlin = r#"{"format": "%Y-%m", "zone": "Europe/Berlin"}"#;
+        assert_eq!(
+            read(berlin).text("2024-02").ok(),
+            parse_time("2024-01-31T23:00:00Z")
+        );
+        for (option, text) in [
+            ("\"%Y-%m\"", "2024-13"),
+            ("\"%Y\"", "24"),
+            ("\"%m\"", "02"),
+            ("\"%H:%M\"", "08:15"),
+        ] {
+            assert!(read(option).text(text).is_err(), "{option} {text}");
+        }
+    }
+
+    #[test]
+    fn a_period_without_a_form_is_refused_with_its_form() {
+        let undeclared = TimeRead::plausible(BareNumbers::Millis);
+        for (text, form) in [
+            ("1999", "%Y"),
+            ("202402", "%Y%m"),
+            ("2024-02", "%Y-%m"),
+            ("2024-W07", "%G-W%V"),
+        ] {
+            let fault = undeclared.text(text).unwrap_err().words();
+            assert!(fault.contains(&format!("\"{form}\"")), "{text}: {fault}");
+        }
     }
 
     #[test]
