@@ -9,7 +9,7 @@ LEADPULSE = target/debug/leadpulse
 UNIT = $(filter-out leadpulse kafka_ports,$(basename $(notdir $(wildcard crates/*/tests/*.rs))) \
 	$(shell sed -n '/^\[\[test\]\]/{n;s/name = "\(.*\)"/\1/p;}' crates/*/Cargo.toml benches/Cargo.toml 2>/dev/null))
 
-.PHONY: help demo test check unit browser pictures house lint tools packages wheel release count bench bench-accuracy chaos chaos-standby mutants kafka-up kafka-down setup build
+.PHONY: help demo test check unit browser pictures house lint tools packages wheel release count bench bench-accuracy chaos chaos-standby chaos-kafka mutants kafka-up kafka-down setup build
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -70,6 +70,11 @@ count: ## arrows and circles of modules, prose, long lines and functions; ARGS=-
 
 chaos-standby: setup ## the owner killed under load beside a follower: times to the first commit; KILLS=20
 	LEADPULSE_STANDBY_KILLS=$(or $(KILLS),20) REQUIRE_KAFKA=1 $(CARGO) test --workspace --test leadpulse standby -- --nocapture
+
+chaos-kafka: setup ## disks, retention, registry, topics, networks, pauses and standby on real Kafka; seeds are printed
+	LEADPULSE_CHAOS_KAFKA=full REQUIRE_KAFKA=1 $(CARGO) test --workspace --test leadpulse -- --nocapture --test-threads=1 \
+		leadpulse::disk leadpulse::retention leadpulse::registry_away leadpulse::topics_change \
+		leadpulse::standby leadpulse::paused leadpulse::network leadpulse::kills
 
 bench: setup ## throughput and latency beside references of the same run (release build); ARGS="memory"
 	$(CARGO) bench -p leadpulse-benches --bench pipeline -- $(ARGS)

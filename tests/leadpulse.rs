@@ -22,6 +22,7 @@ mod leadpulse {
     mod dataset;
     mod dead_letters;
     mod deliver;
+    mod disk;
     mod erasure;
     mod exact;
     mod inferred;
@@ -33,11 +34,16 @@ mod leadpulse {
     mod paused;
     mod process;
     mod questions;
+    mod registry_away;
+    mod retention;
     mod routers;
     mod run_to_end;
     mod scenario;
     mod script;
     mod secure;
     mod shapes;
+    mod shim;
+    mod staged;
     mod standby;
+    mod topics_change;
 }

@@ -181,6 +181,8 @@ pub struct Exact {
     pub epochs: i64,
     pub scores: usize,
     pub alerts: usize,
+    /// Names of the alerts, which follow from task, entity, type and moment.
+    pub alert_ids: BTreeSet<String>,
     /// Probability by entity of the closing tick, if the newest epoch is one.
     pub closing: BTreeMap<String, f64>,
 }
@@ -204,6 +206,7 @@ pub fn exact(scenario: &Scenario) -> Exact {
         differing.is_none(),
         "epochs are not numbered 1 to {epochs}: (found, expected) = {differing:?}"
     );
+    time_goes_on_and_records_have_outcomes(&script);
     let ends = tiling_ends(&script);
     assert_eq!(
         ends,
@@ -260,7 +263,37 @@ pub fn exact(scenario: &Scenario) -> Exact {
         epochs,
         scores: scores.len(),
         alerts: alerts.len(),
+        alert_ids: ids,
         closing,
+    }
+}
+
+/// Requires `as_of` that never goes back, and one outcome for each record of an epoch.
+fn time_goes_on_and_records_have_outcomes(script: &[Json]) {
+    let count = |value: &Json| value.as_i64().unwrap_or_default();
+    let sum = |counts: &Json| -> i64 {
+        let counts = counts.as_array().into_iter().flatten();
+        counts.map(|it| count(&it["count"])).sum()
+    };
+    let mut as_of_ms = i64::MIN;
+    for record in script.iter().filter(|record| record.get("epoch").is_some()) {
+        let epoch = &record["epoch"];
+        assert!(
+            count(&record["as_of"]) >= as_of_ms,
+            "as_of goes back in epoch {epoch}"
+        );
+        as_of_ms = count(&record["as_of"]);
+        // Earlier versions of the program counted less.
+        let Some(unchanged) = record.get("unchanged") else {
+            continue;
+        };
+        let partitions = record["partitions"].as_array().unwrap();
+        let read: i64 = partitions.iter().map(|it| count(&it["read"])).sum();
+        let outcomes = count(&record["accepted"])
+            + count(&record["duplicate"])
+            + sum(&record["dead_lettered"])
+            + sum(unchanged);
+        assert_eq!(read, outcomes, "records and outcomes of epoch {epoch}");
     }
 }
 

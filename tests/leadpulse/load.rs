@@ -82,6 +82,7 @@ impl Load {
             scores,
             alerts,
             closing,
+            ..
         } = found;
         println!(
             "{epochs} epochs, {scores} scores, {alerts} alerts: each once; {} entities in the closing tick",

@@ -266,9 +266,13 @@ impl Scenario {
 
     /// Overrides a setting by environment: `ENGINE__MAX_RECORDS`.
     pub fn set(&mut self, name: &str, value: &str) {
-        let name = format!("LEADPULSE_{name}");
-        self.environment.retain(|(other, _)| *other != name);
-        self.environment.push((name, value.into()));
+        self.set_variable(&format!("LEADPULSE_{name}"), value);
+    }
+
+    /// Sets a variable of the environment of processes.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(other, _)| other != name);
+        self.environment.push((name.into(), value.into()));
     }
 
     /// Creates the output topics, so that they can be watched before the program creates them.

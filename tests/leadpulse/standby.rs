@@ -90,13 +90,13 @@ impl Owners {
 }
 
 /// A process with its HTTP.
-struct Peer {
-    process: Process,
+pub struct Peer {
+    pub process: Process,
     address: String,
 }
 
 impl Peer {
-    fn start(scenario: &Scenario) -> Self {
+    pub fn start(scenario: &Scenario) -> Self {
         let mut scenario = scenario.again();
         let address = format!("127.0.0.1:{}", free_port_base());
         scenario.set("SERVER__LISTEN", &address);
@@ -105,7 +105,7 @@ impl Peer {
     }
 
     /// Status and body of a path; `None` while nobody listens.
-    fn get(&self, path: &str) -> Option<(u16, String)> {
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         let request =
             format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
@@ -118,21 +118,39 @@ impl Peer {
 
     /// Waits until the process is ready in a role: `"status":"…"`.
     fn is_ready_as(&mut self, status: &str) {
-        let started = Instant::now();
         let wanted = format!("\"status\":\"{status}\"");
+        self.answers("/readyz", |code, body| {
+            code == 200 && body.contains(&wanted)
+        });
+    }
+
+    /// Waits until a path is answered as wanted. Returns the body.
+    #[track_caller]
+    pub fn answers(&mut self, path: &str, is_wanted: impl Fn(u16, &str) -> bool) -> String {
+        let started = Instant::now();
+        let mut last = None;
         loop {
-            match self.get("/readyz") {
-                Some((200, body)) if body.contains(&wanted) => return,
-                _ => {}
+            if let Some((code, body)) = self.get(path) {
+                if is_wanted(code, &body) {
+                    return body;
+                }
+                last = Some(body);
             }
             assert!(self.process.runs_on(), "{}", self.process.last_lines(5));
             assert!(
                 started.elapsed() < PATIENCE,
-                "not {status} after {PATIENCE:?}: {}",
+                "not as wanted after {PATIENCE:?}: {last:?}\n{}",
                 self.process.last_lines(5)
             );
         }
     }
+}
+
+/// The value of a metric without labels.
+pub fn metric_of(text: &str, name: &str) -> Option<f64> {
+    let mut lines = text.lines();
+    let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    found.trim().parse().ok()
 }
 
 /// A deployment under load whose processes follow before they own.

@@ -336,6 +336,16 @@ pub trait Sink: Send {
     /// epoch.
     /// Waits for transactions in doubt.
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError>;
+    /// As [`Self::take_over`], after that was refused with [`PortCause::PositionsLost`]: where the
+    /// group still has no positions, those of `tail`, the newest epoch in the epochs topic, stand
+    /// in their place. A sink that cannot lose positions needs none.
+    ///
+    /// # Errors
+    /// As [`Self::take_over`].
+    fn take_over_at(&mut self, tail: &CommittedEpoch) -> Result<Option<CommittedEpoch>, PortError> {
+        let _ = tail;
+        self.take_over()
+    }
     /// The partitions whose positions the next epochs carry, in order: after [`Source::arrange`].
     fn arrange(&mut self, partitions: &[InputPartition]);
     /// Checks that this process still owns the outputs, as last noticed. Never waits.

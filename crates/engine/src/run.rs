@@ -43,8 +43,10 @@ mod notices;
 mod readable;
 mod restore;
 mod silence;
+mod store_whole;
 mod stored;
 mod swaps;
+mod tail;
 mod ticks;
 mod work;
 
@@ -451,6 +453,7 @@ impl Engine {
                 self.answer_requests(true);
             }
             self.tell_fit(caught_up);
+            self.store_whole_if_due()?;
             // A tick is closed under the version that began with it.
             if !self.machine.is_half_closed() {
                 self.swap_if_asked();

@@ -79,6 +79,9 @@ impl Chain {
             return Ok(ScriptLink::Repeated(record.epoch));
         }
         let expected = self.last.as_ref().map_or(1, |last| last.epoch + 1);
+        if self.last.is_none() && record.epoch > 1 {
+            return Err(expired(&format!("it begins with epoch {}", record.epoch)));
+        }
         if !invariants::numbers_have_no_gaps(self.last(), &record) {
             return refuse(
                 ScriptFault::NumberGap,
@@ -144,13 +147,11 @@ impl Chain {
     /// Kafka forgets a topic's positions with it.
     pub fn ends_with(&self, committed: &CommittedEpoch) -> Result<(), PortError> {
         let Some(last) = &self.last else {
-            return refuse(
-                ScriptFault::NoRecords,
-                format!(
-                    "epoch {} is committed, but the topic holds no record of it",
-                    committed.number
-                ),
+            let found = format!(
+                "epoch {} is committed, and the topic has no record of it",
+                committed.number
             );
+            return Err(expired(&found));
         };
         if last.epoch as u64 != committed.number {
             return refuse(
@@ -205,6 +206,18 @@ impl Chain {
         }
         Ok(())
     }
+}
+
+/// An epochs topic that lost the records before the first that is needed.
+fn expired(found: &str) -> PortError {
+    PortError::fatal(
+        PortCause::RecordsExpired,
+        format!(
+            "the epochs topic has lost records: {found}. Retention removed them, or somebody did; keep the topic for good (retention.ms=-1). \
+             A start from a stored state or a snapshot (store.dir, store.snapshots) needs the records since only; without one start a new \
+             deployment (new kafka.group_id, kafka.transactional_id and output topics)"
+        ),
+    )
 }
 
 fn refuse<T>(fault: ScriptFault, message: String) -> Result<T, PortError> {

@@ -210,6 +210,19 @@ pub(crate) struct Agreed {
 }
 
 impl Agreed {
+    /// The standing of an epoch, of which the group has no positions.
+    pub(crate) fn at(epoch: &CommittedEpoch, owner: &Owner) -> Self {
+        let nonce = epoch.nonce.unwrap_or_default();
+        Self {
+            metadata: CommitMetadata {
+                epoch: epoch.number,
+                as_of_ms: epoch.as_of_ms,
+                identity: Some((nonce, owner.clone())),
+            },
+            positions: epoch.positions.clone(),
+        }
+    }
+
     /// The newest committed epoch; `None` if only a take-over was committed so far.
     pub(crate) fn epoch(&self) -> Option<CommittedEpoch> {
         let Self {

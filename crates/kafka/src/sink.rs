@@ -232,6 +232,28 @@ impl KafkaSink {
         })
     }
 
+    /// Takes over, however often it takes. `tail` stands in the place of positions that are gone.
+    fn take_over_beside(
+        &mut self,
+        tail: Option<&CommittedEpoch>,
+    ) -> Result<Option<CommittedEpoch>, PortError> {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.try_take_over(tail) {
+                Ok(found) => {
+                    self.attended.clear();
+                    return Ok(found);
+                }
+                Err(error @ (PortError::Fatal(_) | PortError::Interrupted(_))) => {
+                    return Err(error);
+                }
+                Err(PortError::Retriable(why) | PortError::Fenced(why)) => {
+                    self.wait(&mut backoff, why.message())?
+                }
+            }
+        }
+    }
+
     fn wait(&self, backoff: &mut Backoff, why: &str) -> Result<(), PortError> {
         tracing::warn!("{why}; trying again");
         self.attended.report(why);
@@ -249,21 +271,11 @@ impl Sink for KafkaSink {
     }
 
     fn take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
-        let mut backoff = Backoff::new();
-        loop {
-            match self.try_take_over() {
-                Ok(found) => {
-                    self.attended.clear();
-                    return Ok(found);
-                }
-                Err(error @ (PortError::Fatal(_) | PortError::Interrupted(_))) => {
-                    return Err(error);
-                }
-                Err(PortError::Retriable(why) | PortError::Fenced(why)) => {
-                    self.wait(&mut backoff, why.message())?
-                }
-            }
-        }
+        self.take_over_beside(None)
+    }
+
+    fn take_over_at(&mut self, tail: &CommittedEpoch) -> Result<Option<CommittedEpoch>, PortError> {
+        self.take_over_beside(Some(tail))
     }
 
     fn holdings(&self) -> Vec<Holding> {

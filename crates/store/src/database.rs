@@ -1,5 +1,6 @@
 //! The database in the folder: pieces and a head, written together.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
@@ -249,21 +250,39 @@ fn head_bytes(head: &StoreHead) -> Vec<u8> {
     bytes
 }
 
+/// Tells a disk that fails from content that is damaged: a file that ends too early, or that is not
+/// there, is damage.
 fn fault(place: &str, error: Error) -> StoreError {
     let place = place.to_owned();
     match error {
-        Error::Locked => StoreError::InUse { place },
-        Error::Io(error) => StoreError::Io {
+        Error::Locked => return StoreError::InUse { place },
+        Error::Poisoned => {
+            let fault = "an earlier write or sync failed".to_owned();
+            return StoreError::Io { place, fault };
+        }
+        _ => {}
+    }
+    match of_the_system(&error) {
+        Some(fault) => StoreError::Io { place, fault },
+        None => StoreError::Damaged {
             place,
             fault: error.to_string(),
         },
-        Error::Poisoned => StoreError::Io {
-            place,
-            fault: "an earlier write or sync failed".to_owned(),
-        },
-        other => StoreError::Damaged {
-            place,
-            fault: other.to_string(),
-        },
     }
+}
+
+/// The words of the system, if it refused to read or write.
+fn of_the_system(error: &Error) -> Option<String> {
+    let mut below: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = below {
+        if let Some(found) = error.downcast_ref::<std::io::Error>() {
+            let is_damage = matches!(
+                found.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::NotFound
+            );
+            return (!is_damage).then(|| found.to_string());
+        }
+        below = error.source();
+    }
+    None
 }

@@ -153,6 +153,30 @@ impl FolderStore {
         Ok(Some(manifest.head))
     }
 
+    /// Removes what the folder has, and opens it anew.
+    fn remove_all(&mut self) -> Result<(), StoreError> {
+        if let Err(error @ StoreError::InUse { .. }) = self.database() {
+            return Err(error);
+        }
+        // A database that is emptied keeps old values in its journal for a while, and a damaged one
+        // cannot be emptied: its files are removed. Of the folder only they are, because a wrong
+        // path may lead anywhere.
+        self.open.set(None);
+        self.database = None;
+        StateDatabase::remove_files(&self.dir)?;
+        self.database().map(|_| ())
+    }
+
+    /// Counts a failure on the engine's thread, and shows it.
+    fn told<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &outcome {
+            self.metrics.failures.inc();
+            let failure = error.to_string();
+            self.shared.change(|status| status.failure = Some(failure));
+        }
+        outcome
+    }
+
     fn database(&mut self) -> Result<&StateDatabase, StoreError> {
         if self.database.is_none() {
             let database = StateDatabase::open(&self.dir)?;
@@ -243,32 +267,42 @@ impl StateStore for FolderStore {
         self.memory.check(entities)
     }
 
-    fn replace(&mut self) -> Result<(), StoreError> {
-        if let Err(error @ StoreError::InUse { .. }) = self.database() {
-            return Err(error);
+    fn fall_back(&mut self) -> Result<Option<StoreHead>, StoreError> {
+        let has_snapshot = match &self.snapshots {
+            Some(Snapshots { place, .. }) => !place.list()?.is_empty(),
+            None => false,
+        };
+        if !has_snapshot {
+            return Ok(None);
         }
-        // A database that is emptied keeps old values in its journal for a while, and a damaged one
-        // cannot be emptied: its files are removed. Of the folder only they are, because a wrong
-        // path may lead anywhere.
-        self.open.set(None);
-        self.database = None;
-        StateDatabase::remove_files(&self.dir)?;
-        self.database().map(|_| ())
+        self.replace()?;
+        self.head()
+    }
+
+    fn replace(&mut self) -> Result<(), StoreError> {
+        let replaced = self.remove_all();
+        self.told(replaced)
     }
 
     fn put(&mut self, pieces: &Pieces) -> Result<(), StoreError> {
         self.metrics.written.inc_by(pieces.bytes() as u64);
-        self.database()?.write(pieces, None)
+        let written = self
+            .database()
+            .and_then(|database| database.write(pieces, None));
+        self.told(written)
     }
 
     fn finish(&mut self, head: &StoreHead) -> Result<(), StoreError> {
-        let database = self.database()?;
-        database.write(&Pieces::default(), Some(head))?;
-        database.sync()?;
+        let finished = self.database().and_then(|database| {
+            database.write(&Pieces::default(), Some(head))?;
+            database.sync()
+        });
+        self.told(finished)?;
         let epoch = head.epoch;
         self.shared.change(|status| {
             status.epoch = epoch;
             status.synced = epoch;
+            status.failure = None;
         });
         self.metrics.epoch.set(epoch as i64);
         Ok(())

@@ -258,6 +258,10 @@ impl Deployed {
         self.tasks.iter().map(|task| &task.name)
     }
     /// Id of the bundle that scores.
+    /// The worker's transactional id, as epoch records name it.
+    pub fn worker(&self) -> &str {
+        &self.worker
+    }
     pub fn bundle_id(&self) -> &str {
         self.scorer.bundle_id()
     }

@@ -66,8 +66,6 @@ pub enum ScriptFault {
     TicksApart,
     /// A record without value.
     NoValue,
-    /// An epoch is committed, and the topic holds no record.
-    NoRecords,
     /// The topic ends with another epoch than the committed one.
     OtherEnd,
     /// The last record has another nonce than the committed epoch.

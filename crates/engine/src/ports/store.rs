@@ -196,6 +196,14 @@ pub trait StateStore: Send {
     /// # Errors
     /// Those of the folder.
     fn finish(&mut self, head: &StoreHead) -> Result<(), StoreError>;
+    /// Puts the newest snapshot in the place of a state that cannot be used. Returns its head; `None`
+    /// where there is no snapshot, and then the state stays as it is.
+    ///
+    /// # Errors
+    /// Those of the folder and of the snapshots.
+    fn fall_back(&mut self) -> Result<Option<StoreHead>, StoreError> {
+        Ok(None)
+    }
     /// Hands over the changes of the epoch after the last one. `Some` gives them back, because too
     /// much waits already: to be tried again.
     fn write(&mut self, change: StoredChange) -> Option<StoredChange>;

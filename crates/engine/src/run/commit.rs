@@ -159,6 +159,7 @@ impl Engine {
         // Before the scores and alerts, which show it.
         self.read_model.publish_said(said);
         let shown: Vec<ScoreName> = scores.iter().map(|score| name_of(&score.record)).collect();
+        self.note_not_stored(&sealed, &shown);
         self.read_model.publish(scores, alerts, status);
         // After all that the epoch showed: a tick of it may have told of the person.
         self.forget(was.erased);

@@ -208,7 +208,7 @@ impl Engine {
     ) -> Result<Option<EpochRecord>, RunError> {
         let asked = self.known_partitions();
         self.ports.sink.arrange(&asked);
-        let committed = self.attendant.retry(|| self.ports.sink.take_over())?;
+        let committed = self.own_outputs(&asked)?;
         let owner = self.ports.sink.owner().to_owned();
         standby.heartbeats.begin(&owner)?;
         standby.owns = true;

@@ -76,7 +76,7 @@ impl Engine {
     pub(super) fn restore(&mut self) -> Result<Option<EpochRecord>, RunError> {
         let asked = self.ports.source.partitions().to_vec();
         self.found_at_start.clone_from(&asked);
-        let committed = self.attendant.retry(|| self.ports.sink.take_over())?;
+        let committed = self.own_outputs(&asked)?;
         let base = self.adopt_stored(committed.as_ref())?;
         let Some(committed) = committed else {
             self.attendant
@@ -412,16 +412,29 @@ impl Engine {
         epoch: u64,
     ) -> Result<(), RunError> {
         let here = self.attendant.retry(|| self.ports.source.starts())?;
-        match partitions.iter().zip(starts).zip(here).find(|((_, start), here)| *start < here) {
-            None => Ok(()),
-            Some(((partition, start), here)) => Err(PortError::fatal(PortCause::RecordsExpired, format!(
-                "epoch {} started at offset {} of partition {} of '{}', but its log starts at {} now: a start applies every row from there on, \
-                 and retention has removed some. Start a new deployment, and keep its input topics: for good (retention.ms=-1), or with store.dir \
-                 for longer than the process may be down",
-                epoch + 1, start.0, partition.partition, partition.topic, here.0
-            ))
-            .into()),
-        }
+        let mut places = partitions.iter().zip(starts).zip(here);
+        let Some(((partition, start), here)) = places.find(|((_, start), here)| *start < here)
+        else {
+            return Ok(());
+        };
+        let InputPartition {
+            topic, partition, ..
+        } = partition;
+        // A state that could not be read may need none of them.
+        let unusable = self.stored.unusable.as_ref();
+        let first = unusable.map_or_else(String::new, |unusable| {
+            format!("The stored state was passed over ({unusable}): mend that and start again. Otherwise: ")
+        });
+        Err(PortError::fatal(
+            PortCause::RecordsExpired,
+            format!(
+                "the rows after epoch {epoch} begin at offset {} of partition {partition} of '{topic}', but its log starts at {} now: a start \
+                 needs every row from there on, and retention has removed some. {first}Start a new deployment, and keep its input topics: for \
+                 good (retention.ms=-1), or with store.dir for longer than the process may be down",
+                start.0, here.0
+            ),
+        )
+        .into())
     }
 
     /// Applies the rows of one epoch. `false` at the stop signal.

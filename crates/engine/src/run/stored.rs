@@ -20,6 +20,7 @@ use leadpulse_graph::pieces::read_value;
 use leadpulse_graph::{GRAPH_AREAS, PieceError, Pieces};
 use leadpulse_records::{Score, ScorePoint, ShownScore, output_key};
 
+use super::store_whole::WholeToStore;
 use super::{Engine, RunError};
 use crate::epoch::{EpochRecord, ScriptRecord};
 use crate::machine::{ErasedNames, STATE_FORMAT, StateReader, StateShape};
@@ -45,21 +46,25 @@ const FULL_WAIT: Duration = Duration::from_millis(20);
 /// The loop's part of the stored state.
 #[derive(Default)]
 pub(super) struct Stored {
-    store: Option<Box<dyn StateStore>>,
+    pub(super) store: Option<Box<dyn StateStore>>,
     /// Where outputs of the epochs to come begin.
-    outputs: OutputPositions,
+    pub(super) outputs: OutputPositions,
     /// The record of the epoch of the adopted state, until the script is followed from there.
     record: Option<Box<EpochRecord>>,
     /// True once the store is at the last committed epoch and follows.
-    follows: bool,
+    pub(super) follows: bool,
     /// Stored score records by the hash of their key, while a start reads them.
     scores: Vec<(u128, Vec<u8>)>,
     /// The past of scores, while a start reads it.
     histories: FxHashMap<ScoreName, Vec<ScorePoint>>,
     /// Score records that are not stored yet.
-    newer_scores: NewestValues,
+    pub(super) newer_scores: NewestValues,
     /// Persons who were erased since the last change that was handed over.
-    erased: Vec<ErasedNames>,
+    pub(super) erased: Vec<ErasedNames>,
+    /// The reason for which the stored state was passed over.
+    pub(super) unusable: Option<String>,
+    /// The state that is to be stored as a whole, where that failed.
+    pub(super) behind: Option<WholeToStore>,
 }
 
 impl Stored {
@@ -126,6 +131,22 @@ impl Stored {
     }
 }
 
+/// The outcome of a look at a store.
+enum Adoption {
+    Adopted(StoreHead),
+    /// No state that this program can go on from.
+    Nothing,
+    /// A state that cannot be read.
+    Unusable(StoreError),
+}
+
+/// The end of the log, by a process that owns it.
+#[derive(Clone, Copy)]
+struct OwnedLog<'a> {
+    /// `None` before the first epoch.
+    committed: Option<&'a CommittedEpoch>,
+}
+
 /// The changes of the state by one epoch.
 pub(super) struct StateChange {
     pieces: Pieces,
@@ -151,9 +172,7 @@ impl Engine {
         let Some(mut store) = self.stored.store.take() else {
             return Ok(None);
         };
-        let adopted = stored_head(store.as_mut())
-            .map_err(RunError::from)
-            .and_then(|head| self.adopt_from(store.as_mut(), head, UNREADABLE_FOR));
+        let adopted = self.adopt_or_fall_back(store.as_mut(), None, UNREADABLE_FOR);
         self.stored.store = Some(store);
         self.stored.read_all_outputs();
         adopted
@@ -170,39 +189,72 @@ impl Engine {
         let Some(mut store) = self.stored.store.take() else {
             return Ok(None);
         };
-        let head = stored_head(store.as_mut());
-        let adopted = head
-            .and_then(|head| {
-                check_of_log(store.place(), head.as_ref(), committed)?;
-                Ok(head)
-            })
-            .map_err(RunError::from)
-            .and_then(|head| self.adopt_from(store.as_mut(), head, Duration::ZERO));
+        let log = Some(OwnedLog { committed });
+        let adopted = self.adopt_or_fall_back(store.as_mut(), log, Duration::ZERO);
         self.stored.store = Some(store);
         adopted
+    }
+
+    /// Adopts the state of a store, or else its newest snapshot. `log` is checked where it is known.
+    fn adopt_or_fall_back(
+        &mut self,
+        store: &mut dyn StateStore,
+        log: Option<OwnedLog<'_>>,
+        patience: Duration,
+    ) -> Result<Option<StoreHead>, RunError> {
+        let unusable = match self.adopt_from(store, |store| store.head(), log, patience)? {
+            Adoption::Adopted(head) => return Ok(Some(head)),
+            Adoption::Nothing => return Ok(None),
+            Adoption::Unusable(error) => error,
+        };
+        tracing::warn!(error = %unusable, "the stored state is passed over");
+        // What a disk does not give now may be whole: a snapshot would take its place for good.
+        if !matches!(unusable, StoreError::Io { .. }) {
+            match self.adopt_from(store, |store| store.fall_back(), log, patience)? {
+                Adoption::Adopted(head) => return Ok(Some(head)),
+                Adoption::Nothing => {}
+                Adoption::Unusable(error) => {
+                    tracing::warn!(%error, "the newest snapshot is passed over");
+                }
+            }
+        }
+        tracing::warn!("all rows are applied again");
+        self.stored.unusable = Some(unusable.to_string());
+        Ok(None)
     }
 
     fn adopt_from(
         &mut self,
         store: &mut dyn StateStore,
-        head: Option<StoreHead>,
+        head_of: fn(&mut dyn StateStore) -> Result<Option<StoreHead>, StoreError>,
+        log: Option<OwnedLog<'_>>,
         patience: Duration,
-    ) -> Result<Option<StoreHead>, RunError> {
+    ) -> Result<Adoption, RunError> {
         let place = store.place().to_owned();
-        let Some(head) = head else { return Ok(None) };
+        let head = match head_of(store) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Ok(Adoption::Nothing),
+            Err(error @ StoreError::InUse { .. }) => {
+                return Err(PortError::fatal(PortCause::Local, error.to_string()).into());
+            }
+            Err(error) => return Ok(Adoption::Unusable(error)),
+        };
+        if let Some(log) = log {
+            check_of_log(&place, &head, log.committed)?;
+        }
         if head.format != STATE_FORMAT {
             tracing::warn!(
                 place,
                 format = head.format,
                 "the stored state is of another program: all rows are applied again"
             );
-            return Ok(None);
+            return Ok(Adoption::Nothing);
         }
         if head.epoch == 0 {
-            return Ok(None);
+            return Ok(Adoption::Nothing);
         }
         let Some(record) = self.record_of(&place, &head, patience)? else {
-            return Ok(None);
+            return Ok(Adoption::Nothing);
         };
         // The state is of the version that its epoch was decided under.
         self.follow_release(&record)?;
@@ -211,7 +263,7 @@ impl Engine {
         let shape = StateShape::of_hashes(head.shape);
         let mut reader = match StateReader::new(&given, shape) {
             Ok(reader) => reader,
-            Err(fault) => return Ok(passed_over(&StoreError::State { place, fault })),
+            Err(fault) => return Ok(Adoption::Unusable(StoreError::State { place, fault })),
         };
         if let Some(nodes) = store.nodes() {
             reader.leave_nodes(nodes);
@@ -255,7 +307,7 @@ impl Engine {
         if let Err(error) = adopted {
             self.stored.scores.clear();
             self.stored.histories.clear();
-            return Ok(passed_over(&error));
+            return Ok(Adoption::Unusable(error));
         }
         let entities = self.machine.graph().directory().len();
         let checked = store.check_memory(entities);
@@ -267,7 +319,7 @@ impl Engine {
         self.taken = head.taken;
         let seconds = self.seconds_since(started);
         tracing::info!(epoch = head.epoch, pieces, seconds, "stored state read");
-        Ok(Some(head))
+        Ok(Adoption::Adopted(head))
     }
 
     /// The script from the epoch of the adopted state on. The epochs topic is read to that epoch.
@@ -347,6 +399,7 @@ impl Engine {
             Some(from) => {
                 let mut pieces = self.machine.take_changes();
                 self.put_scores(&mut pieces);
+                self.stored.newer_scores.clear();
                 let is_erasure = self.remove_erased(&mut pieces);
                 self.stored.follows = true;
                 self.stored.store = Some(store);
@@ -360,42 +413,21 @@ impl Engine {
             }
             None => {
                 let started = self.elapsed();
-                match self.store_whole(store.as_mut(), &head) {
+                match self.store_whole(store.as_mut(), &head, []) {
                     Ok(()) => {
                         self.stored.follows = true;
                         let seconds = self.seconds_since(started);
                         tracing::info!(epoch = head.epoch, seconds, "state stored");
                     }
                     Err(error) => {
-                        tracing::error!(%error, "the state is not stored; the next start applies all rows");
+                        tracing::error!(%error, "the state is not stored; epochs go on, and it is tried again");
+                        self.stored.behind =
+                            Some(WholeToStore::begun(self.elapsed(), head.nonce()));
                     }
                 }
             }
         }
         self.stored.store = Some(store);
-    }
-
-    fn store_whole(
-        &mut self,
-        store: &mut dyn StateStore,
-        head: &StoreHead,
-    ) -> Result<(), StoreError> {
-        store.replace()?;
-        let read_model = &self.read_model;
-        self.machine.write_portions(&mut |pieces: Pieces| {
-            read_model.beat();
-            store.put(&pieces)
-        })?;
-        let mut pieces = Pieces::default();
-        self.put_scores(&mut pieces);
-        store.put(&pieces)?;
-        store.finish(head)?;
-        self.machine.note_changes();
-        self.stored.erased.clear();
-        if let Some(nodes) = store.nodes() {
-            self.machine.keep_cold(nodes);
-        }
-        Ok(())
     }
 
     /// Puts nodes out of memory that are stored and were not used for longest, as far as the budget
@@ -428,15 +460,15 @@ impl Engine {
         }
     }
 
-    /// Adds the score records that were read back from their topic.
-    fn put_scores(&mut self, pieces: &mut Pieces) {
-        for (key, value) in std::mem::take(&mut self.stored.newer_scores) {
-            put_score(pieces, &key, value.as_deref());
+    /// Adds the score records that are not stored yet.
+    pub(super) fn put_scores(&self, pieces: &mut Pieces) {
+        for (key, value) in &self.stored.newer_scores {
+            put_score(pieces, key, value.as_deref());
         }
     }
 
     /// Adds the past of a score, as pages show it.
-    fn put_history(&self, pieces: &mut Pieces, name: &ScoreName) {
+    pub(super) fn put_history(&self, pieces: &mut Pieces, name: &ScoreName) {
         let (task, entity_type, entity_id) = name;
         let scores = self.read_model.get(entity_type, entity_id);
         if let Some(score) = scores.iter().find(|score| score.record.task == *task) {
@@ -459,7 +491,7 @@ impl Engine {
         !erased.is_empty()
     }
 
-    fn head(&self, epoch: u64, nonce: Nonce) -> StoreHead {
+    pub(super) fn head(&self, epoch: u64, nonce: Nonce) -> StoreHead {
         StoreHead {
             epoch,
             nonce: nonce.0,
@@ -568,32 +600,12 @@ fn put_score(pieces: &mut Pieces, key: &[u8], value: Option<&[u8]>) {
     }
 }
 
-/// A store that gives no state: all rows make it anew.
-fn passed_over(error: &StoreError) -> Option<StoreHead> {
-    tracing::warn!(%error, "all rows are applied again");
-    None
-}
-
-/// The epoch of a stored state; `None` where there is none that can be read.
-fn stored_head(store: &mut dyn StateStore) -> Result<Option<StoreHead>, PortError> {
-    match store.head() {
-        Ok(head) => Ok(head),
-        Err(error @ StoreError::InUse { .. }) => {
-            Err(PortError::fatal(PortCause::Local, error.to_string()))
-        }
-        Err(error) => Ok(passed_over(&error)),
-    }
-}
-
 /// The log must have the epoch of the stored state.
 fn check_of_log(
     place: &str,
-    head: Option<&StoreHead>,
+    head: &StoreHead,
     committed: Option<&CommittedEpoch>,
 ) -> Result<(), PortError> {
-    let Some(head) = head else {
-        return Ok(());
-    };
     let last = committed.map_or(0, |committed| committed.number);
     if head.epoch > last {
         return Err(PortError::fatal(

@@ -140,11 +140,14 @@ fn another_bundle_or_other_scores_go_on_where_the_deployment_was() {
 fn epoch_records_that_are_no_script_are_refused() {
     type Damage = fn(&Rig);
     let script = PortCause::ScriptBroken;
-    let cases: [(PortCause, Damage); 6] = [
+    let cases: [(PortCause, Damage); 7] = [
         (script(ScriptFault::NumberGap), |rig| {
             drop(rig.broker.lock().epochs.remove(1))
         }),
-        (script(ScriptFault::NoRecords), |rig| {
+        (PortCause::RecordsExpired, |rig| {
+            drop(rig.broker.lock().epochs.remove(0))
+        }),
+        (PortCause::RecordsExpired, |rig| {
             rig.broker
                 .lock()
                 .epochs
@@ -201,7 +204,7 @@ fn input_that_was_removed_is_named() {
     assert_eq!(error.cause(), PortCause::RecordsExpired);
     let text = error.to_string();
     assert!(
-        text.contains("started at offset 0 of partition 0 of 'mkt.activities'")
+        text.contains("begin at offset 0 of partition 0 of 'mkt.activities'")
             && text.contains("starts at 7"),
         "{text}"
     );

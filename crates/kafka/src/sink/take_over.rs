@@ -21,7 +21,11 @@ use crate::ownership::OwnershipWatch;
 use crate::transaction::AttemptOutcome;
 
 impl KafkaSink {
-    pub(super) fn try_take_over(&mut self) -> Result<Option<CommittedEpoch>, PortError> {
+    /// Takes over once. Where the group has no positions, those of `tail` stand in their place.
+    pub(super) fn try_take_over(
+        &mut self,
+        tail: Option<&CommittedEpoch>,
+    ) -> Result<Option<CommittedEpoch>, PortError> {
         self.producer = None;
         let producer = self.new_producer(0)?;
         let found = read_offsets(
@@ -31,10 +35,14 @@ impl KafkaSink {
             self.options.request_timeout(),
         )?
         .agreed()?;
-        let epoch = found.as_ref().and_then(Agreed::epoch);
-        if epoch.is_none() {
-            self.refuse_to_start_over()?;
+        let mut found = found;
+        if found.as_ref().and_then(Agreed::epoch).is_none() {
+            match tail {
+                Some(tail) => found = Some(Agreed::at(tail, &self.owner)),
+                None => self.refuse_to_start_over()?,
+            }
         }
+        let epoch = found.as_ref().and_then(Agreed::epoch);
         let (standing, positions) = match found {
             Some(Agreed {
                 metadata,
