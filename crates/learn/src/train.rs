@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use leadpulse_features::{FeaturePlan, FeatureSpec};
 use leadpulse_model::{
     Bundle, BundleMeta, FitError, FitOptions, FitPart, Fitted, Head, RowTally, TaskDefinition,
-    Weighting, fit, fit_head,
+    Weighting, fit, fit_head, fit_with_trunk,
 };
 use leadpulse_pql::TargetKind;
 use leadpulse_schema::TableId;
@@ -408,7 +408,15 @@ fn fit_tasks(
         let (training, validation) = (&examples.training, &examples.validation);
         let refit = refit.then_some(&examples.refit);
         let with_task = match &fitted {
-            None => fit(training, validation, refit, definition, &options, &mut tell),
+            None => {
+                let root = project.catalog.root().id;
+                let more = &tasks[index + 1..];
+                let first = match more.iter().any(|task| task.plan.plan.entity != root) {
+                    true => fit_with_trunk,
+                    false => fit,
+                };
+                first(training, validation, refit, definition, &options, &mut tell)
+            }
             Some(base) => fit_head(
                 base, training, validation, refit, definition, &options, &mut tell,
             ),

@@ -34,6 +34,7 @@ use crate::examples::ExampleSet;
 use crate::examples::normalise::Normaliser;
 use crate::network::{Network, NetworkConfig, TowerTarget, TrunkConfig};
 use crate::trees::TreeMember;
+use crate::trees::options::TreeOptions;
 
 /// Validation rows kept as golden examples.
 // One chunk of scoring, spread over validation. Why not more is unknown.
@@ -151,28 +152,85 @@ pub fn fit(
     options: &FitOptions,
     progress: &mut dyn FnMut(FitProgress),
 ) -> Result<Fitted, FitError> {
+    let sets = Sets {
+        examples,
+        validation,
+        refit,
+    };
+    fit_new(sets, task, options, false, progress)
+}
+
+/// As [`fit()`], for a bundle in which tasks about members follow: where the networks of this task do
+/// not read members, the trunk is trained by others that do, on this task.
+///
+/// # Errors
+/// As [`fit()`].
+// A trunk that learnt what moves accounts makes leads rank by what they do; one that tasks about
+// leads train by themselves makes them rank by their status:
+// docs/decisions/0085-networks-of-the-root-row.md.
+pub fn fit_with_trunk(
+    examples: &ExampleSet,
+    validation: &ExampleSet,
+    refit: Option<&ExampleSet>,
+    task: TaskDefinition,
+    options: &FitOptions,
+    progress: &mut dyn FnMut(FitProgress),
+) -> Result<Fitted, FitError> {
+    let sets = Sets {
+        examples,
+        validation,
+        refit,
+    };
+    fit_new(sets, task, options, true, progress)
+}
+
+fn fit_new(
+    sets: Sets<'_>,
+    task: TaskDefinition,
+    options: &FitOptions,
+    needs_trunk: bool,
+    progress: &mut dyn FnMut(FitProgress),
+) -> Result<Fitted, FitError> {
+    let Sets {
+        examples,
+        validation,
+        ..
+    } = sets;
     let normaliser = Normaliser::fit(examples);
     let trunk = TrunkConfig::for_layout(examples.layout());
     let base = Base {
         normaliser: &normaliser,
         trunk: &trunk,
         networks: None,
+        has_trunk: false,
     };
-    let sets = Sets {
-        examples,
-        validation,
-        refit,
-    };
-    let outcome = fit_task(sets, task, options, base, progress)?;
+    let parts = if needs_trunk { 2.0 } else { 1.0 };
+    let outcome = fit_task(sets, task.clone(), options, base, &mut |mut p| {
+        p.done_ratio /= parts;
+        progress(p);
+    })?;
+    let mut has_trunk = outcome.tower.reads_members;
+    let mut trunks = Vec::new();
+    if needs_trunk && !has_trunk && !examples.layout().members.is_empty() {
+        let options = of_a_trunk(options, outcome.members.len());
+        let taught = fit_task(sets, task, &options, base, &mut |mut p| {
+            p.done_ratio = (1.0 + p.done_ratio) / parts;
+            progress(p);
+        })?;
+        trunks.extend(taught.members.into_iter().map(|m| m.pair.trunk));
+        has_trunk = true;
+    }
     let config = NetworkConfig {
         trunk,
         towers: vec![outcome.tower],
+        has_trunk,
     };
+    let mut trunks = trunks.into_iter();
     let networks = outcome
         .members
         .into_iter()
         .map(|m| Network {
-            trunk: m.pair.trunk,
+            trunk: trunks.next().unwrap_or(m.pair.trunk),
             towers: vec![m.pair.tower],
         })
         .collect();
@@ -191,8 +249,29 @@ pub fn fit(
     })
 }
 
+/// Options for networks of which the trunk is kept: the first candidate that reads members, no trees.
+fn of_a_trunk(options: &FitOptions, networks: usize) -> FitOptions {
+    let reading = options.candidates.iter().find(|one| one.members);
+    let candidate = reading.or(options.candidates.first());
+    FitOptions {
+        candidates: candidate
+            .map(|candidate| Regularisation {
+                members: true,
+                ..candidate.clone()
+            })
+            .into_iter()
+            .collect(),
+        ensemble: networks,
+        trees: TreeOptions {
+            rounds: 0,
+            ..options.trees.clone()
+        },
+        ..options.clone()
+    }
+}
+
 /// Trains the tower of one more task on the trunks of `base`, which stay what they are: its other
-/// tasks keep every logit. Where no tower of `base` reads members, the new one trains the trunks.
+/// tasks keep every logit. Where `base` has none that was trained, the new task trains them.
 /// Chooses and refits as [`fit()`].
 ///
 /// # Errors
@@ -216,10 +295,12 @@ pub fn fit_head(
         });
     }
     let mut fitted = base.clone();
+    let has_trunk = base.config.has_trunk;
     let base = Base {
         normaliser: &base.normaliser,
         trunk: &base.config.trunk,
         networks: Some(&base.networks),
+        has_trunk,
     };
     let sets = Sets {
         examples,
@@ -227,9 +308,10 @@ pub fn fit_head(
         refit,
     };
     let outcome = fit_task(sets, task, options, base, progress)?;
+    fitted.config.has_trunk |= outcome.tower.reads_members;
     fitted.config.towers.push(outcome.tower);
     for (network, member) in fitted.networks.iter_mut().zip(outcome.members) {
-        if !network.reads_members() {
+        if !has_trunk {
             network.trunk = member.pair.trunk;
         }
         network.towers.push(member.pair.tower);

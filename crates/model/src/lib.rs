@@ -33,7 +33,7 @@ pub use fit::metrics::{BinaryMetrics, RegressionMetrics};
 pub use fit::train::{FitPart, FitProgress};
 pub use fit::{
     FitError, FitOptions, Fitted, FittedTask, JudgedRow, Regularisation, TaskDefinition, Weighting,
-    fit, fit_head,
+    fit, fit_head, fit_with_trunk,
 };
 pub use network::head::{Head, Outcome};
 pub use network::{

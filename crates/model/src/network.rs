@@ -54,6 +54,14 @@ pub struct NetworkConfig {
     pub trunk: TrunkConfig,
     /// One tower per task.
     pub towers: Vec<TowerConfig>,
+    /// Whether the trunk was trained, so that it stays what it is.
+    #[serde(default = "is_trained")]
+    pub has_trunk: bool,
+}
+
+/// Networks were written without this word when every trunk was trained.
+fn is_trained() -> bool {
+    true
 }
 
 /// A trunk and one tower per task.
@@ -131,11 +139,6 @@ impl Pair {
 }
 
 impl Network {
-    /// Whether a tower reads members, so that the trunk was trained.
-    pub(crate) fn reads_members(&self) -> bool {
-        self.towers.iter().any(|tower| tower.reads_members)
-    }
-
     /// The outputs of one task.
     ///
     /// # Shapes
@@ -181,6 +184,7 @@ mod tests {
                 residual: false,
                 reads_members: true,
             }],
+            has_trunk: true,
         };
         config.init(&mut ChaCha8Rng::seed_from_u64(1), &Device::flex())
     }

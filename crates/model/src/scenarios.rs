@@ -18,7 +18,7 @@ use crate::testing::{
 };
 use crate::{
     Bundle, BundleError, BundleMeta, Calibration, ExampleSet, FitError, FitOptions, Fitted, Head,
-    Manifest, Outcome, Regularisation, TreeOptions, fit, fit_head,
+    Manifest, Outcome, Regularisation, TreeOptions, fit, fit_head, fit_with_trunk,
 };
 
 fn options() -> FitOptions {
@@ -287,6 +287,25 @@ fn the_first_task_that_reads_members_trains_the_trunk() {
     let three = add(&both, "again");
     assert_eq!(both.logits(&batch, 1), three.logits(&batch, 1));
     assert_eq!(three.networks.len(), 2);
+
+    // Where tasks about members follow, others teach the first task's trunk, and its tower stays.
+    let with_trunk = fit_with_trunk(
+        &set(&training, of_root),
+        &set(&validation, of_root),
+        None,
+        task("root", ROOT, Head::Window),
+        &options,
+        &mut |_| {},
+    )
+    .unwrap();
+    assert_eq!(root.logits(&batch, 0), with_trunk.logits(&batch, 0));
+    assert!(with_trunk.config.has_trunk && !root.config.has_trunk);
+    let trunk = |fitted: &Fitted| {
+        let trunk = fitted.networks[1].trunk.clone().into_record();
+        trunk.into_bytes().unwrap().to_vec()
+    };
+    assert_ne!(trunk(&root), trunk(&with_trunk));
+    assert_eq!(trunk(&add(&with_trunk, "xor")), trunk(&with_trunk));
 }
 
 #[test]

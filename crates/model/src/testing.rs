@@ -246,6 +246,7 @@ pub fn untrained(layout: &Layout, rng: &mut ChaCha8Rng) -> Fitted {
     let config = NetworkConfig {
         trunk: TrunkConfig::for_layout(layout),
         towers,
+        has_trunk: true,
     };
     let cells: Vec<OwnedCell> = (0..20).map(|_| random_cell(layout, 6, rng)).collect();
     let examples = one_set(layout, &batch_of_owned(layout, &cells), |i| {

@@ -257,11 +257,11 @@ impl Deployed {
     pub fn task_names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.tasks.iter().map(|task| &task.name)
     }
-    /// Id of the bundle that scores.
     /// The worker's transactional id, as epoch records name it.
     pub fn worker(&self) -> &str {
         &self.worker
     }
+    /// Id of the bundle that scores.
     pub fn bundle_id(&self) -> &str {
         self.scorer.bundle_id()
     }

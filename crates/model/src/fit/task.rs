@@ -44,14 +44,14 @@ pub(super) struct Base<'a> {
     pub trunk: &'a TrunkConfig,
     /// The networks that a tower is added to; `None` for new ones.
     pub networks: Option<&'a [Network]>,
+    /// Whether their trunks were trained, and stay what they are.
+    pub has_trunk: bool,
 }
 
 impl<'a> Base<'a> {
-    /// The networks whose trunks are kept: they read members for a task that has them. `None` where
-    /// trunks are to be trained.
+    /// The networks whose trunks are kept; `None` where trunks are to be trained.
     fn frozen(&self) -> Option<&'a [Network]> {
-        self.networks
-            .filter(|networks| networks.iter().any(Network::reads_members))
+        self.networks.filter(|_| self.has_trunk)
     }
 }
 
