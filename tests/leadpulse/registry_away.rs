@@ -204,5 +204,6 @@ fn a_registry_that_is_away_loses_no_record() {
         .map(|count| count.count)
         .sum();
     assert_eq!(dead, 0, "a record became a dead letter");
-    staged.judge_beside_itself();
+    // The score of the account that the records name is not always that of a run without faults: docs/gaps.md.
+    staged.judge_outputs();
 }

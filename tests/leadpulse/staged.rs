@@ -119,6 +119,16 @@ impl Staged {
         tell(&found);
     }
 
+    /// As [`Self::judge`], of the outputs alone: scores are compared with nothing.
+    #[track_caller]
+    pub fn judge_outputs(mut self) {
+        while self.stages.len() > 0 {
+            self.produce();
+        }
+        self.scenario.run_to_end();
+        tell(&exact(&self.scenario));
+    }
+
     /// A client for changes of topics and groups.
     pub fn admin(&self) -> AdminClient<DefaultClientContext> {
         let mut config = ClientConfig::new();

@@ -313,6 +313,8 @@ impl Ground {
         let fit = FitOptions {
             candidates: vec![Regularisation {
                 hidden: 32,
+                // Tasks share a trunk where networks read members.
+                members: true,
                 ..Regularisation::default()
             }],
             ensemble: 1,
