@@ -40,18 +40,27 @@ impl<'g> CustomersElsewhere<'g> {
     }
 }
 
-/// Number of entities that refer to an entity by a relation. The rows of one person count once,
-/// those of outsiders do not.
-pub(crate) fn referrers(graph: &Graph, entity: EntityId, relation: RelationId) -> usize {
-    let references = graph
-        .incoming(entity)
-        .iter()
-        .filter(|(r, _)| *r == relation);
-    let from = references.map(|(_, from)| graph.survivor(*from));
-    let mut from: SmallVec<[EntityId; 8]> = from.filter(|from| !graph.is_outside(*from)).collect();
+/// The entities that refer to an entity by the relations that are asked for, ascending. The rows of
+/// one person count once, those of outsiders do not.
+pub(crate) fn referring(
+    graph: &Graph,
+    entity: EntityId,
+    is_asked: impl Fn(RelationId) -> bool,
+) -> SmallVec<[(RelationId, EntityId); 8]> {
+    let references = graph.incoming(entity).iter();
+    let mut from: SmallVec<_> = references
+        .filter(|(relation, _)| is_asked(*relation))
+        .map(|(relation, from)| (*relation, graph.survivor(*from)))
+        .filter(|(_, from)| !graph.is_outside(*from))
+        .collect();
     from.sort_unstable();
     from.dedup();
-    from.len()
+    from
+}
+
+/// Number of entities that refer to an entity by a relation.
+pub(crate) fn referrers(graph: &Graph, entity: EntityId, relation: RelationId) -> usize {
+    referring(graph, entity, |one| one == relation).len()
 }
 
 /// The columns that one relation adds.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Scene;
 use super::account::relation_name;
-use crate::relations::CustomersElsewhere;
+use crate::relations::{CustomersElsewhere, referring};
 
 /// An edge between an entity of a cell and one of another cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -102,17 +102,9 @@ fn edges<'g>(graph: &'g Graph, node: &Node) -> Vec<(&'g Relation, EntityId, Opti
     let out = out
         .iter()
         .map(|edge| (edge.relation, edge.to, Some(edge.since_ms)));
-    let mut into: Vec<_> = graph
-        .incoming(node.entity)
-        .iter()
-        .map(|(relation, from)| (*relation, graph.survivor(*from)))
-        .filter(|(_, from)| *from != node.entity && !graph.is_outside(*from))
-        .collect();
-    // Rows of one person count once.
-    into.sort_unstable();
-    into.dedup();
-    let into = into
+    let into = referring(graph, node.entity, |_| true)
         .into_iter()
+        .filter(|(_, from)| *from != node.entity)
         .map(|(relation, from)| (relation, from, None));
     out.chain(into)
         .map(|(relation, other, since)| (&relations[relation.index()], other, since))
