@@ -287,18 +287,17 @@ impl PlainEnsemble {
         let AskedCell { batch, cell, .. } = one;
         let width = batch.root.len() / batch.cells;
         let (hidden, networks) = (self.hidden, self.networks);
+        let reads_members = one.tasks.iter().any(|task| self.tasks[*task].pools > 0);
+        if reads_members {
+            scratch.pools.clear();
+            scratch.pools.resize(networks * self.pools(), 0.0);
+            for table in 0..self.tables.len() {
+                self.embed_table(simd, table, one, scratch);
+            }
+        }
         let root = &batch.root[cell * width..(cell + 1) * width];
-        if one.tasks.iter().all(|task| self.tasks[*task].pools == 0) {
-            self.root.terms(root, &mut scratch.terms);
-            return;
-        }
-        scratch.pools.clear();
-        scratch.pools.resize(networks * self.pools(), 0.0);
-        for table in 0..self.tables.len() {
-            self.embed_table(simd, table, one, scratch);
-        }
         self.root.terms(root, &mut scratch.terms);
-        let Some(context) = &self.context else {
+        let Some(context) = self.context.as_ref().filter(|_| reads_members) else {
             return;
         };
         context.forward(simd, &scratch.terms, &mut scratch.wide);
