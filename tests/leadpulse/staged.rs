@@ -51,6 +51,14 @@ impl Staged {
         self.scenario.replay(&stage, &[])
     }
 
+    /// Produces all stages that are left.
+    #[track_caller]
+    fn produce_rest(&mut self) {
+        while self.stages.len() > 0 {
+            self.produce();
+        }
+    }
+
     /// Produces the next stage while a worker stands still, which then finds all of it: what a worker reads amid the producing
     /// decides which records come late for their tick, and so some alerts.
     #[track_caller]
@@ -88,9 +96,7 @@ impl Staged {
     /// the scores and the alerts of a deployment without faults.
     #[track_caller]
     pub fn judge(mut self) {
-        while self.stages.len() > 0 {
-            self.produce();
-        }
+        self.produce_rest();
         let summary = self.scenario.run_to_end();
         let found = exact(&self.scenario);
         let again = self.scenario.run_to_end();
@@ -108,9 +114,7 @@ impl Staged {
     /// not the history's. A worker that was live amid them knew less at some ticks, so alerts are not compared.
     #[track_caller]
     pub fn judge_beside_itself(mut self) {
-        while self.stages.len() > 0 {
-            self.produce();
-        }
+        self.produce_rest();
         self.scenario.run_to_end();
         let faultless = self.scenario.beside("faultless");
         faultless.run_to_end();
@@ -122,9 +126,7 @@ impl Staged {
     /// As [`Self::judge`], of the outputs alone: scores are compared with nothing.
     #[track_caller]
     pub fn judge_outputs(mut self) {
-        while self.stages.len() > 0 {
-            self.produce();
-        }
+        self.produce_rest();
         self.scenario.run_to_end();
         tell(&exact(&self.scenario));
     }
@@ -152,9 +154,7 @@ fn undisturbed() -> &'static Exact {
     static UNDISTURBED: std::sync::OnceLock<Exact> = std::sync::OnceLock::new();
     UNDISTURBED.get_or_init(|| {
         let mut staged = Staged::new("undisturbed").expect("there is a Kafka");
-        while staged.stages.len() > 0 {
-            staged.produce();
-        }
+        staged.produce_rest();
         staged.scenario.run_to_end();
         let found = exact(&staged.scenario);
         assert!(
