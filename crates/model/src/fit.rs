@@ -26,6 +26,7 @@ pub use error::FitError;
 pub use options::{FitOptions, Regularisation, TaskDefinition, Weighting};
 
 use calibrate::Calibration;
+pub use task::CLEARLY_AHEAD;
 use task::{Base, Sets, fit_task};
 use train::FitProgress;
 

@@ -32,8 +32,8 @@ pub use fit::calibrate::Calibration;
 pub use fit::metrics::{BinaryMetrics, RegressionMetrics};
 pub use fit::train::{FitPart, FitProgress};
 pub use fit::{
-    FitError, FitOptions, Fitted, FittedTask, JudgedRow, Regularisation, TaskDefinition, Weighting,
-    fit, fit_head, fit_with_trunk,
+    CLEARLY_AHEAD, FitError, FitOptions, Fitted, FittedTask, JudgedRow, Regularisation,
+    TaskDefinition, Weighting, fit, fit_head, fit_with_trunk,
 };
 pub use network::head::{Head, Outcome};
 pub use network::{

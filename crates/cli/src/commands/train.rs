@@ -9,7 +9,7 @@ use leadpulse_learn::{
     GivenColumns, GivenRows, LeftOut, Report, Tally, TaskReport, TrainOptions, TrainReport,
     TrainTask,
 };
-use leadpulse_model::{Grade, RowTally};
+use leadpulse_model::{CLEARLY_AHEAD, Grade, RowTally};
 use leadpulse_project::{Project, TaskPlan};
 
 use crate::commands::given::RowsArguments;
@@ -334,7 +334,7 @@ fn rows_read(metrics: &Map<String, Value>) -> Option<String> {
     };
     Some(format!(
         "read {read}: on validation those with rows of members are {ahead:.1} standard errors ahead, \
-         more than 2 are asked for"
+         more than {CLEARLY_AHEAD} are asked for"
     ))
 }
 

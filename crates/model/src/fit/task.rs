@@ -24,9 +24,10 @@ use crate::examples::ExampleSet;
 use crate::examples::normalise::Normaliser;
 use crate::network::{Network, TowerConfig, TrunkConfig};
 
-/// Standard errors of the loss on validation that networks which read members must be ahead by.
+/// Standard errors of the loss on validation that networks which read members must be ahead by, to be
+/// taken for a task about the root.
 // Decision: docs/decisions/0085-networks-of-the-root-row.md
-const CLEARLY_AHEAD: f64 = 2.0;
+pub const CLEARLY_AHEAD: f64 = 2.0;
 
 /// The examples of a fit.
 #[derive(Clone, Copy)]
